@@ -1,0 +1,60 @@
+"""Which array library: NumPy on the CPU, CuPy on an NVIDIA GPU.
+
+An array knows where it lives, so functions ask `xp_of(array)` and then write `xp.exp(...)`: the same line runs
+on both. A device is named once, when something new is made (`MLP(..., device="cuda")`); there is no global
+switch, and asking for a GPU that is not there is an error, never a silent fall back to the CPU.
+This is the only file that imports CuPy, and it does so only when it is needed.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from .errors import DeviceError, check_choice
+
+DEVICES = ("cpu", "cuda")
+
+
+def get_xp(device: str) -> Any:
+    """The array library of a device: NumPy for "cpu", CuPy for "cuda".
+
+    Raises ValueError for a name that is neither, DeviceError where CuPy or a GPU is missing.
+    """
+    check_choice("device", device, DEVICES)
+    if device == "cpu":
+        return np
+    try:
+        import cupy
+    except ImportError as error:
+        raise DeviceError(
+            "device 'cuda' needs CuPy, which is not installed: pip install 'minikd[cuda13]' "
+            "(or 'minikd[cuda12]'; nvidia-smi shows your driver's CUDA version), or use device='cpu'"
+        ) from error
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise DeviceError(f"device 'cuda' needs an NVIDIA GPU with its driver: CUDA says {error}. Or use device='cpu'") from error
+    if count == 0:
+        raise DeviceError("device 'cuda' needs an NVIDIA GPU, and CUDA finds none here. Or use device='cpu'")
+    return cupy
+
+
+def xp_of(array: Any) -> Any:
+    """The array library that `array` belongs to; anything that is not a CuPy array counts as NumPy's."""
+    # An array of CuPy's can only exist if CuPy was imported already, so NumPy users never pay for the import.
+    cupy = sys.modules.get("cupy")
+    return cupy if cupy is not None and isinstance(array, cupy.ndarray) else np
+
+
+def to_numpy(array: Any) -> np.ndarray[Any, Any]:
+    """The values as a NumPy array: the same object if it is one already, a copy from the GPU otherwise."""
+    return np.asarray(array if xp_of(array) is np else array.get())
+
+
+def to_device(array: Any, device: str) -> Any:
+    """The array on a device: the same object if it is there already, a copy otherwise."""
+    xp = get_xp(device)
+    return array if xp is not np and xp_of(array) is xp else xp.asarray(to_numpy(array))
