@@ -16,6 +16,7 @@ import numpy as np
 from .errors import DeviceError, check_choice
 
 DEVICES = ("cpu", "cuda")
+Array = Any  # a NumPy array or, on a GPU, a CuPy array: the two share no base class that a type checker could use
 
 
 def get_xp(device: str) -> Any:
@@ -36,25 +37,27 @@ def get_xp(device: str) -> Any:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise DeviceError(f"device 'cuda' needs an NVIDIA GPU with its driver: CUDA says {error}. Or use device='cpu'") from error
+        raise DeviceError(
+            f"device 'cuda' needs an NVIDIA GPU with its driver: CUDA says {error}. Or use device='cpu'"
+        ) from error
     if count == 0:
         raise DeviceError("device 'cuda' needs an NVIDIA GPU, and CUDA finds none here. Or use device='cpu'")
     return cupy
 
 
-def xp_of(array: Any) -> Any:
+def xp_of(array: Array) -> Any:
     """The array library that `array` belongs to; anything that is not a CuPy array counts as NumPy's."""
     # An array of CuPy's can only exist if CuPy was imported already, so NumPy users never pay for the import.
     cupy = sys.modules.get("cupy")
     return cupy if cupy is not None and isinstance(array, cupy.ndarray) else np
 
 
-def to_numpy(array: Any) -> np.ndarray[Any, Any]:
+def to_numpy(array: Array) -> np.ndarray[Any, Any]:
     """The values as a NumPy array: the same object if it is one already, a copy from the GPU otherwise."""
     return np.asarray(array if xp_of(array) is np else array.get())
 
 
-def to_device(array: Any, device: str) -> Any:
+def to_device(array: Array, device: str) -> Array:
     """The array on a device: the same object if it is there already, a copy otherwise."""
     xp = get_xp(device)
     return array if xp is not np and xp_of(array) is xp else xp.asarray(to_numpy(array))

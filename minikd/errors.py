@@ -7,6 +7,7 @@ arrays share; those that must look at *values* do so on NumPy alone, since on a 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -42,7 +43,11 @@ def describe(value: Any) -> str:
     """What came, in a few words: 'float64 array of shape (3, 4)', or the value with its type."""
     if is_array(value):
         return f"{value.dtype} array of shape {tuple(value.shape)}"
-    return f"{type(value).__name__} {str(value)[:60]!r}" if isinstance(value, str) else f"{value!r:.60} ({type(value).__name__})"
+    return (
+        f"{type(value).__name__} {str(value)[:60]!r}"
+        if isinstance(value, str)
+        else f"{value!r:.60} ({type(value).__name__})"
+    )
 
 
 def check_number(name: str, value: Any, low: float, high: float = math.inf, *, open_low: bool = False) -> float:
@@ -102,7 +107,9 @@ def check_labels(name: str, value: Any, rows: int, classes: int) -> None:
     if value.ndim != 1:
         raise ValueError(f"{name} must be class indices of shape ({rows},), got {describe(value)}")
     if value.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be integers in [0, {classes}), got {describe(value)}; cast with {name}.astype(int)")
+        raise TypeError(
+            f"{name} must be integers in [0, {classes}), got {describe(value)}; cast with {name}.astype(int)"
+        )
     if value.shape[0] != rows:
         raise ValueError(f"{name} must have one entry for each of {rows} rows, got {describe(value)}")
     if isinstance(value, np.ndarray) and not 0 <= value.min() <= value.max() < classes:
@@ -117,7 +124,88 @@ def check_finite(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be finite, got {value[index]} at index {index}")
 
 
+def check_samples(name: str, value: Any, columns: int | None = None) -> None:
+    """`value` must be a matrix of finite numbers, one row a sample."""
+    check_matrix(name, value, columns)
+    check_finite(name, value)
+
+
 def check_same_shape(name: str, value: Any, other_name: str, other: Any) -> None:
     """`value` must have the shape of `other`."""
     if tuple(value.shape) != tuple(other.shape):
         raise ValueError(f"{name} must have the shape of {other_name}, {tuple(other.shape)}, got {describe(value)}")
+
+
+def check_target(name: str, value: Any, rows: int, classes: int) -> None:
+    """`value` must be a function, or have a row a sample: class labels if it is integers (rows,), else finite numbers."""
+    if callable(value):
+        return
+    if not is_array(value):
+        raise TypeError(f"{name} must be an array with one row for each row of x, got {describe(value)}")
+    if value.ndim == 1 and value.dtype.kind in "iu":
+        check_labels(name, value, rows, classes)
+    elif value.ndim == 0 or value.shape[0] != rows:
+        raise ValueError(f"{name} must have one row for each of the {rows} rows of x, got {describe(value)}")
+    else:
+        check_finite(name, value)
+
+
+def check_type(name: str, value: Any, wanted: Any, words: str) -> None:
+    """`value` must be an instance of `wanted`, which the message calls `words`."""
+    if not isinstance(value, wanted):
+        raise TypeError(f"{name} must be {words}, got {describe(value)}")
+
+
+def check_mix(labels: Any, temperature: Any, soft_weight: Any) -> None:
+    """Temperature above 0, soft_weight in [0, 1], and labels missing only where they have no weight."""
+    check_number("temperature", temperature, 0, open_low=True)
+    if check_number("soft_weight", soft_weight, 0, 1) != 1 and labels is None:
+        raise ValueError(f"labels may be None only with soft_weight 1, got soft_weight {soft_weight!r}")
+
+
+def check_sizes(sizes: Any) -> tuple[int, ...]:
+    """`sizes` as a tuple of at least two ints of at least 1: inputs, hidden layers, classes."""
+    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
+        raise TypeError(f"sizes must be a sequence of whole numbers such as (784, 300, 10), got {describe(sizes)}")
+    if len(sizes) < 2:
+        raise ValueError(f"sizes must name at least the inputs and the classes, got {tuple(sizes)}")
+    return tuple(check_count(f"sizes[{i}]", size) for i, size in enumerate(sizes))
+
+
+def check_dropout(rates: Any, layers: int) -> tuple[float, ...]:
+    """`rates` as one probability in [0, 1) for each of `layers` layers; a single number stands for all of them."""
+    rates = [rates] * layers if not isinstance(rates, Sequence | np.ndarray) or isinstance(rates, str) else list(rates)
+    if len(rates) != layers:
+        raise ValueError(f"dropout must be one number or one for each of {layers} layers, got {len(rates)}")
+    checked = tuple(check_number("dropout", rate, 0, 1) for rate in rates)
+    if 1.0 in checked:
+        raise ValueError("dropout must be in [0, 1), got 1: nothing would be left to learn from")
+    return checked
+
+
+def check_same_library(name: str, value: Any, logits: Any) -> None:
+    """`value` must be an array on the device of `logits`."""
+    if isinstance(value, np.ndarray) != isinstance(logits, np.ndarray):
+        raise TypeError(f"{name} must be on the device of logits; minikd.backend.to_device moves it there")
+
+
+def check_soft(name: str, value: Any, logits: Any) -> None:
+    """`value` must be an array of the shape and on the device of `logits`."""
+    if not is_array(value):
+        raise TypeError(f"{name} must be an array of shape {tuple(logits.shape)}, got {describe(value)}")
+    check_same_shape(name, value, "logits", logits)
+    check_same_library(name, value, logits)
+
+
+def check_probabilities(name: str, value: Any) -> None:
+    """Rows of a NumPy array must be probabilities (a GPU array is not looked at)."""
+    if not isinstance(value, np.ndarray):
+        return
+    sums = value.sum(axis=1)
+    wrong = ~(np.abs(sums - 1) < 1e-3) | (value.min(axis=1) < 0)  # "not <" so that NaN counts as wrong
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"{name} must be probabilities, got row {row} with sum {sums[row]:.4g} and minimum {value[row].min():.4g}; "
+            "logits become probabilities with softmax(logits, temperature)"
+        )

@@ -1,0 +1,41 @@
+"""minikd: knowledge distillation from scratch.
+
+A tiny MLP library without autograd: every forward and backward pass, softmax with temperature and distillation
+gradient is derived and written by hand, on NumPy or, with device="cuda", on CuPy.
+"""
+
+from .data import load_data
+from .errors import CheckpointError, DataError, DeviceError, DivergedError, MinikdError
+from .gradcheck import GradientReport, check_gradients
+from .losses import cross_entropy, distillation_loss, soft_cross_entropy
+from .metrics import evaluate
+from .mlp import MLP
+from .ops import log_softmax, softmax
+from .optim import SGD, Adam, AdamW
+from .training import History, distill, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MLP",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "CheckpointError",
+    "DataError",
+    "DeviceError",
+    "DivergedError",
+    "GradientReport",
+    "History",
+    "MinikdError",
+    "check_gradients",
+    "cross_entropy",
+    "distill",
+    "distillation_loss",
+    "evaluate",
+    "fit",
+    "load_data",
+    "log_softmax",
+    "soft_cross_entropy",
+    "softmax",
+]

@@ -1,0 +1,94 @@
+"""Files of named arrays that are whole and honest, or not there at all.
+
+The format is safetensors: a header of names, shapes and text metadata, then raw numbers. Nothing in it can run
+code, so a file from a stranger is safe to open. Two things are added here. Saving is atomic: a full disk or a
+kill leaves the old file as it was. And the metadata carries a SHA-256 over everything else, so that a file that
+was cut short or altered is told from a good one. This module knows nothing of networks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .backend import to_numpy
+from .errors import CheckpointError
+
+FORMAT, VERSION = "minikd", "1"
+
+
+def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+    """Write arrays (any shapes, CPU or GPU) and text metadata to `path`, atomically.
+
+    CheckpointError where the file cannot be written; what was at `path` before is still there then.
+    """
+    from safetensors.numpy import save
+
+    host = {name: np.ascontiguousarray(to_numpy(array)) for name, array in arrays.items()}
+    header = {**metadata, "format": FORMAT, "version": VERSION}
+    write_atomically(path, save(host, {**header, "sha256": _digest(host, header)}))
+
+
+def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
+    """Read back what `save_arrays` wrote: NumPy arrays and metadata.
+
+    CheckpointError for a file that is missing, truncated, altered, of another format or of another version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            header = dict(file.metadata() or {})
+            if header.get("format") != FORMAT:
+                raise CheckpointError(f"{path} is a safetensors file, but not one that minikd wrote")
+            if header.get("version") != VERSION:
+                raise CheckpointError(
+                    f"{path} has format version {header.get('version')}; this minikd reads version {VERSION}"
+                )
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    except (SafetensorError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
+    if header.pop("sha256", None) != _digest(arrays, header):
+        raise CheckpointError(
+            f"{path} was altered or damaged after it was written: its SHA-256 does not fit its contents"
+        )
+    return arrays, header
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write bytes so that `path` holds either all of them or what it held before, whatever happens in between.
+
+    CheckpointError where that is impossible.
+    """
+    # The new file is complete and on the disk before it takes the old one's name, which is one indivisible step.
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {target}: {error.strerror or error}; the file there before, if any, is untouched"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _digest(arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]) -> str:
+    sha = hashlib.sha256()
+    for name, text in sorted(metadata.items()):
+        sha.update(f"{name}={text}\0".encode())
+    for name, array in sorted(arrays.items()):
+        sha.update(f"{name}:{array.dtype}:{array.shape}\0".encode())
+        sha.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return sha.hexdigest()

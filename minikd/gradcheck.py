@@ -1,0 +1,193 @@
+"""Is this gradient right? Shake each parameter a little and see whether the loss moves as the gradient says.
+
+The slope of f along coordinate j is measured by central differences in float64,
+
+    d(h) = (f(theta + h e_j) - f(theta - h e_j)) / 2h = f' + h² f''' / 6 + ...
+
+and two step sizes are combined so that the h² term cancels (Richardson): (4 d(h/2) - d(h)) / 3 = f' + O(h⁴).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .backend import Array, to_numpy, xp_of
+from .errors import check_count, check_number, check_same_shape, describe, is_array
+
+TOLERANCE = 1e-7  # what the printed table calls ok
+Function = Callable[[Any], Any]  # theta -> a number
+Shake = Callable[[float], None]  # t -> theta moved by t, in place; 0 puts it back exactly
+STEP = 1e-3  # balances what the formula leaves out, h⁴ f''''' / 480, against rounding, about eps |f| / h
+
+
+class Check(NamedTuple):
+    """One line of the report: the worst coordinate of a block, or the worst of the random directions."""
+
+    block: str
+    coordinate: str
+    analytic: float
+    numeric: float = math.nan
+    relative_error: float = math.nan
+    checked: int = 1
+
+
+def _error(check: Check) -> float:
+    return np.inf if np.isnan(check.relative_error) else check.relative_error
+
+
+class GradientReport(NamedTuple):
+    """What `check_gradients` found: a line a block in `checks`; printing it shows the table."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def worst(self) -> Check:
+        """The line with the largest relative error (NaN counts as the largest)."""
+        return max(self.checks, key=_error)
+
+    @property
+    def max_relative_error(self) -> float:
+        """The largest relative error of all."""
+        return self.worst.relative_error
+
+    def assert_ok(self, tolerance: float = TOLERANCE) -> None:
+        """AssertionError, with the table, where any relative error is not below `tolerance`."""
+        check_number("tolerance", tolerance, 0, open_low=True)
+        if not self.max_relative_error < tolerance:
+            raise AssertionError(f"the gradient is wrong, or f is not smooth here:\n{self.table(tolerance)}")
+
+    def table(self, tolerance: float = TOLERANCE) -> str:
+        """The report as text: block, worst coordinate, its analytic and numeric slope, their relative error."""
+        head = f"{'block':<12}{'worst at':>12}{'analytic':>15}{'numeric':>15}{'rel. error':>12}{'checked':>9}"
+        lines = [
+            f"{c.block:<12}{c.coordinate:>12}{c.analytic:>15.6e}{c.numeric:>15.6e}{c.relative_error:>12.1e}{c.checked:>9}"
+            f"  {'ok' if c.relative_error < tolerance else 'NOT OK'}"
+            for c in self.checks
+        ]
+        return "\n".join([head, *lines])
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def check_gradients(
+    f: Function,
+    theta: Array | Mapping[str, Array],
+    grad: Array | Mapping[str, Array],
+    *,
+    n_coordinates: int | None = None,
+    n_directions: int = 5,
+    step: float | None = None,
+) -> GradientReport:
+    """Compare a claimed gradient `grad` of the function f at `theta` with central differences.
+
+    f              f(theta) -> a number. It may use its argument, or be a closure over theta: theta is changed in
+                   place, and put back bit for bit. With dropout inside, f must draw the same mask every time
+    theta, grad    float64 arrays of one shape, or dictionaries of such arrays by block name ("W1", "b1", ...),
+                   each of which then gets a line of its own in the report
+    n_coordinates  how many coordinates of each block to check, drawn at random; None checks all
+    n_directions   how many random directions through all blocks to check besides
+    step           h, by default 1e-3
+
+    The relative error is |analytic - numeric| / max(|analytic|, |numeric|, floor), where the floor is a hundredth of
+    the block's largest slope or |f| / 10,000: slopes below that drown in rounding, which is about 1e-13 |f| in size. A
+    coordinate that disagrees is tried again with h/10 and h/100: that steps out of the way of a kink (relu's, say),
+    and does not help a wrong gradient. ValueError and TypeError for arguments that do not fit.
+    """
+    blocks, grads = _blocks("theta", theta), _blocks("grad", grad)
+    if set(blocks) != set(grads):
+        raise ValueError(f"grad must have the blocks of theta, {', '.join(blocks)}, got {', '.join(grads)}")
+    for name, block in blocks.items():
+        check_same_shape(f"grad {name}", grads[name], f"theta {name}", block)
+    h = STEP if step is None else check_number("step", step, 0, open_low=True)
+    check_count("n_directions", n_directions, 0)
+    # Copies, since f may run a backward pass that overwrites the very array that is being checked.
+    claimed = {name: np.array(to_numpy(g)) for name, g in grads.items()}
+    noise = abs(float(f(theta))) / 1e4
+    rng = np.random.default_rng(0)
+    checks = []
+    for name, block in blocks.items():
+        chosen = np.arange(block.size)
+        if n_coordinates is not None and check_count("n_coordinates", n_coordinates) < block.size:
+            chosen = np.sort(rng.choice(block.size, n_coordinates, replace=False))
+        floor = max(float(np.abs(claimed[name]).max()) / 100, noise)
+        slopes = []
+        for j in chosen:
+            at = tuple(int(i) for i in np.unravel_index(j, block.shape))
+            slope = float(claimed[name][at])
+            slopes.append(_compare(f, theta, _shake_one(block, at), Check(name, str(list(at)), slope), h, floor))
+        checks.append(_worst(slopes))
+    slopes = []
+    for k in range(n_directions):
+        u = {name: rng.standard_normal(block.shape) for name, block in blocks.items()}
+        length = math.sqrt(sum(float((d * d).sum()) for d in u.values()))
+        slope = sum(float((claimed[name] * d).sum()) for name, d in u.items()) / length
+        shake = _shake_all(blocks, {name: d / length for name, d in u.items()})
+        slopes.append(_compare(f, theta, shake, Check("directions", f"[{k}]", slope), h, noise))
+    return GradientReport((*checks, *([_worst(slopes)] if slopes else [])))
+
+
+def _blocks(name: str, value: Any) -> dict[str, Array]:
+    blocks = dict(value) if isinstance(value, Mapping) else {"theta": value}
+    for key, block in blocks.items():
+        label = f"{name}[{key!r}]" if isinstance(value, Mapping) else name
+        if not is_array(block) or block.dtype != np.float64:
+            hint = "float32 is too coarse for differences: build the model with dtype='float64'"
+            raise TypeError(f"{label} must be a float64 array, got {describe(block)}; {hint}")
+        if block.size == 0:
+            raise ValueError(f"{label} must not be empty, got {describe(block)}")
+    return blocks
+
+
+def _shake_one(block: Array, at: tuple[int, ...]) -> Shake:
+    original = float(block[at])
+
+    def shake(t: float) -> None:
+        block[at] = original + t
+
+    return shake
+
+
+def _shake_all(blocks: dict[str, Array], direction: dict[str, np.ndarray]) -> Shake:
+    """Along a random unit direction u the slope must be grad · u: one number that sees every coordinate."""
+    u = {name: xp_of(block).asarray(direction[name]) for name, block in blocks.items()}
+    originals = {name: block.copy() for name, block in blocks.items()}
+
+    def shake(t: float) -> None:
+        for name, block in blocks.items():
+            block[...] = originals[name] + t * u[name] if t else originals[name]
+
+    return shake
+
+
+def _compare(f: Function, theta: Any, shake: Shake, check: Check, h: float, floor: float) -> Check:
+    """Fill in the measured slope: the best of h, h/10 and h/100, the last two only where h disagrees."""
+
+    def value(t: float) -> float:
+        shake(t)
+        try:
+            return float(f(theta))
+        finally:
+            shake(0.0)
+
+    def central(h: float) -> float:
+        return (value(h) - value(-h)) / (2 * h)
+
+    tries = []
+    for step in (h, h / 10, h / 100):
+        numeric = (4 * central(step / 2) - central(step)) / 3
+        scale = max(abs(check.analytic), abs(numeric), floor)
+        error = abs(check.analytic - numeric) / scale if scale else 0.0
+        tries.append(check._replace(numeric=numeric, relative_error=error))
+        if error < TOLERANCE:
+            break
+    return min(tries, key=_error)
+
+
+def _worst(checks: list[Check]) -> Check:
+    """The check with the largest relative error, and how many there were."""
+    return max(checks, key=_error)._replace(checked=len(checks))

@@ -1,0 +1,130 @@
+"""What the student is told: losses that return their own gradient.
+
+Each loss takes logits z (B, K) and returns `(loss, dlogits)`: a mean over the batch, and its derivative with
+respect to the logits, (B, K), worked out by hand through the softmax. Nothing here knows about networks.
+
+In the derivations p = softmax(z) and p^T = softmax(z / T) belong to the student, v are the teacher's logits and
+q^T = softmax(v / T) its softened probabilities, y is the one-hot label, and one row i of the batch is looked at.
+The one fact that all of them need, with [k = j] = 1 where k is j and 0 elsewhere:
+
+    d log p^T_k / dz_j = ([k = j] - p^T_j) / T                                                               (*)
+
+because log p^T_k = z_k/T - log sum_j e^(z_j/T).
+
+NaN in gives NaN out, as in NumPy; `fit` is what turns that into a DivergedError.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .backend import Array, xp_of
+from .errors import check_labels, check_matrix, check_mix, check_probabilities, check_same_library, check_soft
+from .ops import log_softmax, softmax
+
+
+def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Cross-entropy with class labels: L = -mean_i log p_i[y_i].  logits (B, K), labels (B,) -> L, dlogits (B, K)
+
+    Gradient: L_i = -log p_y, so (*) with T = 1 gives dL_i/dz_j = -([y = j] - p_j) = p_j - y_j, and the mean over
+    the batch divides by B:
+
+        dlogits = (p - y) / B
+
+    On a GPU the range of the labels is not checked here, since looking would stop the pipeline; `fit` checks it
+    once. ValueError for shapes and labels that do not fit, TypeError for labels that are not integers.
+    """
+    check_matrix("logits", logits)
+    batch, classes = logits.shape
+    check_labels("labels", labels, batch, classes)
+    check_same_library("labels", labels, logits)
+    xp = xp_of(logits)
+    logp = log_softmax(logits)  # (B, K)
+    rows = xp.arange(batch)
+    loss = -logp[rows, labels].mean()
+    dlogits = xp.exp(logp, out=logp)
+    dlogits[rows, labels] -= 1
+    dlogits /= batch
+    return loss, dlogits
+
+
+def soft_cross_entropy(logits: Array, targets: Array, *, temperature: float = 1.0) -> tuple[Array, Array]:
+    """Cross-entropy with soft targets: L = -mean_i sum_k t_ik log softmax(z_i / T)_k.
+
+    logits (B, K), targets t (B, K) whose rows are probabilities -> L, dlogits (B, K).  This is the distillation
+    formula L_KD = -sum_i t_i log s_i, with s the student's and t the teacher's (softened) outputs; T² is left to
+    `distillation_loss`.
+
+    Gradient: by (*), dL_i/dz_j = -sum_k t_k ([k = j] - p^T_j) / T = -(t_j - p^T_j sum_k t_k) / T, and the
+    probabilities t_k sum to 1, so
+
+        dlogits = (p^T - t) / (T B)
+
+    Source: Hinton, Vinyals & Dean 2015, arXiv 1503.02531, section 2. ValueError for T <= 0, for shapes that do
+    not fit and (off the GPU) for rows of `targets` that are not probabilities.
+    """
+    check_matrix("logits", logits)
+    check_soft("targets", targets, logits)
+    check_probabilities("targets", targets)
+    return _soft_cross_entropy(logits, targets.astype(_float(logits), copy=False), float(temperature))
+
+
+def _soft_cross_entropy(logits: Array, targets: Array, temperature: float) -> tuple[Array, Array]:
+    xp, batch = xp_of(logits), logits.shape[0]
+    logp = log_softmax(logits, temperature)  # (B, K)
+    loss = -(targets * logp).sum() / batch
+    dlogits = xp.exp(logp, out=logp)
+    dlogits -= targets
+    dlogits /= temperature * batch
+    return loss, dlogits
+
+
+def distillation_loss(
+    logits: Array,
+    labels: Array | None,
+    teacher_logits: Array,
+    *,
+    temperature: float = 4.0,
+    soft_weight: float = 0.9,
+) -> tuple[Array, Array]:
+    """Labels and a teacher: L = (1 - w) CE(z, labels) + w T² CE(softmax(v / T), softmax(z / T)), w = soft_weight.
+
+    logits z (B, K), labels (B,), teacher_logits v (B, K) -> L, dlogits (B, K).  w is the weight of the teacher's
+    term, from 0 (labels alone) to 1 (the teacher alone; then `labels` may be None: nobody needs to have labelled
+    the data).
+
+    Gradient: the two terms are `cross_entropy` and `soft_cross_entropy` with t = q^T, and T²/T = T, so
+
+        dlogits = [(1 - w) (p - y) + w T (p^T - q^T)] / B
+
+    Why T². Let T be large. Then e^(z/T) ≈ 1 + z/T and p^T_j ≈ (1 + z_j/T) / (K + sum_k z_k/T). For logits of
+    zero mean the sum is 0 and p^T_j - q^T_j ≈ (z_j - v_j) / (K T): the soft term's own gradient, which divides
+    by T once more, shrinks like 1/T². The factor T² takes that back, so that w means the same at every T. What is
+    left,
+
+        w T (p^T - q^T) -> w (z - v) / K        as T -> infinity,
+
+    is the gradient of w |z - v|² / (2 K): in the limit, distilling is matching logits (and each row of z and v
+    counts from its own mean, for softmax does not notice a shift).
+
+    Source: Hinton, Vinyals & Dean 2015, arXiv 1503.02531, sections 2 and 2.1. ValueError for T <= 0, for a
+    soft_weight outside [0, 1] and for shapes that do not fit.
+    """
+    check_mix(labels, temperature, soft_weight)
+    check_matrix("logits", logits)
+    check_soft("teacher_logits", teacher_logits, logits)
+    T, w = float(temperature), float(soft_weight)  # plain numbers, so that they cannot widen float32 arrays
+    soft, dsoft = _soft_cross_entropy(logits, softmax(teacher_logits.astype(_float(logits), copy=False), T), T)
+    soft *= w * T * T
+    dsoft *= w * T * T
+    if labels is None:
+        return soft, dsoft
+    hard, dhard = cross_entropy(logits, labels)
+    dhard *= 1 - w
+    dsoft += dhard
+    return (1 - w) * hard + soft, dsoft
+
+
+def _float(logits: Array) -> np.dtype:
+    """The precision to compute in: the logits' own, or float64 for integers."""
+    return logits.dtype if logits.dtype.kind == "f" else np.dtype("float64")

@@ -1,0 +1,229 @@
+"""The multilayer perceptron: layers of z = x W + b with an activation between them.
+
+All parameters stand in one flat vector `theta`, and their gradient in `grad`: first the weights of every layer,
+then the biases. `weights`, `biases`, `weight_grads` and `bias_grads` are windows into the two (views: writing
+into one writes into the other). So an optimizer updates one vector, weight decay is a slice, a checkpoint saves
+one vector, a gradient check shakes one vector, and nobody needs to know about layers but this file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from .backend import Array, get_xp, to_device, xp_of
+from .checkpoint import load_arrays, save_arrays
+from .errors import (
+    CheckpointError,
+    check_choice,
+    check_count,
+    check_dropout,
+    check_matrix,
+    check_same_shape,
+    check_sizes,
+    describe,
+    is_array,
+)
+from .ops import ACTIVATIONS, dropout, dropout_backward, dropout_mask, linear, linear_backward
+
+DTYPES = ("float32", "float64")
+PIECE = 2048  # rows that predict takes at a time: enough to keep the processor busy, little enough to stay small
+
+
+class MLP:
+    """A fully connected network; it computes logits, and gradients by hand.
+
+    sizes       inputs, hidden layers, classes: (784, 1200, 1200, 10). Two sizes give softmax regression
+    activation  "relu", "tanh", "sigmoid" or "gelu", after every layer but the last
+    dropout     the probability of dropping an input of a layer: one number for all layers, or one per layer
+                (the first is for x itself). Used with train=True only
+    seed        draws the initial weights (on the CPU, so that every device starts the same) and dropout masks
+    device      "cpu" or "cuda";  dtype "float32" or "float64"
+
+    Weights start from N(0, 2 / inputs) for relu and gelu (He et al. 2015), from N(0, 2 / (inputs + outputs)) for
+    tanh and sigmoid (Glorot & Bengio 2010); biases start from 0.
+
+    Attributes: theta, grad (P,); weights, weight_grads: views (inputs, outputs) a layer; biases, bias_grads: views
+    (outputs,) a layer; hidden: the activations (B, width) of the last forward(x, train=True), which the next one
+    overwrites; num_params = P; sizes, activation, dropout, device, dtype.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        activation: str = "relu",
+        dropout: float | Sequence[float] = 0.0,
+        seed: int = 0,
+        device: str = "cpu",
+        dtype: str = "float32",
+    ) -> None:
+        self.sizes = check_sizes(sizes)
+        check_choice("activation", activation, ACTIVATIONS)
+        check_choice("dtype", dtype, DTYPES)
+        check_count("seed", seed, 0)
+        self.activation, self.device, self.dtype = activation, device, dtype
+        self.dropout = check_dropout(dropout, len(self.sizes) - 1)
+        self._xp = get_xp(device)
+        self.num_params = _count(self.sizes)
+        self.theta = self._xp.zeros(self.num_params, self.dtype)
+        self.grad = self._xp.zeros(self.num_params, self.dtype)
+        self.weights, self.biases = self._views(self.theta)
+        self.weight_grads, self.bias_grads = self._views(self.grad)
+        self.hidden: list[Array] = []
+        self._cache: list[tuple[Array, Array, Array]] = []  # what forward leaves for backward: (input, mask, z) a layer
+        self._capacity = 0
+        self._initialise(seed)
+        self.seed_dropout(seed)
+
+    def _views(self, flat: Array) -> tuple[list[Array], list[Array]]:
+        """Windows into a flat (P,) vector: the weights, then the biases."""
+        weights, biases, start = [], [], 0
+        for n, m in pairwise(self.sizes):
+            weights.append(flat[start : start + n * m].reshape(n, m))
+            start += n * m
+        for m in self.sizes[1:]:
+            biases.append(flat[start : start + m])
+            start += m
+        return weights, biases
+
+    def _initialise(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        for W in self.weights:
+            n, m = W.shape
+            variance = 2 / n if self.activation in ("relu", "gelu") else 2 / (n + m)
+            W[...] = to_device((rng.standard_normal((n, m)) * math.sqrt(variance)).astype(self.dtype), self.device)
+
+    def seed_dropout(self, *seed: int) -> None:
+        """Start the dropout masks afresh from one or more whole numbers: the same numbers, the same masks."""
+        self._rng = self._xp.random.default_rng(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+
+    def forward(self, x: Array, train: bool = False) -> Array:
+        """Logits z = x W + b of the last layer.  x (B, D) -> (B, K)
+
+        train=True draws dropout masks and keeps what `backward` needs, in buffers that live on from step to step.
+        """
+        x = self._check_input(x)
+        return self._forward_train(x) if train else self._forward_plain(x)
+
+    def _forward_plain(self, x: Array) -> Array:
+        f, last = ACTIVATIONS[self.activation][0], len(self.weights) - 1
+        for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = linear(x, W, b)  # (B, width)
+            if i < last:
+                x = f(x)
+        return x
+
+    def _forward_train(self, x: Array) -> Array:
+        f, last = ACTIVATIONS[self.activation][0], len(self.weights) - 1
+        self._reserve(len(x))
+        self._cache, self.hidden = [], [buffer[: len(x)] for buffer in self._buffers["a"]]
+        a = x
+        for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            mask = None
+            if self.dropout[i]:
+                mask = dropout_mask(a.shape, self.dropout[i], self._rng, self.dtype)
+                a = dropout(a, mask)
+            # The logits go out to the caller, who may keep them; only hidden layers may be written over next time.
+            z = linear(a, W, b, out=self._buffers["z"][i][: len(x)] if i < last else None)  # (B, width)
+            self._cache.append((a, mask, z))
+            a = f(z, out=self.hidden[i]) if i < last else z
+        return a
+
+    def backward(self, dlogits: Array, *, need_dx: bool = True) -> Array:
+        """From dL/dlogits (B, K) of the last forward(x, train=True): overwrite `grad`, return dL/dx (B, D).
+
+        With need_dx=False the last product, which only dx needs, is saved, and None comes back.
+        ValueError where there was no such forward, or where its shape was another.
+        """
+        if not self._cache:
+            raise ValueError("dlogits has nothing to be the gradient of: call forward(x, train=True) first")
+        if not is_array(dlogits):
+            raise TypeError(f"dlogits must be an array, got {describe(dlogits)}")
+        check_same_shape("dlogits", dlogits, "the last logits", self._cache[-1][2])
+        f_backward = ACTIVATIONS[self.activation][1]
+        dz = dlogits
+        for i in reversed(range(len(self.weights))):
+            x, mask, _ = self._cache[i]
+            grads = (self._buffers["d"][i][: len(x)] if i else None, self.weight_grads[i], self.bias_grads[i])
+            dx, _, _ = linear_backward(dz, x, self.weights[i], out=grads, need_dx=i > 0 or need_dx)
+            if mask is not None and dx is not None:
+                dx = dropout_backward(dx, mask, out=dx)
+            if i > 0:
+                dz = f_backward(dx, self._cache[i - 1][2], self.hidden[i - 1], out=dx)
+        return dx
+
+    def predict(self, x: Array) -> Array:
+        """Logits (N, K) for any number of rows x (N, D), on the model's device, a piece at a time; keeps nothing."""
+        check_matrix("x", x, columns=self.sizes[0])
+        logits = self._xp.empty((len(x), self.sizes[-1]), self.dtype)
+        for start in range(0, len(x), PIECE):
+            logits[start : start + PIECE] = self.forward(to_device(x[start : start + PIECE], self.device))
+        return logits
+
+    def metadata(self) -> dict[str, str]:
+        """What it takes, beside theta, to build this network again, as text."""
+        shape = {"sizes": self.sizes, "activation": self.activation, "dropout": self.dropout, "dtype": self.dtype}
+        return {"mlp": json.dumps(shape)}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to a safetensors file, atomically. CheckpointError where that fails."""
+        save_arrays(path, {"theta": self.theta}, self.metadata())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str = "cpu") -> MLP:
+        """Read a network that `save` or a checkpoint of `fit` wrote. CheckpointError where the file is not one."""
+        arrays, metadata = load_arrays(path)
+        return cls.from_arrays(arrays, metadata, device, source=str(path))
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any], metadata: dict[str, str], device: str, source: str) -> MLP:
+        """The network in the arrays and metadata of the file `source`; CheckpointError where they do not fit."""
+        try:
+            shape = json.loads(metadata["mlp"])
+            theta, expected = arrays["theta"], _count(check_sizes(shape["sizes"]))
+            # Compared before anything of that size is made: a hostile header must not cost memory.
+            if theta.shape != (expected,) or str(theta.dtype) != shape["dtype"]:
+                raise ValueError(f"theta must be {expected} numbers of type {shape['dtype']}, got {describe(theta)}")
+            if not np.isfinite(theta).all():
+                raise ValueError("theta must be finite: these are the weights of a run that diverged")
+            model = cls(
+                shape["sizes"],
+                activation=shape["activation"],
+                dropout=shape["dropout"],
+                dtype=shape["dtype"],
+                device=device,
+            )
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{source} does not hold a minikd network: {error}") from error
+        model.theta[...] = to_device(theta, device)
+        return model
+
+    def _check_input(self, x: Array) -> Array:
+        check_matrix("x", x, columns=self.sizes[0])
+        if xp_of(x) is not self._xp:
+            raise TypeError(
+                f"x must be on the model's device, {self.device}; to_device(x, {self.device!r}) puts it there"
+            )
+        return x.astype(self.dtype, copy=False)
+
+    def _reserve(self, batch: int) -> None:
+        """Buffers for z, a = f(z) and their gradients in each hidden layer, made anew only for a larger batch."""
+        if batch > self._capacity:
+            empty, hidden, self._capacity = self._xp.empty, self.sizes[1:-1], batch
+            self._buffers = {kind: [empty((batch, n), self.dtype) for n in hidden] for kind in "za"}
+            self._buffers["d"] = [None, *(empty((batch, n), self.dtype) for n in hidden)]
+
+    def __repr__(self) -> str:
+        what = f"{self.sizes}, activation={self.activation!r}, dropout={self.dropout}"
+        return f"MLP({what}, device={self.device!r}, dtype={self.dtype!r}): {self.num_params:,} parameters"
+
+
+def _count(sizes: Sequence[int]) -> int:
+    return sum((n + 1) * m for n, m in pairwise(sizes))

@@ -1,0 +1,211 @@
+"""What a layer computes, and right beside it how a gradient comes back.
+
+Every forward function `f` has a twin `f_backward`. If y = f(x) and a loss L is computed from y, the twin takes
+dL/dy and returns dL/dx; the code calls these `dy` and `dx`. The comment above each backward quotes the forward
+line that it differentiates. B is the batch size, D the inputs, K the outputs or classes.
+
+Where a function takes `out`, it writes there and returns it, so that training need not allocate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .backend import Array, xp_of
+from .errors import check_matrix, check_number
+
+# ---- the affine map -------------------------------------------------------------------------------------------
+
+
+def linear(x: Array, W: Array, b: Array, out: Array = None) -> Array:
+    """Affine map z = x W + b.  x (B, D), W (D, K), b (K,) -> z (B, K)"""
+    z = xp_of(x).matmul(x, W, out=out)
+    z += b
+    return z
+
+
+def linear_backward(
+    dz: Array, x: Array, W: Array, *, out: tuple[Array, Array, Array] = (None, None, None), need_dx: bool = True
+) -> tuple[Array, Array, Array]:
+    """dz (B, K) -> dx (B, D), dW (D, K), db (K,).  dx is None with need_dx=False: a first layer seldom needs it."""
+    xp = xp_of(dz)
+    # z = x W + b, so dL/dW sums x_i dz_i^T over the batch, and x reaches z through W alone
+    dx = xp.matmul(dz, W.T, out=out[0]) if need_dx else None  # (B, D)
+    dW = xp.matmul(x.T, dz, out=out[1])  # (D, K)
+    db = xp.sum(dz, axis=0, out=out[2])  # (K,)
+    return dx, dW, db
+
+
+# ---- activations: elementwise, a = f(z); each backward gets both z and a and uses whichever is cheaper --------
+
+
+def relu(z: Array, out: Array = None) -> Array:
+    """a = max(z, 0), any shape."""
+    return xp_of(z).maximum(z, 0, out=out)
+
+
+def relu_backward(da: Array, z: Array, a: Array, out: Array = None) -> Array:
+    """dz = da where z > 0, else 0 (at the kink, z = 0, we choose 0)."""
+    # a = max(z, 0) has slope 1 where it passes z through, and there a > 0
+    return xp_of(da).multiply(da, a > 0, out=out)
+
+
+def tanh(z: Array, out: Array = None) -> Array:
+    """a = tanh z, any shape."""
+    return xp_of(z).tanh(z, out=out)
+
+
+def tanh_backward(da: Array, z: Array, a: Array, out: Array = None) -> Array:
+    """dz = da (1 - a²)."""
+    # d tanh(z)/dz = 1 - tanh(z)^2
+    return xp_of(da).multiply(da, 1 - a * a, out=out)
+
+
+def sigmoid(z: Array, out: Array = None) -> Array:
+    """a = 1 / (1 + e^-z), any shape; written as (1 + tanh(z/2)) / 2, which cannot overflow."""
+    xp = xp_of(z)
+    a = xp.multiply(z, 0.5, out=out)
+    xp.tanh(a, out=a)
+    a += 1
+    a *= 0.5
+    return a
+
+
+def sigmoid_backward(da: Array, z: Array, a: Array, out: Array = None) -> Array:
+    """dz = da a (1 - a)."""
+    # with a = 1 / (1 + e^-z):  da/dz = e^-z / (1 + e^-z)^2 = a (1 - a)
+    return xp_of(da).multiply(da, a * (1 - a), out=out)
+
+
+def gelu(z: Array, out: Array = None) -> Array:
+    """a = z Φ(z), with Φ the standard normal distribution function: the exact GELU, not its tanh approximation.
+
+    Source: Hendrycks & Gimpel 2016, arXiv 1606.08415.
+    """
+    return xp_of(z).multiply(z, normal_cdf(z), out=out)
+
+
+def gelu_backward(da: Array, z: Array, a: Array, out: Array = None) -> Array:
+    """dz = da (Φ(z) + z φ(z)), with φ the standard normal density."""
+    xp = xp_of(da)
+    # a = z Φ(z) is a product, and Φ' = φ
+    density = xp.exp(z * z * -0.5) * (1 / math.sqrt(2 * math.pi))
+    return xp.multiply(da, normal_cdf(z) + z * density, out=out)
+
+
+# (1 + 2x) e^(x²) erfc(x) is smooth in u = (x - c) / (x + c), which maps [0, ∞) to [-1, 1); this is its Chebyshev
+# expansion there, summed into plain powers of u (lowest first). NumPy has no erf of its own.
+# fmt: off
+_ERFC_CENTRE = 3.75
+_ERFC_SERIES = (
+    1.2375126308378264, -0.14024059858554525, 0.003585415485781718, 0.08227673848999506,
+    -0.10880393015455231, 0.09230432116428125, -0.058693398387769276, 0.02836227737211114,
+    -0.009746581194305737, 0.0017556261651970652, 0.0002937214295671746, -0.00029015535246077655,
+    5.162601622259853e-05, 2.2387565714911816e-05, -1.1399726074447365e-05, -9.792625707303523e-07,
+    1.6959958079430478e-06, -5.084465378687302e-08, -2.143069227582364e-07, 1.879082322370048e-08,
+    1.7552176307433927e-08, -1.9551358868985616e-09,
+)
+# fmt: on
+
+
+def normal_cdf(z: Array) -> Array:
+    """Φ(z) = erfc(-z / √2) / 2, any shape, to about 1e-15.
+
+    Source of the expansion: Shepherd & Laframboise 1981, "Chebyshev approximation of (1 + 2x) exp(x²) erfc x".
+    """
+    xp = xp_of(z)
+    x = xp.abs(z) * math.sqrt(0.5)
+    u = (x - _ERFC_CENTRE) / (x + _ERFC_CENTRE)
+    series = xp.full_like(u, _ERFC_SERIES[-1])
+    for coefficient in reversed(_ERFC_SERIES[:-1]):  # Horner's rule
+        series *= u
+        series += coefficient
+    lower = 0.5 * xp.exp(-x * x) * series / (1 + 2 * x)  # Φ(-|z|), where nothing cancels
+    return xp.where(z < 0, lower, 1 - lower)
+
+
+Activation = Callable[..., Array]
+ACTIVATIONS: dict[str, tuple[Activation, Activation]] = {
+    "relu": (relu, relu_backward),
+    "tanh": (tanh, tanh_backward),
+    "sigmoid": (sigmoid, sigmoid_backward),
+    "gelu": (gelu, gelu_backward),
+}
+
+
+# ---- dropout --------------------------------------------------------------------------------------------------
+
+
+def dropout_mask(shape: tuple[int, ...], rate: float, rng: Any, dtype: Any) -> Array:
+    """A random mask for inverted dropout: 0 with probability `rate`, else 1 / (1 - rate), so that E[mask] = 1.
+
+    `rng` is a NumPy or CuPy Generator and decides where the mask lives. The probability is rounded to a multiple
+    of 2^-16, because two random bytes an entry are several times cheaper than a random float.
+    Source: Srivastava et al. 2014, JMLR 15; "inverted" means that the scaling is done now, not when testing.
+    """
+    dropped = min(round(rate * 65536), 65535)
+    bits = rng.integers(0, 65536, size=shape, dtype="uint16")
+    mask = (bits >= dropped).astype(dtype)
+    mask *= 65536 / (65536 - dropped)
+    return mask
+
+
+def dropout(x: Array, mask: Array, out: Array = None) -> Array:
+    """y = x · mask, elementwise."""
+    return xp_of(x).multiply(x, mask, out=out)
+
+
+def dropout_backward(dy: Array, mask: Array, out: Array = None) -> Array:
+    """dx = dy · mask."""
+    # y = x mask, elementwise, and the mask is a constant
+    return xp_of(dy).multiply(dy, mask, out=out)
+
+
+# ---- softmax with temperature ---------------------------------------------------------------------------------
+
+
+def _scaled(logits: Array, temperature: float) -> Array:
+    """(z - max z) / T as a new float array: softmax does not notice the shift, and exp cannot overflow after it."""
+    T = check_number("temperature", temperature, 0, open_low=True)
+    check_matrix("logits", logits)
+    z = logits - logits.max(axis=1, keepdims=True)  # (B, K)
+    return xp_of(z).divide(z, T, out=z) if z.dtype.kind == "f" else z / T
+
+
+def softmax(logits: Array, temperature: float = 1.0) -> Array:
+    """p_k = exp(z_k / T) / sum_j exp(z_j / T), row by row.  logits (B, K) -> p (B, K)
+
+    A high T flattens the probabilities and shows how the model ranks the wrong classes; a low T sharpens them.
+    Source: Hinton, Vinyals & Dean 2015, arXiv 1503.02531, eq. 1. ValueError for T <= 0.
+    """
+    p = _scaled(logits, temperature)
+    xp_of(p).exp(p, out=p)
+    p /= p.sum(axis=1, keepdims=True)
+    return p
+
+
+def softmax_backward(dp: Array, p: Array, temperature: float = 1.0) -> Array:
+    """dp (B, K), and p = softmax(z, T) -> dz (B, K)"""
+    # p_k = e^(z_k/T) / sum_j e^(z_j/T) gives dp_k/dz_j = p_k ([k = j] - p_j) / T, so
+    # dz_j = sum_k dp_k p_k ([k = j] - p_j) / T = p_j (dp_j - sum_k dp_k p_k) / T
+    return p * (dp - (dp * p).sum(axis=1, keepdims=True)) / temperature
+
+
+def log_softmax(logits: Array, temperature: float = 1.0) -> Array:
+    """log p_k = z_k / T - log sum_j exp(z_j / T), row by row, finite where p itself underflows.  (B, K) -> (B, K)
+
+    ValueError for T <= 0.
+    """
+    z = _scaled(logits, temperature)
+    xp = xp_of(z)
+    z -= xp.log(xp.exp(z).sum(axis=1, keepdims=True))
+    return z
+
+
+def log_softmax_backward(dlogp: Array, logp: Array, temperature: float = 1.0) -> Array:
+    """dlogp (B, K), and logp = log_softmax(z, T) -> dz (B, K)"""
+    # log p_k = z_k/T - log sum_j e^(z_j/T) gives d log p_k/dz_j = ([k = j] - p_j) / T, so
+    # dz_j = (dlogp_j - p_j sum_k dlogp_k) / T
+    return (dlogp - xp_of(logp).exp(logp) * dlogp.sum(axis=1, keepdims=True)) / temperature

@@ -1,0 +1,221 @@
+"""Optimizers and learning-rate schedules.
+
+An optimizer sees one flat vector of parameters and one of gradients, weights first and biases after, and knows
+nothing of networks. A step is elementwise, so it goes through the vectors in pieces that stay in the cache: each
+piece is read from memory once, however many lines the formula has.
+
+A schedule is a plain function of progress, from 0 (the first step) to 1 (the end), whose value multiplies the
+learning rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .backend import Array, to_device, xp_of
+from .errors import check_number
+
+Schedule = Callable[[float], float]
+PIECE = 16384  # parameters updated at a time: five float32 vectors of this length fit a 1 MB L2 cache with room
+
+
+class Optimizer:
+    """What SGD and Adam share: the flat vectors, their pieces, and state that can be saved and restored."""
+
+    buffers: tuple[str, ...] = ()  # names of the state vectors, each (P,) and zero at the start
+
+    def __init__(self, model: Any, lr: float, weight_decay: float) -> None:
+        self.lr = check_number("lr", lr, 0)
+        self.weight_decay = check_number("weight_decay", weight_decay, 0)
+        self.model, self.t = model, 0
+        xp = xp_of(model.theta)
+        self._vectors = {name: xp.zeros_like(model.theta) for name in self.buffers}
+        # On a GPU one piece is best: there the cost is in the number of kernels that are started.
+        size = PIECE if model.device == "cpu" else len(model.theta)
+        self._scratch = xp.empty((2, min(size, len(model.theta))), model.theta.dtype)
+        self._pieces = list(self._cut(size))
+
+    def _cut(self, size: int) -> Iterator[tuple[bool, tuple[Array, ...]]]:
+        """Matching windows into theta, grad, the state vectors and two scratch rows, and whether they are weights."""
+        vectors = (self.model.theta, self.model.grad, *self._vectors.values())
+        n_weights = sum(W.size for W in self.model.weights)
+        for low, high, decays in ((0, n_weights, True), (n_weights, len(self.model.theta), False)):
+            for start in range(low, high, size):
+                stop = min(start + size, high)
+                yield decays, (*(v[start:stop] for v in vectors), *self._scratch[:, : stop - start])
+
+    def step(self) -> None:
+        """One update of theta from grad, in place."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        """The number of steps taken `t` and the state vectors by name: what a checkpoint saves."""
+        return {"t": self.t, **self._vectors}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave. ValueError where it does not fit this optimizer, which then keeps its own."""
+        if set(state) != {"t", *self.buffers} or any(state[n].shape != v.shape for n, v in self._vectors.items()):
+            raise ValueError(
+                f"state must hold t and {', '.join(self.buffers) or 'nothing else'} of shape {self.model.theta.shape}"
+            )
+        self.t = int(state["t"])
+        for name, vector in self._vectors.items():
+            vector[...] = to_device(state[name], self.model.device)
+
+    def settings(self) -> dict[str, Any]:
+        """The hyperparameters, as plain values."""
+        hidden = ("model", "t", "lr")
+        values = {k: v for k, v in vars(self).items() if not k.startswith("_") and k not in hidden}
+        return {"name": type(self).__name__, **values}
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: u <- momentum u + g,  theta <- theta - lr u, as in PyTorch.
+
+    momentum      0 is plain descent; nesterov=True steps along g + momentum u instead of u
+    weight_decay  adds weight_decay · theta to the gradient of weights, not of biases
+    max_norm      after each step, the weights into any one unit are scaled down to at most this L2 norm
+                  (Srivastava et al. 2014, section 5.1)
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        lr: float,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        max_norm: float | None = None,
+    ) -> None:
+        self.momentum = check_number("momentum", momentum, 0, 1)
+        if nesterov and not momentum:
+            raise ValueError("nesterov needs a momentum above 0, got momentum 0")
+        self.nesterov = bool(nesterov)
+        self.max_norm = None if max_norm is None else check_number("max_norm", max_norm, 0, open_low=True)
+        self.buffers = ("u",) if momentum else ()
+        super().__init__(model, lr, weight_decay)
+
+    def step(self) -> None:
+        """One update of theta from grad, in place."""
+        xp = xp_of(self.model.theta)
+        self.t += 1
+        for decays, (theta, g, *u, s, _) in self._pieces:
+            if decays and self.weight_decay:
+                g = xp.multiply(theta, self.weight_decay, out=s) + g
+            step = g
+            if u:
+                u[0] *= self.momentum
+                u[0] += g
+                step = g + self.momentum * u[0] if self.nesterov else u[0]
+            theta -= xp.multiply(step, self.lr, out=s)
+        if self.max_norm is not None:
+            for W in self.model.weights:
+                limit_column_norms(W, self.max_norm)
+
+
+def limit_column_norms(W: Array, max_norm: float) -> None:
+    """Scale each column of W (inputs, units), the weights into one unit, down to L2 norm max_norm, in place."""
+    xp = xp_of(W)
+    norms = xp.sqrt(xp.einsum("ij,ij->j", W, W))  # (units,)
+    W *= max_norm / xp.maximum(norms, max_norm)
+
+
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), with g the gradient and t the step:
+
+        m <- β1 m + (1 - β1) g        v <- β2 v + (1 - β2) g²
+        theta <- theta - lr (m / (1 - β1^t)) / (sqrt(v / (1 - β2^t)) + eps)
+
+    weight_decay adds weight_decay · theta to g for weights, not for biases; AdamW decays differently.
+    """
+
+    buffers = ("m", "v")
+
+    def __init__(
+        self,
+        model: Any,
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise TypeError(f"betas must be a pair of numbers, got {betas!r}")
+        self.betas = tuple(check_number(f"betas[{i}]", beta, 0, math.nextafter(1, 0)) for i, beta in enumerate(betas))
+        self.eps = check_number("eps", eps, 0, open_low=True)
+        super().__init__(model, lr, weight_decay)
+
+    def step(self) -> None:
+        """One update of theta from grad, in place."""
+        xp = xp_of(self.model.theta)
+        self.t += 1
+        beta1, beta2 = self.betas
+        # lr m^ / (sqrt(v^) + eps), with both bias corrections taken out of the vectors and into two numbers:
+        # multiply above and below by sqrt(1 - β2^t)
+        root = math.sqrt(1 - beta2**self.t)
+        rate, eps = self.lr * root / (1 - beta1**self.t), self.eps * root
+        for decays, (theta, g, m, v, s, r) in self._pieces:
+            if decays and self.weight_decay:
+                g = self._decay(xp, theta, g, r)
+            m *= beta1
+            m += xp.multiply(g, 1 - beta1, out=s)
+            v *= beta2
+            xp.multiply(g, g, out=s)
+            s *= 1 - beta2
+            v += s
+            xp.sqrt(v, out=s)
+            s += eps
+            xp.divide(m, s, out=s)
+            s *= rate
+            theta -= s
+
+    def _decay(self, xp: Any, theta: Array, g: Array, out: Array) -> Array:
+        xp.multiply(theta, self.weight_decay, out=out)
+        out += g
+        return out
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101): first
+    theta <- theta - lr · weight_decay · theta for weights, then Adam's step from the gradient alone.
+    """
+
+    def __init__(self, model: Any, lr: float = 1e-3, *, weight_decay: float = 0.01, **options: Any) -> None:
+        super().__init__(model, lr, weight_decay=weight_decay, **options)
+
+    def _decay(self, xp: Any, theta: Array, g: Array, out: Array) -> Array:
+        theta *= 1 - self.lr * self.weight_decay
+        return g
+
+
+def constant(progress: float) -> float:
+    """The same learning rate throughout."""
+    return 1.0
+
+
+def step_decay(at: tuple[float, ...] = (0.5, 0.75), factor: float = 0.1) -> Schedule:
+    """A schedule that multiplies the rate by `factor` at each point of progress in `at`."""
+    points = [check_number("at", point, 0, 1) for point in at]
+    check_number("factor", factor, 0)
+    return lambda progress: factor ** sum(progress >= point for point in points)
+
+
+def cosine(warmup: float = 0.0, final: float = 0.0) -> Schedule:
+    """A schedule that rises linearly during the first `warmup` of the run, then falls along half a cosine to `final`.
+
+    With s the progress since the warm-up, from 0 to 1: final + (1 - final) (1 + cos(π s)) / 2.
+    Source: Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5.
+    """
+    check_number("warmup", warmup, 0, math.nextafter(1, 0))
+    check_number("final", final, 0, 1)
+
+    def schedule(progress: float) -> float:
+        if progress < warmup:
+            return progress / warmup
+        return final + (1 - final) * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+
+    return schedule

@@ -1,0 +1,280 @@
+"""One training loop for teacher and student alike.
+
+`fit` repeats the training step; `distill` is `fit` with the teacher's logits as one more target and the
+distillation loss as the loss. Every random draw of an epoch (order of the samples, augmentation, dropout) comes
+from the seed and the epoch's number alone, so a run that was killed and resumed ends with the same bits as one
+that was not, and no generator has to be saved.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .backend import Array, get_xp, to_device, to_numpy
+from .checkpoint import load_arrays, save_arrays
+from .errors import (
+    CheckpointError,
+    DivergedError,
+    check_count,
+    check_mix,
+    check_samples,
+    check_target,
+    check_type,
+    is_array,
+)
+from .losses import distillation_loss
+from .metrics import Classifier, History, evaluate, logits_of
+from .mlp import MLP
+from .optim import Adam, Optimizer, Schedule, constant
+
+Loss = Callable[..., tuple[Any, Array]]  # (logits, *targets) -> (loss, dlogits)
+Augment = Callable[[Array, Any], Array]  # (x, generator) -> x
+
+
+def fit(
+    model: MLP,
+    x: Array,
+    targets: Any,
+    *,
+    loss: Loss,
+    optimizer: Optimizer | None = None,
+    epochs: int = 10,
+    batch_size: int = 128,
+    schedule: Schedule | None = None,
+    augment: Augment | None = None,
+    validation: tuple[Array, Array] | None = None,
+    seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    callbacks: Sequence[Callable[[MLP, History], Any]] = (),
+) -> History:
+    """Train `model` in place and return its History.
+
+    x            (N, D);  targets  an array, or a tuple of arrays, with one row for each row of x. Arrays of integers
+                 of shape (N,) are class labels. Instead of an array, a function x -> rows may compute them from
+                 the (augmented) rows of a batch. Arrays are moved to the model's device once
+    loss         called as loss(logits, *targets) with the rows of one batch; returns (loss, dlogits)
+    optimizer    SGD, Adam or AdamW made for this model; by default Adam(model)
+    batch_size   rows a step; the last batch of an epoch holds what is left over
+    schedule     progress in [0, 1) -> a factor for the optimizer's learning rate (see minikd.optim)
+    augment      (rows of x, NumPy or CuPy Generator) -> rows to train on instead
+    validation   (x, labels), evaluated after each epoch
+    seed         draws the order of the samples, augmentation and dropout
+    checkpoint   a file that is replaced, atomically, after each epoch; MLP.load reads it too
+    resume       go on from `checkpoint` if it is there (and start anew if not); the result has the same bits as
+                 if there had been no interruption
+    progress     show a progress bar where there is a terminal
+    callbacks    called as callback(model, history) after each epoch
+
+    DivergedError when the loss or the parameters are no longer finite: then `checkpoint` holds the last good epoch.
+    CheckpointError for a checkpoint that is damaged or belongs to another run. ValueError and TypeError for arguments.
+    """
+    from tqdm import tqdm
+
+    check_type("model", model, MLP, "an MLP")
+    run = _Run(model, x, targets, loss, optimizer or Adam(model), epochs, batch_size, schedule or constant, seed)
+    if resume and checkpoint is None:
+        raise ValueError("resume=True needs checkpoint, the file to go on from")
+    if validation is not None:
+        evaluate(model, *validation)  # its checks, now rather than after an epoch
+        validation = (to_device(validation[0], model.device), validation[1])
+    history = run.resume(checkpoint) if resume and checkpoint is not None else History()
+    bar = tqdm(total=epochs, initial=len(history), unit="epoch", disable=None if progress else True)
+    try:
+        for epoch in range(len(history), epochs):
+            started = time.perf_counter()
+            row = {"epoch": epoch + 1, "loss": run.train_epoch(epoch, augment), "lr": run.optimizer.lr}
+            if validation is not None:
+                row |= {f"val_{name}": score for name, score in evaluate(model, *validation).items()}
+            history.rows.append(row)
+            history.seconds += time.perf_counter() - started
+            if checkpoint is not None:
+                run.save(checkpoint, history)
+            for callback in callbacks:
+                callback(model, history)
+            bar.set_postfix({k: f"{row[k]:.4g}" for k in ("loss", "val_accuracy") if k in row})
+            bar.update()
+    finally:
+        bar.close()
+        run.optimizer.lr = run.lr
+    return history
+
+
+@dataclass
+class _Run:
+    """The arguments of one call of `fit`, each looked at before anything changes, and placed on the model's device."""
+
+    model: MLP
+    x: Array
+    targets: Any
+    loss: Loss
+    optimizer: Optimizer
+    epochs: int
+    batch_size: int
+    schedule: Schedule
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("loss", "schedule"):
+            check_type(name, getattr(self, name), Callable, "a function")
+        check_type("optimizer", self.optimizer, Optimizer, "an SGD, Adam or AdamW")
+        if self.optimizer.model is not self.model:
+            raise ValueError("optimizer must be made for the model that is trained, got one made for another")
+        for name, low in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            check_count(name, getattr(self, name), low)
+        check_samples("x", self.x, columns=self.model.sizes[0])
+        single = not isinstance(self.targets, tuple)
+        self.targets = (self.targets,) if single else self.targets
+        for i, target in enumerate(self.targets):
+            check_target("targets" if single else f"targets[{i}]", target, len(self.x), self.model.sizes[-1])
+        self.lr = self.optimizer.lr
+        self.x = self._place(self.x).astype(self.model.dtype, copy=False)
+        self.targets = tuple(self._place(target) for target in self.targets)
+
+    def _place(self, array: Any) -> Any:
+        if callable(array):
+            return array
+        array = to_device(array, self.model.device)
+        return array.astype(self.model.dtype, copy=False) if array.dtype.kind == "f" else array
+
+    def train_epoch(self, epoch: int, augment: Augment | None) -> float:
+        """Every sample once, in an order drawn from (seed, epoch); the mean loss. DivergedError names the batch."""
+        xp, model, loss, optimizer = get_xp(self.model.device), self.model, self.loss, self.optimizer
+        order = to_device(np.random.default_rng((self.seed, epoch)).permutation(len(self.x)), model.device)
+        noise = xp.random.default_rng(int(np.random.SeedSequence((self.seed, epoch, 1)).generate_state(1)[0]))
+        model.seed_dropout(self.seed, epoch, 2)
+        starts = range(0, len(self.x), self.batch_size)
+        values = xp.zeros(len(starts), "float64")
+        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges says so below, once
+            for step, start in enumerate(starts):
+                optimizer.lr = self.lr * self.schedule((epoch + step / len(starts)) / self.epochs)
+                x, *targets = self._draw(order[start : start + self.batch_size], augment, noise)
+                logits = model.forward(x, train=True)
+                value, dlogits = loss(logits, *targets)
+                model.backward(dlogits, need_dx=False)
+                optimizer.step()
+                values[step] = value
+                # On a GPU a look at each loss would make every step wait; there it is looked at once an epoch.
+                if xp is np and not math.isfinite(value):
+                    break
+        self._check_converging(to_numpy(values), epoch)
+        sizes = np.minimum(self.batch_size, len(self.x) - np.arange(len(starts)) * self.batch_size)
+        return float((to_numpy(values) * sizes).sum() / len(self.x))
+
+    def _draw(self, batch: Array, augment: Augment | None, noise: Any) -> list[Array]:
+        x = self.x[batch] if augment is None else augment(self.x[batch], noise)
+        return [x, *(target(x) if callable(target) else target[batch] for target in self.targets)]
+
+    def _check_converging(self, values: np.ndarray, epoch: int) -> None:
+        bad = ~np.isfinite(values)
+        if bad.any() or not np.isfinite(float(self.model.theta.sum())):
+            batch = int(bad.argmax()) if bad.any() else len(values) - 1
+            raise DivergedError(
+                f"training diverged in epoch {epoch + 1}, batch {batch + 1} of {len(values)}: the loss is "
+                f"{values[batch]}. Try a smaller learning rate (now {self.optimizer.lr:g}), a schedule with warm-up, "
+                "or inputs scaled to about [0, 1]. A checkpoint, if one was asked for, holds the last good epoch"
+            )
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What must be the same for a resumed run to end as if it had never stopped."""
+        return {
+            **{name: getattr(self, name) for name in ("epochs", "batch_size", "seed")},
+            "model": self.model.metadata()["mlp"],
+            "optimizer": json.dumps({"lr": self.lr, **self.optimizer.settings()}),
+            "functions": [_describe_function(self.loss), _describe_function(self.schedule)],
+            "data": [zlib.crc32(to_numpy(a).tobytes()) for a in (self.x, *self.targets) if is_array(a)],
+        }
+
+    def save(self, path: str | os.PathLike[str], history: History) -> None:
+        """A model file that also holds the optimizer's state and the history."""
+        state = self.optimizer.state()
+        training = {"settings": self.settings, "t": state.pop("t"), "rows": history.rows, "seconds": history.seconds}
+        vectors = {f"optimizer.{name}": vector for name, vector in state.items()}
+        metadata = {**self.model.metadata(), "training": json.dumps(training)}
+        save_arrays(path, {"theta": self.model.theta, **vectors}, metadata)
+
+    def resume(self, path: str | os.PathLike[str]) -> History:
+        """Put model and optimizer back to the last checkpoint; an empty History where there is none yet.
+
+        CheckpointError, with model and optimizer untouched, where the file is damaged or of another run.
+        """
+        if not Path(path).exists():
+            return History()
+        arrays, metadata = load_arrays(path)
+        MLP.from_arrays(arrays, metadata, "cpu", source=str(path))  # the checks of a model file
+        try:
+            training = json.loads(metadata["training"])
+            then, now = training["settings"], json.loads(json.dumps(self.settings))
+            different = [f"{k} (then {then.get(k)}, now {now[k]})" for k in now if then.get(k) != now[k]]
+            if different:
+                raise CheckpointError(f"{path} belongs to another run, with a different {'; '.join(different)}")
+            vectors = {name.removeprefix("optimizer."): a for name, a in arrays.items() if name != "theta"}
+            self.optimizer.restore({"t": training["t"], **vectors})
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} does not hold a training run: {error!r}") from error
+        self.model.theta[...] = to_device(arrays["theta"], self.model.device)
+        return History(training["rows"], training["seconds"])
+
+
+def distill(
+    student: MLP,
+    teacher: Classifier,
+    x: Array,
+    labels: Array | None,
+    *,
+    temperature: float = 4.0,
+    soft_weight: float = 0.9,
+    **fit_options: Any,
+) -> History:
+    """Train `student` in place on labels and on what `teacher` says about x; the teacher is never changed.
+
+    teacher       an MLP (run without dropout), a callable x -> logits, or an (N, K) array of logits made anywhere
+    x, labels     (N, D), (N,); labels may be None with soft_weight 1
+    temperature, soft_weight   see `distillation_loss`
+    fit_options   everything else that `fit` takes
+
+    The teacher's logits are computed once and looked up by index. With `augment` they are computed for each
+    augmented batch instead: the teacher must speak of what the student sees.
+    """
+    check_type("student", student, MLP, "an MLP")
+    if teacher is student:
+        raise ValueError("teacher must be another network than student: a network cannot be its own fixed target")
+    if {"loss", "targets"} & set(fit_options):
+        raise TypeError("loss and targets are what distill decides itself; call fit for a loss of your own")
+    check_samples("x", x, columns=student.sizes[0])
+    check_mix(labels, temperature, soft_weight)
+    if is_array(teacher) and fit_options.get("augment") is not None:
+        raise ValueError("teacher must be an MLP or a callable with augment: an array holds its logits for the plain x")
+
+    def ask(x: Array) -> Array:
+        return to_device(logits_of(teacher, x, student.sizes[-1], "teacher"), student.device)
+
+    loss = partial(
+        _teacher_alone if labels is None else distillation_loss, temperature=temperature, soft_weight=soft_weight
+    )
+    taught = ask(x) if fit_options.get("augment") is None else ask
+    return fit(student, x, (taught,) if labels is None else (labels, taught), loss=loss, **fit_options)
+
+
+def _teacher_alone(logits: Array, teacher_logits: Array, **options: float) -> tuple[Any, Array]:
+    return distillation_loss(logits, None, teacher_logits, **options)
+
+
+def _describe_function(function: Callable[..., Any]) -> str:
+    """A name that is the same in the next process: "distillation_loss {'temperature': 4.0, 'soft_weight': 0.9}"."""
+    options = function.keywords if isinstance(function, partial) else {}
+    inner = function.func if isinstance(function, partial) else function
+    return f"{getattr(inner, '__qualname__', type(inner).__name__)} {options}"
