@@ -1,0 +1,49 @@
+"""What a data set is, once loaded: six arrays and what its classes are called. And what is known of it before that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .download import RemoteFile
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+class Data(NamedTuple):
+    """A data set in three parts: learn on `train`, make every choice on `val`, look at `test` once, at the end.
+
+    Each x is float32, C-contiguous, of shape (N, D), one example a row; each y is int64, of shape (N,), class
+    indices in [0, K). `class_names` has K names. `image_shape` is the (height, width) to which a row can be
+    reshaped to be looked at, or None where a row is no picture.
+    """
+
+    x_train: Floats
+    y_train: Labels
+    x_val: Floats
+    y_val: Labels
+    x_test: Floats
+    y_test: Labels
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int] | None
+
+
+class Dataset(NamedTuple):
+    """An entry of the catalogue: what it is, whose it is, which files it needs, and the function that loads it."""
+
+    summary: str
+    source: str
+    licence: str
+    citation: str
+    files: tuple[RemoteFile, ...]  # none where the data come inside the package
+    load: Callable[[], Data]
+
+
+def split_rows(x: Floats, y: Labels, split: NDArray[Any]) -> tuple[Floats, Labels, Floats, Labels, Floats, Labels]:
+    """x (N, D) and y (N,) taken apart by `split` (N,), which says "train", "val" or "test" for each row."""
+    train, val, test = (split == part for part in ("train", "val", "test"))
+    return x[train], y[train], x[val], y[val], x[test], y[test]

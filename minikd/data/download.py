@@ -1,0 +1,160 @@
+"""Files from the internet, fetched once and checked every time they are read.
+
+A file is looked for in one folder: the one that the environment variable MINIKD_DATA_DIR names, or else the user's
+cache. Reading a file that is there and right writes nothing, so that folder may be read-only. A file that is missing
+or damaged is downloaded from the first mirror that delivers it whole. What was downloaded is checked before it gets
+its name: it is written under a temporary name beside it and then renamed, which the operating system does in one
+step. So whatever happens, a killed process, a full disk, two processes at once, a file under its own name is whole.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import DataError
+
+TIMEOUT = (10.0, 30.0)  # seconds to wait for a connection, and then for each next piece of the file
+
+
+def plain(raw: bytes) -> tuple[bytes, str]:
+    """The bytes as they are, and their SHA-256."""
+    return raw, hashlib.sha256(raw).hexdigest()
+
+
+def gunzip(raw: bytes) -> tuple[bytes, str]:
+    """The decompressed bytes, and their SHA-256: mirrors compress the same content to different bytes.
+
+    Some servers decompress on the way, so bytes that do not start as gzip does pass as they are.
+    """
+    return plain(gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw)
+
+
+class RemoteFile(NamedTuple):
+    """A file that can be had from the internet.
+
+    `unpack` turns the raw bytes into the content and the SHA-256 of what must not differ, which is `sha256` in the
+    right file; it may raise anything on a broken one.
+    """
+
+    path: str  # below the data folder
+    urls: tuple[str, ...]  # the mirrors, in the order in which they are tried
+    sha256: str
+    unpack: Callable[[bytes], tuple[Any, str]] = plain
+
+
+def data_dir() -> Path:
+    """The folder of all data sets: MINIKD_DATA_DIR where it is set, else the user's cache folder for minikd."""
+    folder = os.environ.get("MINIKD_DATA_DIR")
+    if folder:
+        return Path(folder).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("minikd"))
+
+
+def read(file: RemoteFile) -> Any:
+    """The checked content of a file, as its `unpack` returns it; downloaded first where it is missing or damaged.
+
+    Raises DataError, which says what to do, where no mirror delivers the right file or it cannot be written.
+    """
+    path = data_dir() / file.path
+    try:
+        return _check(file, path.read_bytes())
+    except FileNotFoundError:
+        problem = "is not there"
+    except (OSError, DataError) as error:
+        problem = f"cannot be used ({error})"
+    return _download(file, path, problem)
+
+
+def _check(file: RemoteFile, raw: bytes) -> Any:
+    """The content of `raw`, or DataError if it is not the right file."""
+    try:
+        content, sha256 = file.unpack(raw)
+    except Exception as error:  # a broken archive makes gzip, zlib and zipfile raise a dozen kinds of exceptions
+        raise DataError(f"truncated or corrupt: {type(error).__name__}: {error}") from error
+    if sha256 != file.sha256:
+        raise DataError(f"wrong content: SHA-256 {sha256[:12]}…, not {file.sha256[:12]}…")
+    return content
+
+
+def _download(file: RemoteFile, path: Path, problem: str) -> Any:
+    """The content of `file` from the first mirror that delivers it whole, saved at `path`."""
+    answers = []
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        part = Path(name)
+    except OSError as error:
+        raise DataError(
+            f"{path} {problem}, and nothing can be written there: {error}. "
+            "Set MINIKD_DATA_DIR to a folder that holds the file, or to one where it may be written"
+        ) from error
+    try:
+        for url in file.urls:
+            try:
+                _get(url, part, path.name)
+                content = _check(file, part.read_bytes())
+                _publish(part, path)
+                return content
+            except (OSError, ValueError, DataError) as error:
+                answers.append(f"\n  {url}: {_reason(error)}")
+    finally:
+        part.unlink(missing_ok=True)
+    raise DataError(
+        f"{path} {problem}, and no mirror delivered it:{''.join(answers)}\n"
+        f"Check the connection and try again; or put the file there by hand (SHA-256 of its content {file.sha256}); "
+        "or set MINIKD_DATA_DIR to a folder that has it"
+    )
+
+
+def _get(url: str, part: Path, title: str) -> None:
+    """Download `url` to the file `part`, with a progress bar on the standard error stream."""
+    import pooch
+    from tqdm import tqdm
+
+    # A size of 1 stands in until the server tells the real one: pooch asks for the bar's truth, which needs a number.
+    with tqdm(desc=title, total=1, unit="B", unit_scale=True, ncols=100) as bar:
+        # Some servers would compress or decompress on the way; we want the file.
+        fetch = pooch.HTTPDownloader(
+            progressbar=bar, chunk_size=1 << 16, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"}
+        )
+        fetch(url, str(part), None)
+
+
+def _publish(part: Path, path: Path) -> None:
+    """Give the finished file its name, in one step, once its bytes are safely on the disk."""
+    with part.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    part.chmod(0o644)  # temporary files are private, data need not be
+    os.replace(part, path)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed downloads of this file left behind: temporary files that nobody wrote to for an hour."""
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        with suppress(OSError):  # another process may be sweeping too
+            if time.time() - part.stat().st_mtime > 3600:
+                part.unlink()
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong with a mirror, in a few words."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"answered {response.status_code} {response.reason}"
+    if isinstance(error, DataError):
+        return str(error)
+    # The libraries below wrap the reason in where they were: "HTTPSConnection(host=…): the reason"))
+    return f"{type(error).__name__}: " + re.sub(r"""^.*[)>]: |["']\)+$""", "", str(error))
