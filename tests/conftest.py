@@ -1,0 +1,90 @@
+"""On which device the tests run, and what makes them run the same every time.
+
+pytest                    each test that asks for `device` runs on the CPU and on a strict stand-in for CuPy
+pytest --device cuda      ... on a real GPU; without one this is an error, not a skip
+pytest --device cpu       ... on the CPU alone; likewise --device strict
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import strict_cupy as stand_in
+from hypothesis import HealthCheck, settings
+
+# Before anything imports matplotlib: no windows.
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# The same examples every time, and no clock: a slow machine is not a failing test. The `device` fixture holds for
+# all examples of a test alike, so hypothesis need not worry about it.
+settings.register_profile(
+    "minikd", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("minikd")
+
+DATA_BESIDE_THE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option `--device`."""
+    parser.addoption("--device", choices=["cpu", "strict", "cuda"], help="default: cpu and strict, one after the other")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A GPU that was asked for and is not there stops the run before it starts."""
+    if config.getoption("--device") == "cuda":
+        from minikd.backend import get_xp
+        from minikd.errors import DeviceError
+
+        try:
+            get_xp("cuda").zeros(1).get()
+        except DeviceError as error:
+            raise pytest.UsageError(f"--device cuda: {error}") from error
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that uses `device`, itself or through `xp`, once for each device."""
+    if "device" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--device")
+        metafunc.parametrize("device", [chosen] if chosen else ["cpu", "strict"], indirect=True)
+
+
+@pytest.fixture
+def strict_cupy(monkeypatch: pytest.MonkeyPatch) -> stand_in.StrictCupy:
+    """The stand-in for CuPy, in CuPy's place, with its counters at 0."""
+    monkeypatch.setitem(sys.modules, "cupy", stand_in.CUPY)
+    monkeypatch.setitem(sys.modules, "cupyx", None)  # a real one would bring the real CuPy back
+    stand_in.CUPY.reset_counts()
+    return stand_in.CUPY
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> str:
+    """What minikd calls the device of this test: "cpu" or "cuda"."""
+    if request.param == "strict":
+        request.getfixturevalue("strict_cupy")
+    return "cpu" if request.param == "cpu" else "cuda"
+
+
+@pytest.fixture
+def xp(device: str) -> Any:
+    """The array library of this test's device."""
+    from minikd.backend import get_xp
+
+    return get_xp(device)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """The folder with the real data sets; tests that need it are skipped where it is missing."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "MINIKD_DATA_DIR" not in os.environ:
+            if not DATA_BESIDE_THE_CHECKOUT.is_dir():
+                pytest.skip("real data: set MINIKD_DATA_DIR to the folder that holds it")
+            patch.setenv("MINIKD_DATA_DIR", str(DATA_BESIDE_THE_CHECKOUT))
+        yield Path(os.environ["MINIKD_DATA_DIR"])
