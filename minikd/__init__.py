@@ -8,11 +8,11 @@ from .data import load_data
 from .errors import CheckpointError, DataError, DeviceError, DivergedError, MinikdError
 from .gradcheck import GradientReport, check_gradients
 from .losses import cross_entropy, distillation_loss, soft_cross_entropy
-from .metrics import evaluate
+from .metrics import History, Scores, evaluate
 from .mlp import MLP
 from .ops import log_softmax, softmax
 from .optim import SGD, Adam, AdamW
-from .training import History, distill, fit
+from .training import distill, fit
 
 __version__ = "0.1.0"
 
@@ -28,6 +28,7 @@ __all__ = [
     "GradientReport",
     "History",
     "MinikdError",
+    "Scores",
     "check_gradients",
     "cross_entropy",
     "distill",

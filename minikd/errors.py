@@ -36,7 +36,7 @@ class DivergedError(MinikdError):
 
 def is_array(value: Any) -> bool:
     """Whether `value` is a NumPy or CuPy array (or anything that walks like one)."""
-    return hasattr(value, "shape") and hasattr(value, "dtype")
+    return isinstance(getattr(value, "shape", None), tuple) and hasattr(value, "dtype")
 
 
 def describe(value: Any) -> str:
@@ -137,7 +137,7 @@ def check_same_shape(name: str, value: Any, other_name: str, other: Any) -> None
 
 
 def check_target(name: str, value: Any, rows: int, classes: int) -> None:
-    """`value` must be a function, or have a row a sample: class labels if it is integers (rows,), else finite numbers."""
+    """`value` must be a function or have a row a sample: labels, if it is integers (rows,), else finite numbers."""
     if callable(value):
         return
     if not is_array(value):

@@ -170,8 +170,10 @@ def _scaled(logits: Array, temperature: float) -> Array:
     """(z - max z) / T as a new float array: softmax does not notice the shift, and exp cannot overflow after it."""
     T = check_number("temperature", temperature, 0, open_low=True)
     check_matrix("logits", logits)
-    z = logits - logits.max(axis=1, keepdims=True)  # (B, K)
-    return xp_of(z).divide(z, T, out=z) if z.dtype.kind == "f" else z / T
+    z = logits if logits.dtype.kind == "f" else logits.astype("float64")
+    z = z - z.max(axis=1, keepdims=True)  # (B, K)
+    z /= T
+    return z
 
 
 def softmax(logits: Array, temperature: float = 1.0) -> Array:
@@ -190,7 +192,7 @@ def softmax_backward(dp: Array, p: Array, temperature: float = 1.0) -> Array:
     """dp (B, K), and p = softmax(z, T) -> dz (B, K)"""
     # p_k = e^(z_k/T) / sum_j e^(z_j/T) gives dp_k/dz_j = p_k ([k = j] - p_j) / T, so
     # dz_j = sum_k dp_k p_k ([k = j] - p_j) / T = p_j (dp_j - sum_k dp_k p_k) / T
-    return p * (dp - (dp * p).sum(axis=1, keepdims=True)) / temperature
+    return p * (dp - (dp * p).sum(axis=1, keepdims=True)) / float(temperature)
 
 
 def log_softmax(logits: Array, temperature: float = 1.0) -> Array:
@@ -208,4 +210,4 @@ def log_softmax_backward(dlogp: Array, logp: Array, temperature: float = 1.0) ->
     """dlogp (B, K), and logp = log_softmax(z, T) -> dz (B, K)"""
     # log p_k = z_k/T - log sum_j e^(z_j/T) gives d log p_k/dz_j = ([k = j] - p_j) / T, so
     # dz_j = (dlogp_j - p_j sum_k dlogp_k) / T
-    return (dlogp - xp_of(logp).exp(logp) * dlogp.sum(axis=1, keepdims=True)) / temperature
+    return (dlogp - xp_of(logp).exp(logp) * dlogp.sum(axis=1, keepdims=True)) / float(temperature)

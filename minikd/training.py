@@ -23,16 +23,7 @@ import numpy as np
 
 from .backend import Array, get_xp, to_device, to_numpy
 from .checkpoint import load_arrays, save_arrays
-from .errors import (
-    CheckpointError,
-    DivergedError,
-    check_count,
-    check_mix,
-    check_samples,
-    check_target,
-    check_type,
-    is_array,
-)
+from .errors import CheckpointError, DivergedError, check_count, check_mix, check_samples, check_target, check_type
 from .losses import distillation_loss
 from .metrics import Classifier, History, evaluate, logits_of
 from .mlp import MLP
@@ -159,7 +150,7 @@ class _Run:
         values = xp.zeros(len(starts), "float64")
         with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges says so below, once
             for step, start in enumerate(starts):
-                optimizer.lr = self.lr * self.schedule((epoch + step / len(starts)) / self.epochs)
+                optimizer.lr = self.lr * float(self.schedule((epoch + step / len(starts)) / self.epochs))
                 x, *targets = self._draw(order[start : start + self.batch_size], augment, noise)
                 logits = model.forward(x, train=True)
                 value, dlogits = loss(logits, *targets)
@@ -195,7 +186,7 @@ class _Run:
             "model": self.model.metadata()["mlp"],
             "optimizer": json.dumps({"lr": self.lr, **self.optimizer.settings()}),
             "functions": [_describe_function(self.loss), _describe_function(self.schedule)],
-            "data": [zlib.crc32(to_numpy(a).tobytes()) for a in (self.x, *self.targets) if is_array(a)],
+            "data": [zlib.crc32(to_numpy(a).tobytes()) for a in (self.x, *self.targets) if not callable(a)],
         }
 
     def save(self, path: str | os.PathLike[str], history: History) -> None:
@@ -256,7 +247,7 @@ def distill(
         raise TypeError("loss and targets are what distill decides itself; call fit for a loss of your own")
     check_samples("x", x, columns=student.sizes[0])
     check_mix(labels, temperature, soft_weight)
-    if is_array(teacher) and fit_options.get("augment") is not None:
+    if fit_options.get("augment") is not None and not (isinstance(teacher, MLP) or callable(teacher)):
         raise ValueError("teacher must be an MLP or a callable with augment: an array holds its logits for the plain x")
 
     def ask(x: Array) -> Array:

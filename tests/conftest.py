@@ -83,7 +83,7 @@ def xp(device: str) -> Any:
 def data_dir() -> Iterator[Path]:
     """The folder with the real data sets; tests that need it are skipped where it is missing."""
     with pytest.MonkeyPatch.context() as patch:
-        if "MINIKD_DATA_DIR" not in os.environ:
+        if not os.environ.get("MINIKD_DATA_DIR"):
             if not DATA_BESIDE_THE_CHECKOUT.is_dir():
                 pytest.skip("real data: set MINIKD_DATA_DIR to the folder that holds it")
             patch.setenv("MINIKD_DATA_DIR", str(DATA_BESIDE_THE_CHECKOUT))

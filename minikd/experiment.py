@@ -1,0 +1,281 @@
+"""The main job: does a teacher help a student?
+
+For each seed four networks are trained: a teacher; and three times the same small student, from the same initial
+weights, on the same batches, for the same number of steps, which differ in nothing but what they are told:
+
+    labels     the right class, nothing else
+    smoothed   the right class, with a little probability for every other class alike (label smoothing, Szegedy et
+               al. 2016, arXiv 1512.00567): the control, which regularises as a teacher does but knows nothing
+    distilled  what the teacher thinks of every class, and the right class
+
+The folder of a run holds everything: the settings, each network, the scores, the curves and the pictures. Each
+network's file is also the checkpoint of its training, so resuming a run is running it again: what is finished is
+read, what was interrupted goes on from its last epoch, and the rest is trained.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .checkpoint import write_atomically
+from .data import Data, load_data
+from .errors import CheckpointError
+from .losses import cross_entropy, soft_cross_entropy
+from .metrics import History, Scores, evaluate, mean_interval
+from .mlp import MLP
+from .optim import Adam, cosine
+from .training import distill, fit
+
+STUDENTS = ("labels", "smoothed", "distilled")
+NAMES = {"teacher": "teacher", "labels": "labels alone", "smoothed": "label smoothing", "distilled": "distilled"}
+SMOOTHING = 0.1
+# Regularised hard: a teacher that is sure of everything has nothing to add to the labels.
+TEACHER_DROPOUT = (0.2, 0.5)  # of the inputs, of hidden units
+STUDENT_SEED = 1000  # student seeds start here, so that no student starts from its teacher's random numbers
+
+
+# Where a data set calls for other defaults than Config's; all were chosen on validation data.
+RECIPES: dict[str, dict[str, Any]] = {
+    "digits": {},
+    "mnist": {"student": (16,), "epochs": 15, "lr": 3e-3, "teacher_lr": 1e-3},
+    "fsdd": {"epochs": 60, "lr": 3e-3, "teacher_lr": 1e-3},
+    "udhr": {"epochs": 30, "lr": 3e-3, "teacher_lr": 1e-3},
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run is made of; two runs with the same settings on the same machine end with the same bits.
+
+    teacher and student are widths of hidden layers. `lr` is the students' learning rate and `teacher_lr` the
+    teacher's; both fall along a cosine to zero. `teacher_from` names the file of a trained teacher, for all seeds.
+    """
+
+    data: str = "digits"
+    teacher: tuple[int, ...] = (256, 256)
+    student: tuple[int, ...] = (32,)
+    temperature: float = 2.0
+    soft_weight: float = 0.9
+    epochs: int = 200
+    batch_size: int = 128
+    lr: float = 1e-2
+    teacher_lr: float = 2e-3
+    seeds: int = 5
+    device: str = "cpu"
+    teacher_from: str | None = None
+
+    @classmethod
+    def for_data(cls, data: str = "digits", **given: Any) -> Config:
+        """The recipe of a data set, changed by what is given."""
+        return cls(data=data, **{**RECIPES[data], **given})
+
+    @classmethod
+    def read(cls, folder: Path) -> Config:
+        """The settings of the run in `folder`. CheckpointError where there are none."""
+        try:
+            values = json.loads((folder / "config.json").read_text())["settings"]
+            lists: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
+            return cls(**{**values, **lists})
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(f"{folder} is not the folder of a run: {error}") from error
+
+    def write(self, folder: Path) -> None:
+        """Begin a run: make the folder, and note the settings and versions in it."""
+        from . import __version__
+
+        folder.mkdir(parents=True, exist_ok=True)
+
+        versions = {"minikd": __version__, "numpy": np.__version__, "python": platform.python_version()}
+        content = {"settings": asdict(self), "versions": versions, "machine": platform.machine()}
+        write_atomically(folder / "config.json", json.dumps(content, indent=2).encode())
+
+
+@dataclass
+class Trained:
+    """One network of a run, with how it got there and how it does on the test images."""
+
+    kind: str  # "teacher" or one of STUDENTS
+    seed: int
+    model: MLP
+    history: History
+    scores: Scores
+
+
+class Experiment:
+    """A run in its folder. `notify(trained_epochs, words)` is told of progress."""
+
+    def __init__(
+        self, config: Config, folder: Path, notify: Callable[[int, str], None] = lambda n, words: None
+    ) -> None:
+        self.config, self.folder, self.notify = config, folder, notify
+        self.data: Data = load_data(config.data)
+        self.ends = (self.data.x_train.shape[1], len(self.data.class_names))
+        self.given = self._load_teacher(config.teacher_from) if config.teacher_from else None
+        for litter in folder.glob(".*.tmp"):  # of a save that was killed half-way
+            litter.unlink()
+
+    @property
+    def teacher_widths(self) -> tuple[int, ...]:
+        """The hidden layers of the teacher, given or to be trained."""
+        return self.given.sizes[1:-1] if self.given else self.config.teacher
+
+    @property
+    def total_epochs(self) -> int:
+        """How many epochs the run has in all."""
+        per_seed = len(STUDENTS) + (self.given is None)
+        return self.config.epochs * self.config.seeds * per_seed
+
+    def run(self) -> list[Trained]:
+        """Train, or read where already trained, every network; write history.csv and metrics.json."""
+        done: list[Trained] = []
+        for seed in range(self.config.seeds):
+            if seed == 0 or self.given is None:  # a given teacher is one for all seeds
+                teacher = self._teacher(seed)
+                done.append(teacher)
+            done += [self._student(kind, seed, teacher.model) for kind in STUDENTS]
+        self._write(done)
+        return done
+
+    def _load_teacher(self, path: str) -> MLP:
+        model = MLP.load(path, self.config.device)
+        if (model.sizes[0], model.sizes[-1]) != self.ends:
+            raise CheckpointError(
+                f"{path} takes {model.sizes[0]} inputs and knows {model.sizes[-1]} classes, "
+                f"but {self.config.data} has {self.ends[0]} and {self.ends[1]}"
+            )
+        return model
+
+    def _teacher(self, seed: int) -> Trained:
+        if self.given is not None:
+            return Trained("teacher", seed, self.given, History(), self._test(self.given))
+        dropout = (TEACHER_DROPOUT[0], *(TEACHER_DROPOUT[1] for _ in self.config.teacher))
+        model = self._network(self.config.teacher, seed, dropout)
+        options = self._options(model, self.config.teacher_lr, "teacher", seed)
+        history = fit(model, self.data.x_train, self.data.y_train, loss=cross_entropy, **options)
+        return Trained("teacher", seed, model, history, self._test(model))
+
+    def _student(self, kind: str, seed: int, teacher: MLP) -> Trained:
+        student = self._network(self.config.student, STUDENT_SEED + seed)
+        options = self._options(student, self.config.lr, kind, seed)
+        x, labels = self.data.x_train, self.data.y_train
+        if kind == "labels":
+            history = fit(student, x, labels, loss=cross_entropy, **options)
+        elif kind == "smoothed":
+            history = fit(
+                student, x, smooth_labels(labels, self.ends[1], SMOOTHING), loss=soft_cross_entropy, **options
+            )
+        else:
+            temperature, soft_weight = self.config.temperature, self.config.soft_weight
+            history = distill(student, teacher, x, labels, temperature=temperature, soft_weight=soft_weight, **options)
+        return Trained(kind, seed, student, history, self._test(student, teacher))
+
+    def _test(self, model: MLP, teacher: MLP | None = None) -> Scores:
+        return evaluate(model, self.data.x_test, self.data.y_test, teacher=teacher)
+
+    def _network(self, hidden: tuple[int, ...], seed: int, dropout: Any = 0.0) -> MLP:
+        return MLP((self.ends[0], *hidden, self.ends[1]), dropout=dropout, seed=seed, device=self.config.device)
+
+    def _options(self, model: MLP, lr: float, kind: str, seed: int) -> dict[str, Any]:
+        words, told = f"seed {seed + 1}/{self.config.seeds}, {NAMES[kind]}", 0
+
+        def callback(model: MLP, history: History) -> None:
+            nonlocal told
+            self.notify(len(history) - told, words)  # after a resume the first call tells of what was read, too
+            told = len(history)
+
+        return {
+            "optimizer": Adam(model, lr),
+            "epochs": self.config.epochs,
+            "batch_size": self.config.batch_size,
+            "schedule": cosine(),
+            "validation": (self.data.x_val, self.data.y_val),
+            "seed": seed,
+            "checkpoint": self.folder / f"{kind}-{seed}.safetensors",
+            "resume": True,
+            "progress": False,
+            "callbacks": (callback,),
+        }
+
+    def _write(self, done: list[Trained]) -> None:
+        rows: list[dict[str, Any]] = [{"model": t.kind, "seed": t.seed, **row} for t in done for row in t.history.rows]
+        History(rows).save_csv(self.folder / "history.csv")
+        results = [
+            {
+                "model": t.kind,
+                "seed": t.seed,
+                "parameters": t.model.num_params,
+                "seconds": t.history.seconds,
+                **t.scores,
+            }
+            for t in done
+        ]
+        gains = {kind: dict(zip(("mean", "half_width_95"), gain(done, kind), strict=True)) for kind in STUDENTS[1:]}
+        content = {"test": results, "accuracy_gain_over_labels": gains, "verdict": verdict(done)}
+        write_atomically(self.folder / "metrics.json", json.dumps(content, indent=2).encode())
+
+
+def smooth_labels(labels: np.ndarray, classes: int, smoothing: float) -> np.ndarray:
+    """(1 - smoothing) one_hot(labels) + smoothing / classes.  labels (N,) -> targets (N, classes)"""
+    targets = np.full((len(labels), classes), smoothing / classes, np.float32)
+    targets[np.arange(len(labels)), labels] += 1 - smoothing
+    return targets
+
+
+def gain(done: list[Trained], kind: str) -> tuple[float, float]:
+    """What a student gains in test accuracy over labels alone: the mean over seeds, half-width of its 95 % interval.
+
+    Seeds are paired: both students of a seed start from the same weights and see the same batches.
+    """
+    accuracy = {(t.kind, t.seed): t.scores.accuracy for t in done}
+    return mean_interval([accuracy[kind, s] - accuracy["labels", s] for k, s in accuracy if k == kind])
+
+
+def verdict(done: list[Trained]) -> str:
+    """One sentence on what distillation did, with its interval, beside what the control did."""
+    seeds = len({t.seed for t in done})
+    mean, half = (100 * value for value in gain(done, "distilled"))
+    control = 100 * gain(done, "smoothed")[0]
+    what = f"{mean:+.1f} points of test accuracy against labels alone"
+    if seeds == 1:
+        return f"One seed cannot tell a gain from luck: here distillation made {what}; try --seeds 5."
+    interval = f"95 % interval {mean - half:+.1f} to {mean + half:+.1f}"
+    word = f"makes no difference that {seeds} seeds can show" if abs(mean) <= half else "gains" if mean > 0 else "loses"
+    return f"Distillation {word}: {what} ({interval}; label smoothing, without a teacher, {control:+.1f})."
+
+
+def table(done: list[Trained]) -> str:
+    """The scores on the test images, mean ± standard deviation over seeds, a line for each kind of network."""
+    columns = ("", "params", "errors", "acc. %", "NLL", "ECE %", "agree %", "time s")
+    lines = [columns]
+    for kind in ("teacher", *STUDENTS):
+        runs = [t for t in done if t.kind == kind]
+
+        def cell(name: str, digits: int, factor: float = 1, runs: list[Trained] = runs) -> str:
+            values = [factor * t.scores[name] for t in runs if name in t.scores]
+            spread = f"±{np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+            return f"{np.mean(values):.{digits}f}{spread}" if values else "-"
+
+        scores = (
+            cell("errors", 1),
+            cell("accuracy", 1, 100),
+            cell("nll", 3),
+            cell("ece", 1, 100),
+            cell("agreement", 1, 100),
+        )
+        seconds = f"{np.mean([t.history.seconds for t in runs]):.1f}" if runs[0].history.rows else "-"
+        lines.append((NAMES[kind], f"{runs[0].model.num_params:,}", *scores, seconds))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if i == 0 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )

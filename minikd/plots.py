@@ -1,0 +1,154 @@
+"""The pictures of a run. Each function draws one matplotlib Figure, without touching any global state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .backend import to_numpy
+from .checkpoint import write_atomically
+from .data import Data
+from .metrics import confusion, reliability
+from .ops import softmax
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .experiment import Trained
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+COLOURS = {"teacher": "#000000", "labels": "#D55E00", "smoothed": "#56B4E9", "distilled": "#009E73"}
+TEMPERATURES = (1, 2, 4, 8)
+SURE = 0.95
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=110, layout="constrained")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, atomically."""
+    from io import BytesIO
+
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    write_atomically(path, buffer.getvalue())
+
+
+def learning_curves(done: Sequence[Trained], names: dict[str, str]) -> Figure:
+    """Training loss and validation accuracy by epoch: the mean over seeds, in the band from lowest to highest."""
+    figure = _figure(9, 3.6)
+    left, right = figure.subplots(1, 2)
+    for kind, name in names.items():
+        histories = [t.history for t in done if t.kind == kind and len(t.history)]
+        if not histories:
+            continue
+        for axes, column, factor in ((left, "loss", 1), (right, "val_accuracy", 100)):
+            values = factor * np.array([history[column] for history in histories])  # (seeds, epochs)
+            epochs = np.arange(1, values.shape[1] + 1)
+            axes.plot(epochs, values.mean(axis=0), color=COLOURS[kind], lw=1.2, label=name)
+            axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=COLOURS[kind], alpha=0.15, lw=0)
+    left.set(xlabel="epoch", ylabel="loss", yscale="log", title="training loss, each its own: compare shapes only")
+    right.set(xlabel="epoch", ylabel="%", title="validation accuracy")
+    lowest = min((line.get_ydata()[-1] for line in right.lines), default=0)
+    right.set_ylim(bottom=max(0.0, 100 - 4 * (100 - lowest)), top=100)
+    right.legend(loc="lower right")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def dark_knowledge(models: dict[str, Any], data: Data, count: int = 3) -> Figure:
+    """What networks think of a few test samples: class probabilities, softened by rising temperatures.
+
+    models   name -> network; the first is the teacher. Shown are samples of different classes that it is right about,
+             and rather sure of: at T = 1 they look like labels, and at higher T the rest comes out
+    """
+    logits = {name: to_numpy(model.predict(data.x_test)) for name, model in models.items()}
+    first = next(iter(logits.values()))
+    distance = np.abs(softmax(first).max(axis=1) - SURE) + (first.argmax(axis=1) != data.y_test)
+    shown = _one_per_class(np.argsort(distance, kind="stable"), data.y_test, count)
+    rows = len(models)
+    figure = _figure(2 + 1.9 * len(TEMPERATURES), 0.6 + 0.72 * rows * count)
+    figure.suptitle("What the labels do not say: class probabilities at rising temperature T")
+    grid = figure.subplots(
+        rows * count, 1 + len(TEMPERATURES), squeeze=False, width_ratios=[0.8] + [2] * len(TEMPERATURES)
+    )
+    classes = np.arange(len(data.class_names))
+    for k, sample in enumerate(shown):
+        _picture([axes_row[0] for axes_row in grid[k * rows : (k + 1) * rows]], data, sample)
+        for r, (name, z) in enumerate(logits.items()):
+            for axes, T in zip(grid[k * rows + r, 1:], TEMPERATURES, strict=True):
+                p = softmax(z[sample : sample + 1], T)[0]  # (K,)
+                truth = classes == data.y_test[sample]
+                axes.bar(classes, p, color=np.where(truth, "#009E73", "#555555"))
+                axes.set(ylim=(0, 1), yticks=(0, 1), xlim=(-0.6, len(classes) - 0.4))
+                axes.tick_params(labelsize=7, length=2)
+                axes.set_xticks(classes if len(classes) <= 12 else [])
+                if k == 0 and r == 0:
+                    axes.set_title(f"T = {T}", fontsize=10)
+            grid[k * rows + r, 1].set_ylabel(name, fontsize=8)
+    return figure
+
+
+def _one_per_class(order: np.ndarray, labels: np.ndarray, count: int) -> list[int]:
+    """The first samples in `order`, of as many different classes."""
+    chosen: dict[int, int] = {}
+    for i in order:
+        chosen.setdefault(int(labels[i]), int(i))
+    return list(chosen.values())[:count]
+
+
+def _picture(cells: list[Any], data: Data, sample: int) -> None:
+    """The sample in the first of the cells, its name below; the other cells stay blank."""
+    for axes in cells:
+        axes.axis("off")
+    if data.image_shape is not None:
+        cells[0].imshow(data.x_test[sample].reshape(data.image_shape), cmap="gray_r", aspect="auto")
+    cells[0].set_title(f"test {sample}: {data.class_names[data.y_test[sample]]}", fontsize=8)
+
+
+def confusions(models: dict[str, Any], data: Data) -> Figure:
+    """For each network, how often a class (row) was taken for another (column) on the test samples."""
+    figure = _figure(4.2 * len(models), 4.8)
+    ticks = np.arange(len(data.class_names))
+    for axes, (name, model) in zip(np.atleast_1d(figure.subplots(1, len(models))), models.items(), strict=True):
+        counts = confusion(to_numpy(model.predict(data.x_test)), data.y_test)  # (K, K)
+        wrong = counts - np.diag(np.diag(counts))
+        axes.imshow(wrong, cmap="Reds", vmin=0, vmax=max(1, wrong.max()))
+        for i, j in np.argwhere(counts) if len(ticks) <= 12 else ():
+            axes.text(
+                j,
+                i,
+                counts[i, j],
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="0.55" if i == j else "white" if wrong[i, j] > 0.6 * wrong.max() else "black",
+            )
+        axes.set(title=f"{name}: {wrong.sum()} errors", xlabel="taken for", ylabel="is")
+        axes.set_xticks(ticks, data.class_names, fontsize=7, rotation=90 if len(ticks) > 12 else 0)
+        axes.set_yticks(ticks, data.class_names, fontsize=7)
+    return figure
+
+
+def reliabilities(models: dict[str, Any], data: Data) -> Figure:
+    """For each network, accuracy against confidence in ten bins: on the diagonal, it is as sure as it is right."""
+    figure = _figure(3.2 * len(models), 4)
+    for axes, (name, model) in zip(np.atleast_1d(figure.subplots(1, len(models))), models.items(), strict=True):
+        p = softmax(to_numpy(model.predict(data.x_test)).astype(np.float64))
+        bins = reliability(p, data.y_test, bins=10)  # (10, 3)
+        used = bins[:, 2] > 0
+        share = bins[used, 2] / bins[:, 2].sum()
+        axes.plot((0, 1), (0, 1), color="0.7", lw=1)
+        axes.plot(bins[used, 0], bins[used, 1], color="0.7", lw=1)
+        axes.scatter(bins[used, 0], bins[used, 1], s=15 + 300 * share, color="#0072B2", zorder=3)
+        axes.set(xlim=(0, 1.03), ylim=(0, 1.03), title=name, xlabel="confidence", ylabel="accuracy", aspect="equal")
+        axes.grid(alpha=0.3)
+    figure.supxlabel("a point a bin of confidence; its area is the share of test samples", fontsize=8)
+    return figure
