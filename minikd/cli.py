@@ -79,7 +79,7 @@ def _add_distill(commands: Any) -> None:
         "--temperature",
         type=_number(0, open_low=True),
         metavar="T",
-        help="softens the teacher's probabilities (default 2)",
+        help="softens the teacher's probabilities (default 4)",
     )
     add("--soft-weight", type=_number(0, 1), metavar="W", help="the teacher's part of the loss, 0 to 1 (default 0.9)")
     add("--epochs", type=_count, metavar="N", help="passes over the training data (default 200)")
@@ -89,7 +89,7 @@ def _add_distill(commands: Any) -> None:
         "--teacher-lr",
         type=_number(0, open_low=True),
         metavar="RATE",
-        help="the teacher's learning rate (default 0.002)",
+        help="the teacher's learning rate (default 0.0005)",
     )
     add("--seeds", type=_count, metavar="N", help="how often to repeat everything (default 5)")
     add("--device", choices=DEVICES, metavar="DEVICE", help="cpu, or cuda for an NVIDIA GPU (default cpu)")

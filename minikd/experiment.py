@@ -60,13 +60,13 @@ class Config:
 
     data: str = "digits"
     teacher: tuple[int, ...] = (256, 256)
-    student: tuple[int, ...] = (32,)
-    temperature: float = 2.0
+    student: tuple[int, ...] = (16,)
+    temperature: float = 4.0
     soft_weight: float = 0.9
     epochs: int = 200
     batch_size: int = 128
     lr: float = 1e-2
-    teacher_lr: float = 2e-3
+    teacher_lr: float = 5e-4
     seeds: int = 5
     device: str = "cpu"
     teacher_from: str | None = None
@@ -273,8 +273,8 @@ def table(done: list[Trained]) -> str:
         lines.append((NAMES[kind], f"{runs[0].model.num_params:,}", *scores, seconds))
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     return "\n".join(
-        "  ".join(
-            text.ljust(width) if i == 0 else text.rjust(width)
+        " ".join(
+            text.rjust(width) if i else text.ljust(width)
             for i, (text, width) in enumerate(zip(line, widths, strict=True))
         )
         for line in lines

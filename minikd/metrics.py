@@ -144,7 +144,7 @@ class History:
     def save_csv(self, path: str | os.PathLike[str]) -> None:
         """Write one line an epoch, atomically."""
         columns = list(self.rows[0]) if self.rows else []
-        lines = [columns, *([repr(row[c]) for c in columns] for row in self.rows)]
+        lines = [columns, *([str(row[c]) for c in columns] for row in self.rows)]
         write_atomically(path, "".join(",".join(line) + "\n" for line in lines).encode())
 
 

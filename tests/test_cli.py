@@ -1,0 +1,320 @@
+"""The `minikd` command, as its users meet it: in a process of its own, with exit codes, folders and messages."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minikd import MLP, evaluate, load_data
+from minikd.cli import main
+from minikd.experiment import RECIPES, STUDENTS, Config, smooth_labels
+from minikd.metrics import mean_interval
+
+QUICK = ("--epochs", "3", "--seeds", "2", "--teacher", "16", "--student", "4")
+PICTURES = {"learning-curves.png", "dark-knowledge.png", "confusion.png", "reliability.png"}
+
+
+def minikd(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run `python -m minikd` and wait for it."""
+    command = [sys.executable, "-m", "minikd", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, env=environment())
+
+
+def environment() -> dict[str, str]:
+    """This one, with the package importable from any folder and one thread for its small products."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OPENBLAS_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A small run that was left alone: its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    result = minikd("distill", *QUICK, "--out", str(folder), cwd=folder.parent)
+    assert result.returncode == 0, result.stderr
+    return folder, result.stdout
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What a run must end with, bit for bit: the weights of every network, and the history."""
+    weights = {path.stem: MLP.load(path).theta.tobytes() for path in sorted(folder.glob("*.safetensors"))}
+    return {**weights, "history": (folder / "history.csv").read_bytes()}
+
+
+def test_the_folder_of_a_run_holds_settings_networks_numbers_and_pictures(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    networks = {f"{kind}-{seed}.safetensors" for kind in ("teacher", *STUDENTS) for seed in (0, 1)}
+    assert {p.name for p in folder.iterdir()} == networks | PICTURES | {"config.json", "metrics.json", "history.csv"}
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in PICTURES)
+    assert json.loads((folder / "config.json").read_text())["settings"]["epochs"] == 3
+    rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
+    assert len(rows) == 2 * 4 * 3
+    assert {row["model"] for row in rows} == {"teacher", *STUDENTS}
+    assert {row["epoch"] for row in rows} == {"1", "2", "3"}
+
+
+def test_the_numbers_on_file_are_those_of_the_networks_on_file(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    data = load_data("digits")
+    for row in json.loads((folder / "metrics.json").read_text())["test"]:
+        model = MLP.load(folder / f"{row['model']}-{row['seed']}.safetensors")
+        teacher = MLP.load(folder / f"teacher-{row['seed']}.safetensors") if "kl" in row else None
+        scores = evaluate(model, data.x_test, data.y_test, teacher=teacher)
+        assert {name: row[name] for name in scores} == pytest.approx(dict(scores))
+        assert row["parameters"] == model.num_params
+
+
+def test_students_of_a_seed_start_from_the_same_weights_and_differ_by_what_they_are_told(
+    finished: tuple[Path, str],
+) -> None:
+    folder, _ = finished
+    losses = {}
+    for row in csv.DictReader((folder / "history.csv").read_text().splitlines()):
+        losses[row["model"], row["seed"], row["epoch"]] = row["loss"]
+    final = [MLP.load(folder / f"{kind}-0.safetensors").theta for kind in STUDENTS]
+    assert len({theta.tobytes() for theta in final}) == 3
+    # Three epochs move the weights little, so what began alike is still nearer than what began elsewhere.
+    other = MLP.load(folder / "labels-1.safetensors").theta
+    assert max(np.abs(final[0] - theta).mean() for theta in final[1:]) < np.abs(final[0] - other).mean() / 2
+
+
+def test_the_table_fits_80_columns_and_the_verdict_is_one_sentence_with_an_interval(finished: tuple[Path, str]) -> None:
+    _, printed = finished
+    assert max(map(len, printed.splitlines()[1:-1])) <= 80
+    for words in ("params", "errors", "acc. %", "NLL", "ECE %", "agree %", "time s"):
+        assert words in printed
+    for name in ("teacher", "labels alone", "label smoothing", "distilled"):
+        assert re.search(rf"^{name} +[\d,]+ +[\d.]+±[\d.]+ ", printed, re.MULTILINE), name
+    sentence = " ".join(printed.split("Distillation ")[1].split("\n\n")[0].split())
+    assert re.match(
+        r"(gains|loses|makes no difference that 2 seeds can show): .*95 % interval [+-][\d.]+ to [+-][\d.]+", sentence
+    )
+
+
+def test_kill_9_at_20_random_moments_and_resume_ends_with_the_same_bits(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "minikd", "distill"]
+    random.seed(0)
+    kills, longest = 0, 0.6
+    while kills < 20:
+        again = (
+            ["--resume", "--out", str(folder)] if (folder / "config.json").exists() else [*QUICK, "--out", str(folder)]
+        )
+        process = subprocess.Popen(
+            [*command, *again], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
+        )
+        time.sleep(random.uniform(0.1, longest))
+        if process.poll() is not None:  # it got to its end: begin again, so that every kill hits a run at work
+            for path in folder.iterdir():
+                path.unlink()
+            folder.rmdir()
+            continue
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    result = minikd(
+        "distill", *(["--resume"] if (folder / "config.json").exists() else QUICK), "--out", str(folder), cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert contents(folder) == contents(finished[0])
+    assert {p.name for p in folder.iterdir()} == {p.name for p in finished[0].iterdir()}  # no litter
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(finished: tuple[Path, str], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "minikd", "distill", *QUICK, "--epochs", "3000", "--out", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    while not list(folder.glob("teacher-0.safetensors")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+    assert f"minikd distill --resume --out {folder}" in err
+
+
+def test_a_finished_run_can_be_resumed_and_trains_nothing(finished: tuple[Path, str], tmp_path: Path) -> None:
+    folder, printed = finished
+    before = contents(folder)
+    result = minikd("distill", "--resume", "--out", str(folder), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert contents(folder) == before
+    assert result.stdout == printed  # the time too: what was spent, not what this call took
+
+
+def test_a_given_teacher_is_used_and_not_trained(finished: tuple[Path, str], tmp_path: Path) -> None:
+    teacher = finished[0] / "teacher-1.safetensors"
+    before = teacher.read_bytes()
+    result = minikd("distill", *QUICK, "--teacher-from", str(teacher), "--out", "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert teacher.read_bytes() == before
+    assert not list((tmp_path / "run").glob("teacher-*"))
+    rows = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    assert [row["model"] for row in rows].count("teacher") == 1
+    # Seed 1's distilled student had this very teacher before, so it must come out the same.
+    for name in ("distilled-1", "labels-1"):
+        theirs, ours = MLP.load(finished[0] / f"{name}.safetensors"), MLP.load(tmp_path / "run" / f"{name}.safetensors")
+        assert theirs.theta.tobytes() == ours.theta.tobytes()
+
+
+def test_one_seed_and_networks_without_hidden_layers_are_fine(tmp_path: Path) -> None:
+    result = minikd("distill", "--epochs", "1", "--seeds", "1", "--teacher", "8", "--student", "4", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "One seed cannot tell" in " ".join(result.stdout.split())
+    assert (tmp_path / "runs" / "digits-1" / "metrics.json").exists()
+
+
+def test_evaluate_prints_the_scores_of_a_file(finished: tuple[Path, str], tmp_path: Path) -> None:
+    student, teacher = finished[0] / "distilled-0.safetensors", finished[0] / "teacher-0.safetensors"
+    result = minikd("evaluate", str(student), "--data", "digits", "--teacher", str(teacher), cwd=tmp_path)
+    data = load_data("digits")
+    scores = evaluate(MLP.load(student), data.x_test, data.y_test, teacher=MLP.load(teacher))
+    assert result.returncode == 0, result.stderr
+    for name, value in scores.items():
+        assert re.search(rf"{name} +{value:.4f}" if isinstance(value, float) else rf"{name} +{value}", result.stdout)
+
+
+def test_data_list_names_every_set_with_its_licence_and_fetch_says_where_it_is(tmp_path: Path) -> None:
+    listed = minikd("data", "list", cwd=tmp_path).stdout
+    for name in RECIPES:
+        assert re.search(rf"^{name} ", listed, re.MULTILINE)
+    assert listed.count("CC BY") >= 3
+    fetched = minikd("data", "fetch", "digits", cwd=tmp_path)
+    assert fetched.returncode == 0
+    assert "digits is in" in fetched.stdout
+
+
+BAD = {
+    "an unknown command": ("distil",),
+    "an unknown flag": ("distill", "--alpha", "0.5"),
+    "unknown data": ("distill", "--data", "cifar"),
+    "temperature 0": ("distill", "--temperature", "0"),
+    "temperature of letters": ("distill", "--temperature", "hot"),
+    "temperature nan": ("distill", "--temperature", "nan"),
+    "soft weight above 1": ("distill", "--soft-weight", "1.5"),
+    "no epochs": ("distill", "--epochs", "0"),
+    "half an epoch": ("distill", "--epochs", "0.5"),
+    "batch size below 1": ("distill", "--batch-size", "-3"),
+    "learning rate 0": ("distill", "--lr", "0"),
+    "no seeds": ("distill", "--seeds", "0"),
+    "widths with a comma": ("distill", "--teacher", "256,256"),
+    "width 0": ("distill", "--student", "0"),
+    "an unknown device": ("distill", "--device", "tpu"),
+    "a teacher that is not there": ("distill", "--teacher-from", "nowhere.safetensors"),
+    "a teacher that is no network": ("distill", "--teacher-from", __file__),
+    "resume without a folder": ("distill", "--resume"),
+    "resume of nothing": ("distill", "--resume", "--out", "nowhere"),
+    "evaluate without data": ("evaluate", __file__),
+    "evaluate nothing": ("evaluate", "nowhere.safetensors", "--data", "digits"),
+    "evaluate a text": ("evaluate", __file__, "--data", "digits"),
+    "fetch of something unknown": ("data", "fetch", "cifar"),
+    "data without an action": ("data",),
+}
+
+
+@pytest.mark.parametrize("arguments", BAD.values(), ids=BAD)
+def test_a_bad_argument_costs_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    printed = capsys.readouterr()
+    assert exit.value.code == 2
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("minikd")
+    assert not printed.out
+    assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+def test_cuda_that_is_not_there_is_said_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(SystemExit) as exit:
+        main(["distill", "--device", "cuda", "--out", str(tmp_path / "run")])
+    assert exit.value.code == 2
+    assert re.fullmatch(r"minikd: device 'cuda' needs CuPy.*pip install.*\n", capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("flags", [("--epochs", "9"), ("--data", "mnist"), ("--student", "5")])
+def test_resuming_with_other_settings_is_refused(
+    flags: tuple[str, str], finished: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(finished[0])
+    with pytest.raises(SystemExit) as exit:
+        main(["distill", "--resume", "--out", str(finished[0]), *flags])
+    assert exit.value.code == 2
+    assert flags[0] in capsys.readouterr().err
+    assert contents(finished[0]) == before
+
+
+def test_a_folder_with_something_in_it_is_not_written_over(
+    finished: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(finished[0])
+    with pytest.raises(SystemExit) as exit:
+        main(["distill", "--out", str(finished[0])])
+    assert exit.value.code == 2
+    assert "there already" in capsys.readouterr().err
+    assert contents(finished[0]) == before
+
+
+def test_a_teacher_for_other_data_is_refused_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    MLP((5, 3)).save(tmp_path / "other.safetensors")
+    with pytest.raises(SystemExit) as exit:
+        main(["distill", "--teacher-from", str(tmp_path / "other.safetensors"), "--out", str(tmp_path / "run")])
+    assert exit.value.code == 2
+    assert "5 inputs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("distill", "--help"), ("evaluate", "--help"), ("data", "--help")])
+def test_help_fits_80_columns_and_says_what_the_defaults_are(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    text = capsys.readouterr().out
+    assert exit.value.code == 0
+    assert max(map(len, text.splitlines())) <= 80
+    if arguments[0] == "distill":
+        defaults = Config()
+        words = " ".join(text.split())
+        for shown in ("temperature", "soft_weight", "epochs", "batch_size", "lr", "teacher_lr", "seeds"):
+            flag = f"--{shown.replace('_', '-')} "
+            said = re.search(rf"{flag}[A-Z]+ ((?! --).)*?\(default ([\d.]+)\)", words)
+            assert said and float(said[2]) == getattr(defaults, shown), shown
+        assert f"(default {defaults.student[0]})" in words
+
+
+def test_smoothed_labels_are_probabilities_with_the_amount_spread_over_all_classes() -> None:
+    targets = smooth_labels(np.array([2, 0]), 4, 0.1)
+    np.testing.assert_allclose(targets, [[0.025, 0.025, 0.925, 0.025], [0.925, 0.025, 0.025, 0.025]], rtol=1e-6)
+
+
+def test_mean_interval_is_students_t() -> None:
+    mean, half = mean_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert mean == 3
+    assert half == pytest.approx(2.776445 * np.sqrt(2.5 / 5), rel=1e-5)  # t(4) at 97.5 %
+    assert mean_interval([0.0, 1.0])[1] == pytest.approx(12.7062 * 0.5, rel=1e-4)  # t(1)
+    assert mean_interval(np.arange(31.0))[1] == pytest.approx(
+        2.042272 * np.std(np.arange(31), ddof=1) / np.sqrt(31), rel=1e-5
+    )
+    assert np.isnan(mean_interval([1.0])[1])
