@@ -74,7 +74,7 @@ def _add_distill(commands: Any) -> None:
     add = p.add_argument
     add("--data", choices=DATASETS, metavar="NAME", help=f"{', '.join(DATASETS)} (default digits)")
     add("--teacher", type=_widths, metavar="N-N", help="widths of the teacher's hidden layers (default 256-256)")
-    add("--student", type=_widths, metavar="N", help="widths of the student's hidden layers (default 16)")
+    add("--student", type=_widths, metavar="N", help="widths of the student's hidden layers (default 64)")
     add(
         "--temperature",
         type=_number(0, open_low=True),
@@ -82,14 +82,14 @@ def _add_distill(commands: Any) -> None:
         help="softens the teacher's probabilities (default 4)",
     )
     add("--soft-weight", type=_number(0, 1), metavar="W", help="the teacher's part of the loss, 0 to 1 (default 0.9)")
-    add("--epochs", type=_count, metavar="N", help="passes over the training data (default 200)")
-    add("--batch-size", type=_count, metavar="N", help="samples a step (default 128)")
-    add("--lr", type=_number(0, open_low=True), metavar="RATE", help="the students' learning rate (default 0.01)")
+    add("--epochs", type=_count, metavar="N", help="passes over the training data (default 100)")
+    add("--batch-size", type=_count, metavar="N", help="samples a step (default 64)")
+    add("--lr", type=_number(0, open_low=True), metavar="RATE", help="the students' learning rate (default 0.02)")
     add(
         "--teacher-lr",
         type=_number(0, open_low=True),
         metavar="RATE",
-        help="the teacher's learning rate (default 0.0005)",
+        help="the teacher's learning rate (default 0.002)",
     )
     add("--seeds", type=_count, metavar="N", help="how often to repeat everything (default 5)")
     add("--device", choices=DEVICES, metavar="DEVICE", help="cpu, or cuda for an NVIDIA GPU (default cpu)")
