@@ -83,8 +83,8 @@ def _add_distill(commands: Any) -> None:
     )
     add("--soft-weight", type=_number(0, 1), metavar="W", help="the teacher's part of the loss, 0 to 1 (default 0.9)")
     add("--epochs", type=_count, metavar="N", help="passes over the training data (default 100)")
-    add("--batch-size", type=_count, metavar="N", help="samples a step (default 64)")
-    add("--lr", type=_number(0, open_low=True), metavar="RATE", help="the students' learning rate (default 0.02)")
+    add("--batch-size", type=_count, metavar="N", help="samples a step (default 32)")
+    add("--lr", type=_number(0, open_low=True), metavar="RATE", help="the students' learning rate (default 0.03)")
     add(
         "--teacher-lr",
         type=_number(0, open_low=True),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = {"teacher": "#000000", "labels": "#D55E00", "smoothed": "#56B4E9", "distilled": "#009E73"}
 TEMPERATURES = (1, 2, 4, 8)
-SURE = 0.95
+SURE = 0.9
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -115,7 +115,7 @@ def _picture(cells: list[Any], data: Data, sample: int) -> None:
 
 def confusions(models: dict[str, Any], data: Data) -> Figure:
     """For each network, how often a class (row) was taken for another (column) on the test samples."""
-    figure = _figure(4.2 * len(models), 4.8)
+    figure = _figure(4.2 * len(models), 4.5)
     ticks = np.arange(len(data.class_names))
     for axes, (name, model) in zip(np.atleast_1d(figure.subplots(1, len(models))), models.items(), strict=True):
         counts = confusion(to_numpy(model.predict(data.x_test)), data.y_test)  # (K, K)
@@ -139,7 +139,7 @@ def confusions(models: dict[str, Any], data: Data) -> Figure:
 
 def reliabilities(models: dict[str, Any], data: Data) -> Figure:
     """For each network, accuracy against confidence in ten bins: on the diagonal, it is as sure as it is right."""
-    figure = _figure(3.2 * len(models), 4)
+    figure = _figure(3.2 * len(models), 3.7)
     for axes, (name, model) in zip(np.atleast_1d(figure.subplots(1, len(models))), models.items(), strict=True):
         p = softmax(to_numpy(model.predict(data.x_test)).astype(np.float64))
         bins = reliability(p, data.y_test, bins=10)  # (10, 3)

@@ -1,0 +1,83 @@
+"""What the README says is so: its Python runs and prints what is shown, and its commands and files exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+NUMBER = r"-?\d[\d,]*\.?\d*(?:e[+-]\d+)?"
+
+
+def block(marker: str) -> str:
+    """The fenced block after `<!-- marker -->`."""
+    found = re.search(rf"<!-- {marker} -->\n```\w*\n(.*?)```", README, re.DOTALL)
+    assert found, f"the README has no block {marker}"
+    return found[1]
+
+
+def run(code: str) -> str:
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def words(text: str) -> list[str]:
+    """A text without its numbers and the white space that depends on their width."""
+    return re.sub(NUMBER, "#", text).split()
+
+
+def numbers(text: str) -> list[float]:
+    return [float(number.replace(",", "")) for number in re.findall(NUMBER, text)]
+
+
+def test_the_example_runs_and_prints_what_the_readme_shows() -> None:
+    printed, shown = run(block("example")), block("example-output")
+    assert words(printed) == words(shown)
+    for ours, theirs in zip(numbers(printed), numbers(shown), strict=True):
+        # Another processor rounds differently, and a hundred epochs turn that into a few test images.
+        assert ours == pytest.approx(theirs, rel=0.02, abs=8 if theirs < 100 and theirs > 1 else 0.03)
+
+
+def test_the_example_is_about_20_lines() -> None:
+    assert 15 <= sum(bool(line.strip()) for line in block("example").splitlines()) <= 20
+
+
+def test_the_gradient_check_passes_the_right_gradient_and_fails_the_wrong_one_as_shown() -> None:
+    printed, shown = run(block("gradients")), block("gradients-output")
+    assert [line.split()[0] for line in printed.splitlines()] == [line.split()[0] for line in shown.splitlines()]
+    assert [line.endswith("NOT OK") for line in printed.splitlines()] == [
+        line.endswith("NOT OK") for line in shown.splitlines()
+    ]
+    assert "NOT OK" in printed and re.search(r"\d  ok$", printed, re.MULTILINE)
+
+
+@pytest.mark.parametrize("marker", ["main-job", "tests"])
+def test_a_command_is_one_line_that_begins_with_a_virtual_environment(marker: str) -> None:
+    (line,) = block(marker).splitlines()
+    assert line.startswith("python3 -m venv .venv && ")
+
+
+def test_the_training_step_in_the_readme_is_the_one_in_the_code() -> None:
+    step = re.search(r"```\n(x, \*targets = .*?)```", README, re.DOTALL)
+    assert step
+    code = re.sub(r"\s+", " ", (ROOT / "minikd/training.py").read_text())
+    for line in step[1].splitlines()[1:]:
+        assert line.replace("(dlogits)", "(dlogits") in code, line
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    names = re.findall(r"`((?:minikd|tests|docs)/[\w./-]*|\w+\.py)`", README) + re.findall(r"\]\((docs/[^)]+)\)", README)
+    assert len(names) > 12
+    for name in names:
+        assert (ROOT / name).exists() or (ROOT / "minikd" / name).exists(), name
+
+
+def test_every_module_of_the_package_is_on_the_map() -> None:
+    for path in (ROOT / "minikd").glob("*.py"):
+        assert path.name.startswith("__") or f"{path.name}`" in README, path.name
