@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray[Any,
     """
     from safetensors import SafetensorError, safe_open
 
+    if Path(path).is_dir():
+        raise CheckpointError(f"cannot read {path}: it is a directory")
     try:
         with safe_open(path, framework="np") as file:
             header = dict(file.metadata() or {})
@@ -48,12 +51,12 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray[Any,
                 raise CheckpointError(f"{path} is a safetensors file, but not one that minikd wrote")
             if header.get("version") != VERSION:
                 raise CheckpointError(
-                    f"{path} has format version {header.get('version')}; this minikd reads version {VERSION}"
+                    f"{path} has format version {header.get('version', '')[:20]!r}; this minikd reads version {VERSION}"
                 )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    except (SafetensorError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError) as error:
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
     if header.pop("sha256", None) != _digest(arrays, header):
         raise CheckpointError(
@@ -81,7 +84,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
             f"cannot write {target}: {error.strerror or error}; the file there before, if any, is untouched"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there after success, nor where it could not be made
+            temporary.unlink()
 
 
 def _digest(arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]) -> str:

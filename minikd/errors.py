@@ -7,7 +7,8 @@ arrays share; those that must look at *values* do so on NumPy alone, since on a 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -35,28 +36,29 @@ class DivergedError(MinikdError):
 
 
 def is_array(value: Any) -> bool:
-    """Whether `value` is a NumPy or CuPy array (or anything that walks like one)."""
-    return isinstance(getattr(value, "shape", None), tuple) and hasattr(value, "dtype")
+    """Whether `value` is a NumPy or CuPy array (or walks like one, as a tensor of torch does not)."""
+    return isinstance(getattr(value, "shape", None), tuple) and hasattr(getattr(value, "dtype", None), "kind")
 
 
 def describe(value: Any) -> str:
-    """What came, in a few words: 'float64 array of shape (3, 4)', or the value with its type."""
+    """What came, in a few words and on one line: 'float64 array of shape (3, 4)', or the value with its type."""
     if is_array(value):
         return f"{value.dtype} array of shape {tuple(value.shape)}"
-    return (
-        f"{type(value).__name__} {str(value)[:60]!r}"
-        if isinstance(value, str)
-        else f"{value!r:.60} ({type(value).__name__})"
-    )
+    if isinstance(value, str):
+        return f"{type(value).__name__} {value[:60]!r}"
+    return f"{' '.join(repr(value).split()):.60} ({type(value).__name__})"
 
 
-def check_number(name: str, value: Any, low: float, high: float = math.inf, *, open_low: bool = False) -> float:
-    """`value` as a float in [low, high], or (low, high] with `open_low`; infinity and NaN never pass."""
+def check_number(
+    name: str, value: Any, low: float, high: float = math.inf, *, open_low: bool = False, open_high: bool = False
+) -> float:
+    """`value` as a float in [low, high], without its ends where they are open; infinity and NaN never pass."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {describe(value)}")
     number = float(value)
-    if not (low < number if open_low else low <= number) or number > high or not math.isfinite(number):
-        top = f"{high:g}]" if math.isfinite(high) else "inf)"
+    open_high = open_high or math.isinf(high)
+    if not (low < number if open_low else low <= number) or not (number < high if open_high else number <= high):
+        top = f"{high:g}{')' if open_high else ']'}"
         raise ValueError(f"{name} must be in {'(' if open_low else '['}{low:g}, {top}, got {value!r}")
     return number
 
@@ -66,7 +68,7 @@ def check_count(name: str, value: Any, low: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a whole number, got {describe(value)}")
     if value < low:
-        raise ValueError(f"{name} must be at least {low}, got {value}")
+        raise ValueError(f"{name} must be at least {low}, got {value!s:.60}")
     return int(value)
 
 
@@ -75,7 +77,7 @@ def check_choice(name: str, value: Any, choices: Any) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a name, got {describe(value)}; known: {', '.join(choices)}")
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value[:60]!r}")
 
 
 def check_matrix(name: str, value: Any, columns: int | None = None, rows: int | None = None) -> None:
@@ -83,7 +85,7 @@ def check_matrix(name: str, value: Any, columns: int | None = None, rows: int | 
     if not is_array(value):
         raise TypeError(f"{name} must be a NumPy or CuPy array, got {describe(value)}")
     if value.ndim != 2:
-        hint = f"; for a single sample write {name}[None, :]" if value.ndim == 1 else ""
+        hint = f"; for a single sample write {name}[None, :]" if value.ndim == 1 and name.isidentifier() else ""
         raise ValueError(f"{name} must have 2 dimensions, got {describe(value)}{hint}")
     if value.shape[0] == 0 or value.shape[1] == 0:
         raise ValueError(f"{name} must not be empty, got {describe(value)}")
@@ -119,15 +121,19 @@ def check_labels(name: str, value: Any, rows: int, classes: int) -> None:
 
 def check_finite(name: str, value: Any) -> None:
     """A NumPy array must hold neither NaN nor infinity (a GPU array is not looked at)."""
-    if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+    # The extremes first: they need no second array, and NaN is its own minimum.
+    if isinstance(value, np.ndarray) and not (np.isfinite(value.min()) and np.isfinite(value.max())):
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
         raise ValueError(f"{name} must be finite, got {value[index]} at index {index}")
 
 
-def check_samples(name: str, value: Any, columns: int | None = None) -> None:
-    """`value` must be a matrix of finite numbers, one row a sample."""
+def check_samples(name: str, value: Any, columns: int | None = None, dtype: str = "float64") -> None:
+    """`value` must be a matrix of numbers, one row a sample, that are finite also in `dtype`."""
     check_matrix(name, value, columns)
     check_finite(name, value)
+    largest = max(value.max(), -value.min()) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else 0
+    if largest > np.finfo(dtype).max:
+        raise ValueError(f"{name} must be finite in {dtype}, the model's dtype, got {largest:g}")
 
 
 def check_same_shape(name: str, value: Any, other_name: str, other: Any) -> None:
@@ -136,16 +142,29 @@ def check_same_shape(name: str, value: Any, other_name: str, other: Any) -> None
         raise ValueError(f"{name} must have the shape of {other_name}, {tuple(other.shape)}, got {describe(value)}")
 
 
+def check_targets(name: str, values: Any, rows: int, classes: int) -> tuple[Any, ...]:
+    """`values` as a tuple, each entry of which must pass `check_target`."""
+    if not isinstance(values, tuple):
+        check_target(name, values, rows, classes)
+        return (values,)
+    for i, value in enumerate(values):
+        check_target(f"{name}[{i}]", value, rows, classes)
+    return values
+
+
 def check_target(name: str, value: Any, rows: int, classes: int) -> None:
     """`value` must be a function or have a row a sample: labels, if it is integers (rows,), else finite numbers."""
     if callable(value):
         return
     if not is_array(value):
         raise TypeError(f"{name} must be an array with one row for each row of x, got {describe(value)}")
+    value = value.get() if hasattr(value, "get") else value  # the one look at labels on a GPU
     if value.ndim == 1 and value.dtype.kind in "iu":
         check_labels(name, value, rows, classes)
     elif value.ndim == 0 or value.shape[0] != rows:
         raise ValueError(f"{name} must have one row for each of the {rows} rows of x, got {describe(value)}")
+    elif value.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold numbers, class labels as integers, got {describe(value)}")
     else:
         check_finite(name, value)
 
@@ -154,6 +173,41 @@ def check_type(name: str, value: Any, wanted: Any, words: str) -> None:
     """`value` must be an instance of `wanted`, which the message calls `words`."""
     if not isinstance(value, wanted):
         raise TypeError(f"{name} must be {words}, got {describe(value)}")
+
+
+def check_functions(name: str, values: Any) -> None:
+    """`values` must be a list or tuple of functions."""
+    if not isinstance(values, list | tuple) or not all(callable(value) for value in values):
+        raise TypeError(f"{name} must be a sequence of functions, got {describe(values)}")
+
+
+def check_options(
+    functions: dict[str, Any], counts: dict[str, Any], callbacks: Any, validation: Any, checkpoint: Any, resume: bool
+) -> None:
+    """The arguments of `fit` that can be judged without the data."""
+    for name, value in functions.items():
+        check_type(name, value, Callable, "a function")
+    for name, value in counts.items():
+        check_count(name, value, 0 if name == "seed" else 1)
+    check_functions("callbacks", callbacks)
+    if validation is not None:
+        check_pair("validation", validation)
+    if checkpoint is not None:
+        check_type("checkpoint", checkpoint, str | os.PathLike, "a path")
+    if resume and checkpoint is None:
+        raise ValueError("resume=True needs checkpoint, the file to go on from")
+
+
+def check_pair(name: str, value: Any) -> None:
+    """`value` must be a pair."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise TypeError(f"{name} must be a pair (x, labels), got {describe(value)}")
+
+
+def check_network(name: str, value: Any) -> None:
+    """`value` must have the flat vectors that an optimizer works on."""
+    if not (hasattr(value, "theta") and hasattr(value, "grad")):
+        raise TypeError(f"{name} must be an MLP, or anything else with theta and grad, got {describe(value)}")
 
 
 def check_mix(labels: Any, temperature: Any, soft_weight: Any) -> None:
@@ -165,7 +219,7 @@ def check_mix(labels: Any, temperature: Any, soft_weight: Any) -> None:
 
 def check_sizes(sizes: Any) -> tuple[int, ...]:
     """`sizes` as a tuple of at least two ints of at least 1: inputs, hidden layers, classes."""
-    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
+    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray) or getattr(sizes, "ndim", 1) != 1:
         raise TypeError(f"sizes must be a sequence of whole numbers such as (784, 300, 10), got {describe(sizes)}")
     if len(sizes) < 2:
         raise ValueError(f"sizes must name at least the inputs and the classes, got {tuple(sizes)}")
@@ -177,10 +231,7 @@ def check_dropout(rates: Any, layers: int) -> tuple[float, ...]:
     rates = [rates] * layers if not isinstance(rates, Sequence | np.ndarray) or isinstance(rates, str) else list(rates)
     if len(rates) != layers:
         raise ValueError(f"dropout must be one number or one for each of {layers} layers, got {len(rates)}")
-    checked = tuple(check_number("dropout", rate, 0, 1) for rate in rates)
-    if 1.0 in checked:
-        raise ValueError("dropout must be in [0, 1), got 1: nothing would be left to learn from")
-    return checked
+    return tuple(check_number("dropout", rate, 0, 1, open_high=True) for rate in rates)
 
 
 def check_same_library(name: str, value: Any, logits: Any) -> None:
@@ -191,9 +242,7 @@ def check_same_library(name: str, value: Any, logits: Any) -> None:
 
 def check_soft(name: str, value: Any, logits: Any) -> None:
     """`value` must be an array of the shape and on the device of `logits`."""
-    if not is_array(value):
-        raise TypeError(f"{name} must be an array of shape {tuple(logits.shape)}, got {describe(value)}")
-    check_same_shape(name, value, "logits", logits)
+    check_matrix(name, value, rows=logits.shape[0], columns=logits.shape[1])
     check_same_library(name, value, logits)
 
 

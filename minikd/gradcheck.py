@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .backend import Array, to_numpy, xp_of
-from .errors import check_count, check_number, check_same_shape, describe, is_array
+from .errors import check_count, check_number, check_same_shape, check_type, describe, is_array
 
 TOLERANCE = 1e-7  # what the printed table calls ok
 Function = Callable[[Any], Any]  # theta -> a number
@@ -98,6 +98,7 @@ def check_gradients(
     coordinate that disagrees is tried again with h/10 and h/100: that steps out of the way of a kink (relu's, say),
     and does not help a wrong gradient. ValueError and TypeError for arguments that do not fit.
     """
+    check_type("f", f, Callable, "a function")
     blocks, grads = _blocks("theta", theta), _blocks("grad", grad)
     if set(blocks) != set(grads):
         raise ValueError(f"grad must have the blocks of theta, {', '.join(blocks)}, got {', '.join(grads)}")
@@ -147,7 +148,7 @@ def _shake_one(block: Array, at: tuple[int, ...]) -> Shake:
     original = float(block[at])
 
     def shake(t: float) -> None:
-        block[at] = original + t
+        block[at] = original + t if t else original  # -0.0 + 0.0 would come back as 0.0
 
     return shake
 

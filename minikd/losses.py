@@ -66,7 +66,7 @@ def soft_cross_entropy(logits: Array, targets: Array, *, temperature: float = 1.
     check_matrix("logits", logits)
     check_soft("targets", targets, logits)
     check_probabilities("targets", targets)
-    return _soft_cross_entropy(logits, targets.astype(_float(logits), copy=False), float(temperature))
+    return _soft_cross_entropy(logits, targets.astype(_float(logits), copy=False), temperature)
 
 
 def _soft_cross_entropy(logits: Array, targets: Array, temperature: float) -> tuple[Array, Array]:
@@ -75,7 +75,7 @@ def _soft_cross_entropy(logits: Array, targets: Array, temperature: float) -> tu
     loss = -(targets * logp).sum() / batch
     dlogits = xp.exp(logp, out=logp)
     dlogits -= targets
-    dlogits /= temperature * batch
+    dlogits /= float(temperature) * batch
     return loss, dlogits
 
 

@@ -120,7 +120,8 @@ def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     check_matrix("logits", logits)
     check_labels("labels", labels, *logits.shape)
     classes = logits.shape[1]
-    return np.bincount(labels * classes + logits.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
+    pairs = labels.astype(np.int64) * classes + logits.argmax(axis=1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 @dataclass

@@ -25,10 +25,9 @@ from .errors import (
     check_count,
     check_dropout,
     check_matrix,
-    check_same_shape,
+    check_same_library,
     check_sizes,
     describe,
-    is_array,
 )
 from .ops import ACTIVATIONS, dropout, dropout_backward, dropout_mask, linear, linear_backward
 
@@ -144,9 +143,9 @@ class MLP:
         """
         if not self._cache:
             raise ValueError("dlogits has nothing to be the gradient of: call forward(x, train=True) first")
-        if not is_array(dlogits):
-            raise TypeError(f"dlogits must be an array, got {describe(dlogits)}")
-        check_same_shape("dlogits", dlogits, "the last logits", self._cache[-1][2])
+        logits = self._cache[-1][2]
+        check_matrix("dlogits", dlogits, rows=logits.shape[0], columns=logits.shape[1])
+        check_same_library("dlogits", dlogits, logits)
         f_backward = ACTIVATIONS[self.activation][1]
         dz = dlogits
         for i in reversed(range(len(self.weights))):
@@ -185,6 +184,7 @@ class MLP:
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any], metadata: dict[str, str], device: str, source: str) -> MLP:
         """The network in the arrays and metadata of the file `source`; CheckpointError where they do not fit."""
+        get_xp(device)
         try:
             shape = json.loads(metadata["mlp"])
             theta, expected = arrays["theta"], _count(check_sizes(shape["sizes"]))
@@ -200,7 +200,7 @@ class MLP:
                 dtype=shape["dtype"],
                 device=device,
             )
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise CheckpointError(f"{source} does not hold a minikd network: {error}") from error
         model.theta[...] = to_device(theta, device)
         return model

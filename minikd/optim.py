@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .backend import Array, to_device, xp_of
-from .errors import check_number
+from .errors import check_count, check_finite, check_network, check_number, check_type
 
 Schedule = Callable[[float], float]
 PIECE = 16384  # parameters updated at a time: five float32 vectors of this length fit a 1 MB L2 cache with room
@@ -27,6 +27,7 @@ class Optimizer:
     buffers: tuple[str, ...] = ()  # names of the state vectors, each (P,) and zero at the start
 
     def __init__(self, model: Any, lr: float, weight_decay: float) -> None:
+        check_network("model", model)
         self.lr = check_number("lr", lr, 0)
         self.weight_decay = check_number("weight_decay", weight_decay, 0)
         self.model, self.t = model, 0
@@ -56,11 +57,15 @@ class Optimizer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` gave. ValueError where it does not fit this optimizer, which then keeps its own."""
-        if set(state) != {"t", *self.buffers} or any(state[n].shape != v.shape for n, v in self._vectors.items()):
-            raise ValueError(
-                f"state must hold t and {', '.join(self.buffers) or 'nothing else'} of shape {self.model.theta.shape}"
-            )
-        self.t = int(state["t"])
+        if set(state) != {"t", *self.buffers} or any(
+            (state[n].shape, state[n].dtype) != (v.shape, v.dtype) for n, v in self._vectors.items()
+        ):
+            wanted = f"{', '.join(self.buffers) or 'nothing else'} of shape {self.model.theta.shape}"
+            raise ValueError(f"state must hold t and {wanted} and type {self.model.theta.dtype}")
+        check_count("t", state["t"], 0)
+        for name in self._vectors:
+            check_finite(f"state {name}", state[name])
+        self.t = state["t"]
         for name, vector in self._vectors.items():
             vector[...] = to_device(state[name], self.model.device)
 
@@ -145,7 +150,7 @@ class Adam(Optimizer):
     ) -> None:
         if not isinstance(betas, tuple | list) or len(betas) != 2:
             raise TypeError(f"betas must be a pair of numbers, got {betas!r}")
-        self.betas = tuple(check_number(f"betas[{i}]", beta, 0, math.nextafter(1, 0)) for i, beta in enumerate(betas))
+        self.betas = tuple(check_number(f"betas[{i}]", beta, 0, 1, open_high=True) for i, beta in enumerate(betas))
         self.eps = check_number("eps", eps, 0, open_low=True)
         super().__init__(model, lr, weight_decay)
 
@@ -199,6 +204,7 @@ def constant(progress: float) -> float:
 
 def step_decay(at: tuple[float, ...] = (0.5, 0.75), factor: float = 0.1) -> Schedule:
     """A schedule that multiplies the rate by `factor` at each point of progress in `at`."""
+    check_type("at", at, tuple | list, "a tuple of numbers")
     points = [check_number("at", point, 0, 1) for point in at]
     check_number("factor", factor, 0)
     return lambda progress: factor ** sum(progress >= point for point in points)
@@ -210,7 +216,7 @@ def cosine(warmup: float = 0.0, final: float = 0.0) -> Schedule:
     With s the progress since the warm-up, from 0 to 1: final + (1 - final) (1 + cos(π s)) / 2.
     Source: Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5.
     """
-    check_number("warmup", warmup, 0, math.nextafter(1, 0))
+    check_number("warmup", warmup, 0, 1, open_high=True)
     check_number("final", final, 0, 1)
 
     def schedule(progress: float) -> float:

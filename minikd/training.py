@@ -23,7 +23,7 @@ import numpy as np
 
 from .backend import Array, get_xp, to_device, to_numpy
 from .checkpoint import load_arrays, save_arrays
-from .errors import CheckpointError, DivergedError, check_count, check_mix, check_samples, check_target, check_type
+from .errors import CheckpointError, DivergedError, check_mix, check_options, check_samples, check_targets, check_type
 from .losses import distillation_loss
 from .metrics import Classifier, History, evaluate, logits_of
 from .mlp import MLP
@@ -75,18 +75,19 @@ def fit(
     from tqdm import tqdm
 
     check_type("model", model, MLP, "an MLP")
-    run = _Run(model, x, targets, loss, optimizer or Adam(model), epochs, batch_size, schedule or constant, seed)
-    if resume and checkpoint is None:
-        raise ValueError("resume=True needs checkpoint, the file to go on from")
+    functions: dict[str, Any] = {"loss": loss, "schedule": schedule or constant, "augment": augment or _as_it_is}
+    counts: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+    check_options(functions, counts, callbacks, validation, checkpoint, resume)
     if validation is not None:
         evaluate(model, *validation)  # its checks, now rather than after an epoch
         validation = (to_device(validation[0], model.device), validation[1])
+    run = _Run(model, x, targets, optimizer or Adam(model), validation or (), **functions, **counts)
     history = run.resume(checkpoint) if resume and checkpoint is not None else History()
     bar = tqdm(total=epochs, initial=len(history), unit="epoch", disable=None if progress else True)
     try:
         for epoch in range(len(history), epochs):
             started = time.perf_counter()
-            row = {"epoch": epoch + 1, "loss": run.train_epoch(epoch, augment), "lr": run.optimizer.lr}
+            row = {"epoch": epoch + 1, "loss": run.train_epoch(epoch), "lr": run.optimizer.lr}
             if validation is not None:
                 row |= {f"val_{name}": score for name, score in evaluate(model, *validation).items()}
             history.rows.append(row)
@@ -110,37 +111,30 @@ class _Run:
     model: MLP
     x: Array
     targets: Any
-    loss: Loss
     optimizer: Optimizer
+    validation: Sequence[Array]
+    loss: Loss
+    schedule: Schedule
+    augment: Augment
     epochs: int
     batch_size: int
-    schedule: Schedule
     seed: int
 
     def __post_init__(self) -> None:
-        for name in ("loss", "schedule"):
-            check_type(name, getattr(self, name), Callable, "a function")
         check_type("optimizer", self.optimizer, Optimizer, "an SGD, Adam or AdamW")
         if self.optimizer.model is not self.model:
             raise ValueError("optimizer must be made for the model that is trained, got one made for another")
-        for name, low in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
-            check_count(name, getattr(self, name), low)
-        check_samples("x", self.x, columns=self.model.sizes[0])
-        single = not isinstance(self.targets, tuple)
-        self.targets = (self.targets,) if single else self.targets
-        for i, target in enumerate(self.targets):
-            check_target("targets" if single else f"targets[{i}]", target, len(self.x), self.model.sizes[-1])
+        check_samples("x", self.x, self.model.sizes[0], self.model.dtype)
+        self.targets = check_targets("targets", self.targets, len(self.x), self.model.sizes[-1])
         self.lr = self.optimizer.lr
         self.x = self._place(self.x).astype(self.model.dtype, copy=False)
-        self.targets = tuple(self._place(target) for target in self.targets)
+        self.targets = tuple(t if callable(t) else self._place(t) for t in self.targets)
 
     def _place(self, array: Any) -> Any:
-        if callable(array):
-            return array
         array = to_device(array, self.model.device)
         return array.astype(self.model.dtype, copy=False) if array.dtype.kind == "f" else array
 
-    def train_epoch(self, epoch: int, augment: Augment | None) -> float:
+    def train_epoch(self, epoch: int) -> float:
         """Every sample once, in an order drawn from (seed, epoch); the mean loss. DivergedError names the batch."""
         xp, model, loss, optimizer = get_xp(self.model.device), self.model, self.loss, self.optimizer
         order = to_device(np.random.default_rng((self.seed, epoch)).permutation(len(self.x)), model.device)
@@ -151,7 +145,7 @@ class _Run:
         with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges says so below, once
             for step, start in enumerate(starts):
                 optimizer.lr = self.lr * float(self.schedule((epoch + step / len(starts)) / self.epochs))
-                x, *targets = self._draw(order[start : start + self.batch_size], augment, noise)
+                x, *targets = self._draw(order[start : start + self.batch_size], noise)
                 logits = model.forward(x, train=True)
                 value, dlogits = loss(logits, *targets)
                 model.backward(dlogits, need_dx=False)
@@ -160,33 +154,36 @@ class _Run:
                 # On a GPU a look at each loss would make every step wait; there it is looked at once an epoch.
                 if xp is np and not math.isfinite(value):
                     break
-        self._check_converging(to_numpy(values), epoch)
+            size = float(model.theta @ model.theta)  # infinite before any weight is
+        self._check_converging(to_numpy(values), size, epoch)
         sizes = np.minimum(self.batch_size, len(self.x) - np.arange(len(starts)) * self.batch_size)
         return float((to_numpy(values) * sizes).sum() / len(self.x))
 
-    def _draw(self, batch: Array, augment: Augment | None, noise: Any) -> list[Array]:
-        x = self.x[batch] if augment is None else augment(self.x[batch], noise)
+    def _draw(self, batch: Array, noise: Any) -> list[Array]:
+        x = self.augment(self.x[batch], noise)
         return [x, *(target(x) if callable(target) else target[batch] for target in self.targets)]
 
-    def _check_converging(self, values: np.ndarray, epoch: int) -> None:
+    def _check_converging(self, values: np.ndarray, size: float, epoch: int) -> None:
         bad = ~np.isfinite(values)
-        if bad.any() or not np.isfinite(float(self.model.theta.sum())):
+        if bad.any() or not math.isfinite(size):
             batch = int(bad.argmax()) if bad.any() else len(values) - 1
+            what = f"the loss is {values[batch]}" if bad.any() else "the weights have exploded"
             raise DivergedError(
-                f"training diverged in epoch {epoch + 1}, batch {batch + 1} of {len(values)}: the loss is "
-                f"{values[batch]}. Try a smaller learning rate (now {self.optimizer.lr:g}), a schedule with warm-up, "
+                f"training diverged in epoch {epoch + 1}, batch {batch + 1} of {len(values)}: {what}. "
+                f"Try a smaller learning rate (now {self.optimizer.lr:g}), a schedule with warm-up, "
                 "or inputs scaled to about [0, 1]. A checkpoint, if one was asked for, holds the last good epoch"
             )
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What must be the same for a resumed run to end as if it had never stopped."""
+        arrays = (self.x, *self.targets, *self.validation)
         return {
             **{name: getattr(self, name) for name in ("epochs", "batch_size", "seed")},
-            "model": self.model.metadata()["mlp"],
             "optimizer": json.dumps({"lr": self.lr, **self.optimizer.settings()}),
-            "functions": [_describe_function(self.loss), _describe_function(self.schedule)],
-            "data": [zlib.crc32(to_numpy(a).tobytes()) for a in (self.x, *self.targets) if not callable(a)],
+            "schedule": [float(self.schedule(i / 8)) for i in range(9)],
+            "functions": [_describe_function(self.loss), _describe_function(self.augment)],
+            "data": [zlib.crc32(to_numpy(a).tobytes()) for a in arrays if not callable(a)],
         }
 
     def save(self, path: str | os.PathLike[str], history: History) -> None:
@@ -208,16 +205,21 @@ class _Run:
         MLP.from_arrays(arrays, metadata, "cpu", source=str(path))  # the checks of a model file
         try:
             training = json.loads(metadata["training"])
-            then, now = training["settings"], json.loads(json.dumps(self.settings))
+            # The network's shape as the file's own metadata tell it, for it is those that theta was checked against.
+            then = {**training["settings"], "model": metadata["mlp"]}
+            now = {**json.loads(json.dumps(self.settings)), "model": self.model.metadata()["mlp"]}
             different = [f"{k} (then {then.get(k)}, now {now[k]})" for k in now if then.get(k) != now[k]]
             if different:
                 raise CheckpointError(f"{path} belongs to another run, with a different {'; '.join(different)}")
             vectors = {name.removeprefix("optimizer."): a for name, a in arrays.items() if name != "theta"}
+            history = History([dict(row) for row in training["rows"]], float(training["seconds"]))
+            if not 0 < len(history) <= self.epochs:
+                raise ValueError(f"the history of {len(history)} epochs does not fit")
             self.optimizer.restore({"t": training["t"], **vectors})
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise CheckpointError(f"{path} does not hold a training run: {error!r}") from error
         self.model.theta[...] = to_device(arrays["theta"], self.model.device)
-        return History(training["rows"], training["seconds"])
+        return history
 
 
 def distill(
@@ -247,6 +249,7 @@ def distill(
         raise TypeError("loss and targets are what distill decides itself; call fit for a loss of your own")
     check_samples("x", x, columns=student.sizes[0])
     check_mix(labels, temperature, soft_weight)
+    check_targets("labels", () if labels is None else labels, len(x), student.sizes[-1])
     if fit_options.get("augment") is not None and not (isinstance(teacher, MLP) or callable(teacher)):
         raise ValueError("teacher must be an MLP or a callable with augment: an array holds its logits for the plain x")
 
@@ -264,8 +267,11 @@ def _teacher_alone(logits: Array, teacher_logits: Array, **options: float) -> tu
     return distillation_loss(logits, None, teacher_logits, **options)
 
 
+def _as_it_is(x: Array, rng: Any) -> Array:
+    return x
+
+
 def _describe_function(function: Callable[..., Any]) -> str:
     """A name that is the same in the next process: "distillation_loss {'temperature': 4.0, 'soft_weight': 0.9}"."""
-    options = function.keywords if isinstance(function, partial) else {}
-    inner = function.func if isinstance(function, partial) else function
+    inner, options = (function.func, function.keywords) if isinstance(function, partial) else (function, {})
     return f"{getattr(inner, '__qualname__', type(inner).__name__)} {options}"

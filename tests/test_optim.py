@@ -172,7 +172,7 @@ def test_float32_stays_float32_and_follows_float64(device: str, name: str) -> No
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_learning_rate_of_numpys_does_not_widen_float32(device: str, name: str) -> None:
+def test_a_learning_rate_of_numpys_is_as_good_as_pythons(device: str, name: str) -> None:
     plain, numpys = make_model(device, "float32"), make_model(device, "float32")
     results = []
     for model, number in ((plain, float), (numpys, np.float64)):

@@ -72,7 +72,9 @@ def test_the_training_step_in_the_readme_is_the_one_in_the_code() -> None:
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:
-    names = re.findall(r"`((?:minikd|tests|docs)/[\w./-]*|\w+\.py)`", README) + re.findall(r"\]\((docs/[^)]+)\)", README)
+    names = re.findall(r"`((?:minikd|tests|docs)/[\w./-]*|\w+\.py)`", README) + re.findall(
+        r"\]\((docs/[^)]+)\)", README
+    )
     assert len(names) > 12
     for name in names:
         assert (ROOT / name).exists() or (ROOT / "minikd" / name).exists(), name
