@@ -23,16 +23,20 @@ from .errors import CheckpointError
 FORMAT, VERSION = "minikd", "1"
 
 
-def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
-    """Write arrays (any shapes, CPU or GPU) and text metadata to `path`, atomically.
+def save_arrays(
+    path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapping[str, str], *, sync: bool = True
+) -> None:
+    """Write arrays (CPU or GPU, at least one dimension) and text metadata to `path`, atomically.
 
+    sync=False does not wait for the disk: safe against a kill and a full disk, though not against a power cut, after
+    which a file may be found damaged (and is told to be). That waiting would cost short epochs more than training.
     CheckpointError where the file cannot be written; what was at `path` before is still there then.
     """
     from safetensors.numpy import save
 
     host = {name: np.ascontiguousarray(to_numpy(array)) for name, array in arrays.items()}
     header = {**metadata, "format": FORMAT, "version": VERSION}
-    write_atomically(path, save(host, {**header, "sha256": _digest(host, header)}))
+    write_atomically(path, save(host, {**header, "sha256": _digest(host, header)}), sync=sync)
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
@@ -65,7 +69,7 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray[Any,
     return arrays, header
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], content: bytes, *, sync: bool = True) -> None:
     """Write bytes so that `path` holds either all of them or what it held before, whatever happens in between.
 
     CheckpointError where that is impossible.
@@ -76,8 +80,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     try:
         with open(temporary, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
         raise CheckpointError(

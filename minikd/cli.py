@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from itertools import count
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .backend import DEVICES, get_xp
-from .data import DATASETS, fetch, load_data
-from .errors import CheckpointError, DeviceError, MinikdError, check_count, check_number
-
 if TYPE_CHECKING:
     from .experiment import Config, Experiment, Trained
+
+
+DATA = ("digits", "mnist", "fsdd", "udhr")
+DEVICES = ("cpu", "cuda")
+
+
+class UsageError(Exception):
+    """The command was asked for something that cannot be."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,16 +34,27 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; exits with 0, 1 (it could not be done), 2 (it was asked wrongly) or 130 (Ctrl-C)."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(given or ["distill"])
+    parser = _parser()
+    options = parser.parse_args(list(sys.argv[1:] if arguments is None else arguments) or ["distill"])
+    _choose_threads(options)
+    from .errors import CheckpointError, DeviceError, MinikdError
+
     try:
         options.run(options)
-    except (DeviceError, CheckpointError) as error:
+    except (DeviceError, CheckpointError, UsageError) as error:
         sys.exit(_complain(error, 2))
     except MinikdError as error:
         sys.exit(_complain(error, 1))
     except KeyboardInterrupt:
         sys.exit(_complain("stopped", 130))
+
+
+def _choose_threads(options: argparse.Namespace) -> None:
+    """One thread for the small products of small data: two would mostly wait for each other, and where another
+    program keeps a core busy, they would wait hundreds of times as long as they work. Only before NumPy loads.
+    """
+    if getattr(options, "data", None) != "mnist":
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _complain(what: object, code: int) -> int:
@@ -57,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     actions = data.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
     actions.add_parser("list", help="what there is, where it comes from, its licence").set_defaults(run=_list_data)
     get = actions.add_parser("fetch", help="download a data set and check it")
-    get.add_argument("name", choices=DATASETS, metavar="NAME", help=", ".join(DATASETS))
+    get.add_argument("name", choices=DATA, metavar="NAME", help=", ".join(DATA))
     get.set_defaults(run=_fetch_data)
     return parser
 
@@ -72,26 +88,32 @@ def _add_distill(commands: Any) -> None:
         "distill", help="a teacher teaches a student, compared with the student alone", description=text
     )
     add = p.add_argument
-    add("--data", choices=DATASETS, metavar="NAME", help=f"{', '.join(DATASETS)} (default digits)")
+    add("--data", choices=DATA, metavar="NAME", help=f"{', '.join(DATA)} (default digits)")
     add("--teacher", type=_widths, metavar="N-N", help="widths of the teacher's hidden layers (default 256-256)")
     add("--student", type=_widths, metavar="N", help="widths of the student's hidden layers (default 64)")
     add(
         "--temperature",
-        type=_number(0, open_low=True),
+        type=float,
         metavar="T",
         help="softens the teacher's probabilities (default 4)",
     )
-    add("--soft-weight", type=_number(0, 1), metavar="W", help="the teacher's part of the loss, 0 to 1 (default 0.9)")
-    add("--epochs", type=_count, metavar="N", help="passes over the training data (default 100)")
-    add("--batch-size", type=_count, metavar="N", help="samples a step (default 32)")
-    add("--lr", type=_number(0, open_low=True), metavar="RATE", help="the students' learning rate (default 0.03)")
+    add("--soft-weight", type=float, metavar="W", help="the teacher's part of the loss, 0 to 1 (default 0.9)")
+    add("--epochs", type=int, metavar="N", help="passes of a student over the data (default 100)")
+    add(
+        "--teacher-epochs",
+        type=int,
+        metavar="N",
+        help="passes of the teacher (default 50, or as many as --epochs says)",
+    )
+    add("--batch-size", type=int, metavar="N", help="samples a step (default 32)")
+    add("--lr", type=float, metavar="RATE", help="the students' learning rate (default 0.03)")
     add(
         "--teacher-lr",
-        type=_number(0, open_low=True),
+        type=float,
         metavar="RATE",
         help="the teacher's learning rate (default 0.002)",
     )
-    add("--seeds", type=_count, metavar="N", help="how often to repeat everything (default 5)")
+    add("--seeds", type=int, metavar="N", help="how often to repeat everything (default 5)")
     add("--device", choices=DEVICES, metavar="DEVICE", help="cpu, or cuda for an NVIDIA GPU (default cpu)")
     add("--teacher-from", type=_file, metavar="FILE", help="a trained teacher, a minikd file: trains none")
     add("--out", type=Path, metavar="DIR", help="the run's folder (default runs/NAME-1, -2, ...)")
@@ -102,53 +124,23 @@ def _add_distill(commands: Any) -> None:
 def _add_evaluate(commands: Any) -> None:
     p = commands.add_parser("evaluate", help="measure a trained network on test data")
     p.add_argument("model", type=_file, metavar="MODEL", help="a minikd file")
-    p.add_argument("--data", choices=DATASETS, metavar="NAME", required=True, help=", ".join(DATASETS))
+    p.add_argument("--data", choices=DATA, metavar="NAME", required=True, help=", ".join(DATA))
     p.add_argument("--teacher", type=_file, metavar="FILE", help="also say how closely MODEL follows this network")
     p.add_argument("--device", choices=DEVICES, default="cpu", metavar="DEVICE", help="cpu or cuda (default cpu)")
     p.set_defaults(run=_evaluate)
 
 
-# ---- types of arguments: each turns text into a value, or says why it cannot ----------------------------------
-
-
-def _checked(convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    def typed(text: str) -> Any:
-        try:
-            return convert(text)
-        except (ValueError, TypeError) as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return typed
-
-
-def _number(low: float, high: float = float("inf"), open_low: bool = False) -> Callable[[str], Any]:
-    return _checked(
-        lambda text: check_number("the value", _parse(float, text, "a number"), low, high, open_low=open_low)
-    )
-
-
-def _parse(kind: type, text: str, words: str) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"the value must be {words}, got {text!r}") from None
-
-
-@_checked
-def _count(text: str) -> int:
-    return check_count("the value", _parse(int, text, "a whole number"))
-
-
-@_checked
 def _widths(text: str) -> tuple[int, ...]:
-    words = "whole numbers with dashes between them, such as 256-256"
-    return tuple(check_count("each width", _parse(int, part, words)) for part in text.split("-"))
+    try:
+        return tuple(int(part) for part in text.split("-"))
+    except ValueError:
+        words = "whole numbers with dashes between them, such as 256-256"
+        raise argparse.ArgumentTypeError(f"widths must be {words}, got {text!r}") from None
 
 
-@_checked
 def _file(text: str) -> str:
     if not Path(text).is_file():
-        raise ValueError(f"there is no file {text!r}")
+        raise argparse.ArgumentTypeError(f"there is no file {text!r}")
     return str(Path(text).resolve())
 
 
@@ -156,6 +148,7 @@ def _file(text: str) -> str:
 
 
 def _distill(options: argparse.Namespace) -> None:
+    from .backend import get_xp
     from .experiment import Config, Experiment, table, verdict
 
     config, folder = _settle(options, Config)
@@ -177,23 +170,24 @@ def _distill(options: argparse.Namespace) -> None:
 
 
 def _settle(options: argparse.Namespace, config_type: type[Config]) -> tuple[Config, Path]:
-    """The settings and the folder of the run that was asked for. CheckpointError where they cannot be had."""
+    """The settings and the folder of the run that was asked for."""
     given = {f.name: getattr(options, f.name) for f in fields(config_type) if getattr(options, f.name) is not None}
     if options.resume:
         if options.out is None:
-            raise CheckpointError("--resume needs --out, the folder of the run to go on with")
+            raise UsageError("--resume needs --out, the folder of the run to go on with")
         config = config_type.read(options.out)
         for name, value in given.items():
             if getattr(config, name) != value:
                 flag = "--" + name.replace("_", "-")
-                raise CheckpointError(
-                    f"{options.out} was started with another {flag}: leave it out, or start a new run"
-                )
+                raise UsageError(f"{options.out} was started with another {flag}: leave it out, or start a new run")
         return config, options.out
-    config = config_type.for_data(**given)
+    try:
+        config = config_type.for_data(**given)
+    except (ValueError, TypeError) as error:
+        raise UsageError(error) from None
     folder = options.out or _free_folder(config.data)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CheckpointError(f"{folder} is there already: choose another --out, or go on with --resume")
+        raise UsageError(f"{folder} is there already: choose another --out, or go on with --resume")
     return config, folder
 
 
@@ -237,6 +231,7 @@ def _draw(experiment: Experiment, done: list[Trained]) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from .data import load_data
     from .metrics import evaluate
     from .mlp import MLP
 
@@ -244,9 +239,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     models = [MLP.load(path, options.device) for path in (options.model, options.teacher) if path is not None]
     for model, path in zip(models, (options.model, options.teacher), strict=False):
         if (model.sizes[0], model.sizes[-1]) != (data.x_test.shape[1], len(data.class_names)):
-            raise CheckpointError(
-                f"{path} is a network of sizes {_dashed(model.sizes)}, which does not fit {options.data}"
-            )
+            raise UsageError(f"{path} is a network of sizes {_dashed(model.sizes)}, which does not fit {options.data}")
     print(f"{options.model}: {_dashed(models[0].sizes)}, {models[0].activation}, {models[0].num_params:,} parameters")
     scores = evaluate(models[0], data.x_test, data.y_test, teacher=models[1] if len(models) > 1 else None)
     print(f"on the {len(data.y_test):,} test samples of {options.data}:")
@@ -255,9 +248,13 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _list_data(options: argparse.Namespace) -> None:
+    from .data import DATASETS
+
     for name, dataset in DATASETS.items():
         print(f"{name:<8}{dataset.summary}\n{'':8}{dataset.licence}; {dataset.source}")
 
 
 def _fetch_data(options: argparse.Namespace) -> None:
+    from .data import fetch
+
     print(f"{options.name} is in {fetch(options.name)}, checked")

@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
+from .backend import DEVICES
 from .checkpoint import write_atomically
-from .data import Data, load_data
-from .errors import CheckpointError
+from .data import DATASETS, Data, load_data
+from .errors import CheckpointError, check_choice, check_count, check_number
 from .losses import cross_entropy, soft_cross_entropy
 from .metrics import History, Scores, evaluate, mean_interval
 from .mlp import MLP
@@ -46,9 +47,9 @@ STUDENT_SEED = 1000  # student seeds start here, so that no student starts from 
 # Where a data set calls for other defaults than Config's; all were chosen on validation data.
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": {},
-    "mnist": {"student": (16,), "epochs": 15, "lr": 3e-3, "teacher_lr": 1e-3},
-    "fsdd": {"epochs": 60, "lr": 3e-3, "teacher_lr": 1e-3},
-    "udhr": {"epochs": 30, "lr": 3e-3, "teacher_lr": 1e-3},
+    "mnist": {"student": (16,), "epochs": 15, "teacher_epochs": 15, "lr": 3e-3, "teacher_lr": 1e-3, "batch_size": 128},
+    "fsdd": {"epochs": 60, "teacher_epochs": 30, "lr": 3e-3, "teacher_lr": 1e-3},
+    "udhr": {"epochs": 30, "teacher_epochs": 10, "lr": 3e-3, "teacher_lr": 1e-3, "batch_size": 128},
 }
 
 
@@ -56,8 +57,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 class Config:
     """What a run is made of; two runs with the same settings on the same machine end with the same bits.
 
-    teacher and student are widths of hidden layers. `lr` is the students' learning rate and `teacher_lr` the
-    teacher's; both fall along a cosine to zero. `teacher_from` names the file of a trained teacher, for all seeds.
+    teacher and student are widths of hidden layers; epochs and lr are the students', teacher_epochs and teacher_lr
+    the teacher's, and learning rates fall along a cosine to zero. `teacher_from` names the file of a trained teacher,
+    for all seeds.
     """
 
     data: str = "digits"
@@ -66,6 +68,7 @@ class Config:
     temperature: float = 4.0
     soft_weight: float = 0.9
     epochs: int = 100
+    teacher_epochs: int = 50
     batch_size: int = 32
     lr: float = 3e-2
     teacher_lr: float = 2e-3
@@ -73,10 +76,24 @@ class Config:
     device: str = "cpu"
     teacher_from: str | None = None
 
+    def __post_init__(self) -> None:
+        check_choice("data", self.data, DATASETS)
+        check_choice("device", self.device, DEVICES)
+        for name in ("teacher", "student"):
+            for width in getattr(self, name):
+                check_count(f"{name} widths", width)
+        for name in ("epochs", "teacher_epochs", "batch_size", "seeds"):
+            check_count(name, getattr(self, name))
+        for name in ("temperature", "lr", "teacher_lr"):
+            check_number(name, getattr(self, name), 0, open_low=True)
+        check_number("soft_weight", self.soft_weight, 0, 1)
+
     @classmethod
     def for_data(cls, data: str = "digits", **given: Any) -> Config:
-        """The recipe of a data set, changed by what is given."""
-        return cls(data=data, **{**RECIPES[data], **given})
+        """The recipe of a data set, changed by what is given. ValueError and TypeError for settings that cannot be."""
+        if "epochs" in given:  # whoever sets one of the two most likely wants a shorter or longer run in all
+            given = {"teacher_epochs": given["epochs"], **given}
+        return cls(data=data, **{**RECIPES.get(data, {}), **given})
 
     @classmethod
     def read(cls, folder: Path) -> Config:
@@ -131,8 +148,8 @@ class Experiment:
     @property
     def total_epochs(self) -> int:
         """How many epochs the run has in all."""
-        per_seed = len(STUDENTS) + (self.given is None)
-        return self.config.epochs * self.config.seeds * per_seed
+        teachers = self.config.teacher_epochs * (self.given is None)
+        return self.config.seeds * (len(STUDENTS) * self.config.epochs + teachers)
 
     def run(self) -> list[Trained]:
         """Train, or read where already trained, every network; write history.csv and metrics.json."""
@@ -159,13 +176,13 @@ class Experiment:
             return Trained("teacher", seed, self.given, History(), self._test(self.given))
         dropout = (TEACHER_DROPOUT[0], *(TEACHER_DROPOUT[1] for _ in self.config.teacher))
         model = self._network(self.config.teacher, seed, dropout)
-        options = self._options(model, self.config.teacher_lr, "teacher", seed)
+        options = self._options(model, self.config.teacher_epochs, self.config.teacher_lr, "teacher", seed)
         history = fit(model, self.data.x_train, self.data.y_train, loss=cross_entropy, **options)
         return Trained("teacher", seed, model, history, self._test(model))
 
     def _student(self, kind: str, seed: int, teacher: MLP) -> Trained:
         student = self._network(self.config.student, STUDENT_SEED + seed)
-        options = self._options(student, self.config.lr, kind, seed)
+        options = self._options(student, self.config.epochs, self.config.lr, kind, seed)
         x, labels = self.data.x_train, self.data.y_train
         if kind == "labels":
             history = fit(student, x, labels, loss=cross_entropy, **options)
@@ -184,7 +201,7 @@ class Experiment:
     def _network(self, hidden: tuple[int, ...], seed: int, dropout: Any = 0.0) -> MLP:
         return MLP((self.ends[0], *hidden, self.ends[1]), dropout=dropout, seed=seed, device=self.config.device)
 
-    def _options(self, model: MLP, lr: float, kind: str, seed: int) -> dict[str, Any]:
+    def _options(self, model: MLP, epochs: int, lr: float, kind: str, seed: int) -> dict[str, Any]:
         words, told = f"seed {seed + 1}/{self.config.seeds}, {NAMES[kind]}", 0
 
         def callback(model: MLP, history: History) -> None:
@@ -194,7 +211,7 @@ class Experiment:
 
         return {
             "optimizer": Adam(model, lr),
-            "epochs": self.config.epochs,
+            "epochs": epochs,
             "batch_size": self.config.batch_size,
             "schedule": cosine(),
             "validation": (self.data.x_val, self.data.y_val),

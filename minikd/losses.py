@@ -41,7 +41,7 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     xp = xp_of(logits)
     logp = log_softmax(logits)  # (B, K)
     rows = xp.arange(batch)
-    loss = -logp[rows, labels].mean()
+    loss = -logp[rows, labels].sum() / batch
     dlogits = xp.exp(logp, out=logp)
     dlogits[rows, labels] -= 1
     dlogits /= batch

@@ -34,7 +34,7 @@ def linear_backward(
     # z = x W + b, so dL/dW sums x_i dz_i^T over the batch, and x reaches z through W alone
     dx = xp.matmul(dz, W.T, out=out[0]) if need_dx else None  # (B, D)
     dW = xp.matmul(x.T, dz, out=out[1])  # (D, K)
-    db = xp.sum(dz, axis=0, out=out[2])  # (K,)
+    db = dz.sum(axis=0, out=out[2])  # (K,)
     return dx, dW, db
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,10 +25,10 @@ TEMPERATURES = (1, 2, 4, 8)
 SURE = 0.9
 
 
-def _figure(width: float, height: float) -> Figure:
+def _figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=110, layout="constrained")
+    return Figure(figsize=(width, height), dpi=110, layout=layout)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -73,26 +73,29 @@ def dark_knowledge(models: dict[str, Any], data: Data, count: int = 3) -> Figure
     first = next(iter(logits.values()))
     distance = np.abs(softmax(first).max(axis=1) - SURE) + (first.argmax(axis=1) != data.y_test)
     shown = _one_per_class(np.argsort(distance, kind="stable"), data.y_test, count)
-    rows = len(models)
-    figure = _figure(2 + 1.9 * len(TEMPERATURES), 0.6 + 0.72 * rows * count)
-    figure.suptitle("What the labels do not say: class probabilities at rising temperature T")
-    grid = figure.subplots(
-        rows * count, 1 + len(TEMPERATURES), squeeze=False, width_ratios=[0.8] + [2] * len(TEMPERATURES)
-    )
-    classes = np.arange(len(data.class_names))
+    rows, classes = len(models), len(data.class_names)
+    figure = _figure(11, 0.8 + (0.5 * rows + 0.3) * count, layout=None)
+    figure.suptitle("What the labels do not say: class probabilities at rising temperature T", y=0.985)
+    heights = ([1] * rows + [0.5]) * count  # a gap below each sample, for the names of the classes
+    room = {"hspace": 0.25, "wspace": 0.22, "left": 0.01, "right": 0.99, "top": 0.88, "bottom": 0.02}
+    cells = figure.add_gridspec(len(heights), 2, width_ratios=[1, 10], height_ratios=heights, **room)
+    at = np.arange(classes) + (classes + 1.5) * np.arange(len(TEMPERATURES))[:, None]  # a group of bars for each T
     for k, sample in enumerate(shown):
-        _picture([axes_row[0] for axes_row in grid[k * rows : (k + 1) * rows]], data, sample)
+        _picture(figure.add_subplot(cells[k * (rows + 1) : k * (rows + 1) + rows, 0]), data, sample)
+        truth = np.tile(np.arange(classes) == data.y_test[sample], len(TEMPERATURES))
         for r, (name, z) in enumerate(logits.items()):
-            for axes, T in zip(grid[k * rows + r, 1:], TEMPERATURES, strict=True):
-                p = softmax(z[sample : sample + 1], T)[0]  # (K,)
-                truth = classes == data.y_test[sample]
-                axes.bar(classes, p, color=np.where(truth, "#009E73", "#555555"))
-                axes.set(ylim=(0, 1), yticks=(0, 1), xlim=(-0.6, len(classes) - 0.4))
-                axes.tick_params(labelsize=7, length=2)
-                axes.set_xticks(classes if len(classes) <= 12 else [])
-                if k == 0 and r == 0:
-                    axes.set_title(f"T = {T}", fontsize=10)
-            grid[k * rows + r, 1].set_ylabel(name, fontsize=8)
+            axes = figure.add_subplot(cells[k * (rows + 1) + r, 1])
+            p = np.concatenate([softmax(z[sample : sample + 1], T)[0] for T in TEMPERATURES])
+            axes.bar(at.ravel(), p, color=np.where(truth, "#009E73", "#555555"))
+            axes.set(ylim=(0, 1), yticks=(0, 1), xlim=(-0.8, at.max() + 0.8), xticks=())
+            axes.set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
+            axes.tick_params(labelsize=7, length=2)
+            axes.spines[["top", "right"]].set_visible(False)
+            if k == r == 0:
+                for T, middle in zip(TEMPERATURES, at.mean(axis=1), strict=True):
+                    axes.text(middle, 1.15, f"T = {T}", ha="center")
+        if classes <= 12:
+            axes.set_xticks(at.ravel(), list(data.class_names) * len(TEMPERATURES))
     return figure
 
 
@@ -104,13 +107,12 @@ def _one_per_class(order: np.ndarray, labels: np.ndarray, count: int) -> list[in
     return list(chosen.values())[:count]
 
 
-def _picture(cells: list[Any], data: Data, sample: int) -> None:
-    """The sample in the first of the cells, its name below; the other cells stay blank."""
-    for axes in cells:
-        axes.axis("off")
+def _picture(axes: Any, data: Data, sample: int) -> None:
+    """The sample, if it is a picture, and its class."""
+    axes.axis("off")
     if data.image_shape is not None:
-        cells[0].imshow(data.x_test[sample].reshape(data.image_shape), cmap="gray_r", aspect="auto")
-    cells[0].set_title(f"test {sample}: {data.class_names[data.y_test[sample]]}", fontsize=8)
+        axes.imshow(data.x_test[sample].reshape(data.image_shape), cmap="gray_r")
+    axes.set_title(f"a test {data.class_names[data.y_test[sample]]}", fontsize=9)
 
 
 def confusions(models: dict[str, Any], data: Data) -> Figure:

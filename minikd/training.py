@@ -192,7 +192,7 @@ class _Run:
         training = {"settings": self.settings, "t": state.pop("t"), "rows": history.rows, "seconds": history.seconds}
         vectors = {f"optimizer.{name}": vector for name, vector in state.items()}
         metadata = {**self.model.metadata(), "training": json.dumps(training)}
-        save_arrays(path, {"theta": self.model.theta, **vectors}, metadata)
+        save_arrays(path, {"theta": self.model.theta, **vectors}, metadata, sync=False)
 
     def resume(self, path: str | os.PathLike[str]) -> History:
         """Put model and optimizer back to the last checkpoint; an empty History where there is none yet.

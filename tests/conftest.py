@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Before anything imports NumPy: small products on one thread, or tests crawl where another program keeps a core busy.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import strict_cupy as stand_in
 from hypothesis import HealthCheck, settings
 

@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minikd import MLP, evaluate, load_data
+from minikd import MLP, cli, evaluate, load_data
+from minikd.backend import DEVICES
 from minikd.cli import main
+from minikd.data import DATASETS
 from minikd.experiment import RECIPES, STUDENTS, Config, smooth_labels
 from minikd.metrics import mean_interval
 
@@ -302,6 +304,31 @@ def test_help_fits_80_columns_and_says_what_the_defaults_are(
             said = re.search(rf"{flag}[A-Z]+ ((?! --).)*?\(default ([\d.]+)\)", words)
             assert said and float(said[2]) == getattr(defaults, shown), shown
         assert f"(default {defaults.student[0]})" in words
+
+
+def test_the_command_knows_the_data_sets_and_devices_that_there_are() -> None:
+    assert cli.DATA == tuple(DATASETS) == tuple(RECIPES)
+    assert cli.DEVICES == DEVICES
+
+
+def test_help_loads_no_numpy_so_that_threads_can_still_be_chosen() -> None:
+    code = "import sys, minikd.cli; minikd.cli._parser(); sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "users", "threads"), [("digits", None, "1"), ("digits", "2", "2"), ("mnist", None, "-")]
+)
+def test_small_data_get_one_thread_unless_the_user_has_chosen(
+    data: str, users: str | None, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if users:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", users)
+    cli._choose_threads(cli._parser().parse_args(["distill", "--data", data]))
+    chosen = os.environ.get("OPENBLAS_NUM_THREADS", "-")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    assert chosen == threads
 
 
 def test_smoothed_labels_are_probabilities_with_the_amount_spread_over_all_classes() -> None:

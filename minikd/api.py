@@ -1,0 +1,36 @@
+"""The public names of minikd: what `from minikd import ...` finds."""
+
+from .data import load_data
+from .errors import CheckpointError, DataError, DeviceError, DivergedError, MinikdError
+from .gradcheck import GradientReport, check_gradients
+from .losses import cross_entropy, distillation_loss, soft_cross_entropy
+from .metrics import History, Scores, evaluate
+from .mlp import MLP
+from .ops import log_softmax, softmax
+from .optim import SGD, Adam, AdamW
+from .training import distill, fit
+
+__all__ = [
+    "MLP",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "CheckpointError",
+    "DataError",
+    "DeviceError",
+    "DivergedError",
+    "GradientReport",
+    "History",
+    "MinikdError",
+    "Scores",
+    "check_gradients",
+    "cross_entropy",
+    "distill",
+    "distillation_loss",
+    "evaluate",
+    "fit",
+    "load_data",
+    "log_softmax",
+    "soft_cross_entropy",
+    "softmax",
+]
