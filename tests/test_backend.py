@@ -123,11 +123,27 @@ def test_a_device_error_is_one_of_minikds() -> None:
 # ---- what importing costs --------------------------------------------------------------------------------------
 
 
-def test_importing_minikd_loads_numpy_and_nothing_heavy() -> None:
+def test_importing_minikd_and_using_it_loads_numpy_and_nothing_heavy() -> None:
     heavy = ["cupy", "matplotlib", "tqdm", "pooch", "safetensors", "torch"]
-    script = f"import sys, minikd; print('numpy' in sys.modules, [name for name in {heavy} if name in sys.modules])"
+    script = f"import sys, minikd; minikd.MLP; print('numpy' in sys.modules, [n for n in {heavy} if n in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300)
     assert answer.stdout.strip() == "True []"
+
+
+def test_importing_minikd_alone_leaves_numpy_and_the_environment_as_they_are() -> None:
+    script = "import os, sys; e = dict(os.environ); import minikd; print('numpy' in sys.modules, e == os.environ)"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300)
+    assert answer.stdout.strip() == "False True"
+
+
+def test_every_public_name_is_found_and_listed() -> None:
+    import minikd
+
+    assert set(minikd.api.__all__) <= set(dir(minikd))
+    assert all(getattr(minikd, name) is getattr(minikd.api, name) for name in minikd.api.__all__)
+    assert minikd.optim.cosine
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        minikd.nothing  # noqa: B018
 
 
 def test_asking_for_the_cpu_does_not_load_cupy() -> None:
