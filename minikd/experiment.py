@@ -48,8 +48,16 @@ STUDENT_SEED = 1000  # student seeds start here, so that no student starts from 
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": {},
     "mnist": {"student": (16,), "epochs": 15, "teacher_epochs": 15, "lr": 3e-3, "teacher_lr": 1e-3, "batch_size": 128},
-    "fsdd": {"epochs": 60, "teacher_epochs": 30, "lr": 3e-3, "teacher_lr": 1e-3},
-    "udhr": {"epochs": 30, "teacher_epochs": 10, "lr": 3e-3, "teacher_lr": 1e-3, "batch_size": 128},
+    "fsdd": {"student": (16,), "epochs": 60, "teacher_epochs": 30, "lr": 3e-3, "teacher_lr": 1e-3},
+    "udhr": {
+        "student": (16,),
+        "temperature": 2.0,
+        "epochs": 20,
+        "teacher_epochs": 10,
+        "batch_size": 128,
+        "lr": 3e-3,
+        "teacher_lr": 1e-3,
+    },
 }
 
 

@@ -44,8 +44,8 @@ def test_the_example_runs_and_prints_what_the_readme_shows() -> None:
         assert ours == pytest.approx(theirs, rel=0.02, abs=8 if theirs < 100 and theirs > 1 else 0.03)
 
 
-def test_the_example_is_about_20_lines() -> None:
-    assert 15 <= sum(bool(line.strip()) for line in block("example").splitlines()) <= 20
+def test_the_example_is_at_most_20_lines() -> None:
+    assert 10 <= sum(bool(line.strip()) for line in block("example").splitlines()) <= 20
 
 
 def test_the_gradient_check_passes_the_right_gradient_and_fails_the_wrong_one_as_shown() -> None:
