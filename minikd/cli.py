@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from itertools import count
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from . import __version__
 
 if TYPE_CHECKING:
     from .experiment import Config, Experiment, Trained
@@ -34,9 +37,21 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; exits with 0, 1 (it could not be done), 2 (it was asked wrongly) or 130 (Ctrl-C)."""
-    parser = _parser()
-    options = parser.parse_args(list(sys.argv[1:] if arguments is None else arguments) or ["distill"])
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
+        given = ["distill", *given]
+    options = _parser().parse_args(given)
     _choose_threads(options)
+    try:
+        _run(options)
+    except KeyboardInterrupt:
+        sys.exit(_complain("stopped", 130))
+    except BrokenPipeError:  # the reader of a pipe has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _run(options: argparse.Namespace) -> None:
     from .errors import CheckpointError, DeviceError, MinikdError
 
     try:
@@ -45,15 +60,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(_complain(error, 2))
     except MinikdError as error:
         sys.exit(_complain(error, 1))
-    except KeyboardInterrupt:
-        sys.exit(_complain("stopped", 130))
 
 
 def _choose_threads(options: argparse.Namespace) -> None:
     """One thread for the small products of small data: two would mostly wait for each other, and where another
     program keeps a core busy, they would wait hundreds of times as long as they work. Only before NumPy loads.
     """
-    if getattr(options, "data", None) != "mnist":
+    data = getattr(options, "data", None)
+    if getattr(options, "resume", False) and options.out is not None:  # the same threads as before, for the same bits
+        try:
+            data = json.loads((options.out / "config.json").read_text())["settings"]["data"]
+        except (OSError, ValueError, TypeError, KeyError):
+            return  # said properly when the run is looked for
+    if data != "mnist":
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
@@ -66,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="minikd", description="Knowledge distillation from scratch. Without arguments: minikd distill."
     )
+    parser.add_argument("--version", action="version", version=f"minikd {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     _add_distill(commands)
     _add_evaluate(commands)
@@ -181,10 +201,15 @@ def _settle(options: argparse.Namespace, config_type: type[Config]) -> tuple[Con
                 flag = "--" + name.replace("_", "-")
                 raise UsageError(f"{options.out} was started with another {flag}: leave it out, or start a new run")
         return config, options.out
+    if options.teacher_from is not None and {"teacher", "teacher_epochs", "teacher_lr"} & set(given):
+        raise UsageError(
+            "--teacher-from brings a trained teacher: leave out the --teacher flags that say how to train one"
+        )
     try:
         config = config_type.for_data(**given)
     except (ValueError, TypeError) as error:
-        raise UsageError(error) from None
+        name, rest = str(error).split(" ", 1)
+        raise UsageError(f"--{name.replace('_', '-')} {rest}") from None
     folder = options.out or _free_folder(config.data)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already: choose another --out, or go on with --resume")

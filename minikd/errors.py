@@ -24,7 +24,7 @@ class DeviceError(MinikdError):
 
 
 class DataError(MinikdError):
-    """A data set is unknown, cannot be had, or is not what it should be."""
+    """A data set cannot be had, or is not what it should be."""
 
 
 class CheckpointError(MinikdError):
@@ -147,19 +147,19 @@ def check_targets(name: str, values: Any, rows: int, classes: int) -> tuple[Any,
     if not isinstance(values, tuple):
         check_target(name, values, rows, classes)
         return (values,)
-    for i, value in enumerate(values):
-        check_target(f"{name}[{i}]", value, rows, classes)
+    for i, value in enumerate(values):  # labels stand first, as in every loss here; later integers may mean anything
+        check_target(f"{name}[{i}]", value, rows, classes if i == 0 else None)
     return values
 
 
-def check_target(name: str, value: Any, rows: int, classes: int) -> None:
+def check_target(name: str, value: Any, rows: int, classes: int | None) -> None:
     """`value` must be a function or have a row a sample: labels, if it is integers (rows,), else finite numbers."""
     if callable(value):
         return
     if not is_array(value):
         raise TypeError(f"{name} must be an array with one row for each row of x, got {describe(value)}")
     value = value.get() if hasattr(value, "get") else value  # the one look at labels on a GPU
-    if value.ndim == 1 and value.dtype.kind in "iu":
+    if value.ndim == 1 and value.dtype.kind in "iu" and classes is not None:
         check_labels(name, value, rows, classes)
     elif value.ndim == 0 or value.shape[0] != rows:
         raise ValueError(f"{name} must have one row for each of the {rows} rows of x, got {describe(value)}")
@@ -207,14 +207,16 @@ def check_pair(name: str, value: Any) -> None:
 def check_network(name: str, value: Any) -> None:
     """`value` must have the flat vectors that an optimizer works on."""
     if not (hasattr(value, "theta") and hasattr(value, "grad")):
-        raise TypeError(f"{name} must be an MLP, or anything else with theta and grad, got {describe(value)}")
+        raise TypeError(f"{name} must be an MLP, or another object with theta and grad, got {describe(value)}")
 
 
-def check_mix(labels: Any, temperature: Any, soft_weight: Any) -> None:
-    """Temperature above 0, soft_weight in [0, 1], and labels missing only where they have no weight."""
+def check_mix(labels: Any, temperature: Any, soft_weight: Any, shape: tuple[int, int]) -> None:
+    """Temperature above 0, soft_weight in [0, 1]; labels for `shape` (N, K), missing only where they have no weight."""
     check_number("temperature", temperature, 0, open_low=True)
     if check_number("soft_weight", soft_weight, 0, 1) != 1 and labels is None:
         raise ValueError(f"labels may be None only with soft_weight 1, got soft_weight {soft_weight!r}")
+    if labels is not None:
+        check_labels("labels", labels, *shape)
 
 
 def check_sizes(sizes: Any) -> tuple[int, ...]:

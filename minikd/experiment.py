@@ -16,6 +16,7 @@ read, what was interrupted goes on from its last epoch, and the rest is trained.
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -28,8 +29,9 @@ from .backend import DEVICES
 from .checkpoint import write_atomically
 from .data import DATASETS, Data, load_data
 from .errors import CheckpointError, check_choice, check_count, check_number
+from .intervals import mean_interval
 from .losses import cross_entropy, soft_cross_entropy
-from .metrics import History, Scores, evaluate, mean_interval
+from .metrics import History, Scores, evaluate
 from .mlp import MLP
 from .optim import Adam, cosine
 from .training import distill, fit
@@ -47,7 +49,15 @@ STUDENT_SEED = 1000  # student seeds start here, so that no student starts from 
 # Where a data set calls for other defaults than Config's; all were chosen on validation data.
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": {},
-    "mnist": {"student": (16,), "epochs": 15, "teacher_epochs": 15, "lr": 3e-3, "teacher_lr": 1e-3, "batch_size": 128},
+    "mnist": {
+        "student": (100,),
+        "temperature": 2.0,
+        "epochs": 20,
+        "teacher_epochs": 15,
+        "batch_size": 128,
+        "lr": 3e-3,
+        "teacher_lr": 1e-3,
+    },
     "fsdd": {"student": (16,), "epochs": 60, "teacher_epochs": 30, "lr": 3e-3, "teacher_lr": 1e-3},
     "udhr": {
         "student": (16,),
@@ -110,14 +120,19 @@ class Config:
             values = json.loads((folder / "config.json").read_text())["settings"]
             lists: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
             return cls(**{**values, **lists})
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{folder} is not the folder of a run: {error}") from error
+        except OSError as error:
+            raise CheckpointError(f"{folder} is not the folder of a run: it has no config.json") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"the config.json in {folder} is damaged: {error}") from error
 
     def write(self, folder: Path) -> None:
         """Begin a run: make the folder, and note the settings and versions in it."""
         from . import __version__
 
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"cannot make the folder {folder}: {error.strerror}") from error
 
         versions = {"minikd": __version__, "numpy": np.__version__, "python": platform.python_version()}
         content = {"settings": asdict(self), "versions": versions, "machine": platform.machine()}
@@ -161,6 +176,8 @@ class Experiment:
 
     def run(self) -> list[Trained]:
         """Train, or read where already trained, every network; write history.csv and metrics.json."""
+        if self.given is not None:
+            self.given.save(self.folder / "teacher-0.safetensors")
         done: list[Trained] = []
         for seed in range(self.config.seeds):
             if seed == 0 or self.given is None:  # a given teacher is one for all seeds
@@ -171,7 +188,9 @@ class Experiment:
         return done
 
     def _load_teacher(self, path: str) -> MLP:
-        model = MLP.load(path, self.config.device)
+        # The run keeps a copy, so that it does not depend on a file elsewhere.
+        copy = self.folder / "teacher-0.safetensors"
+        model = MLP.load(copy if copy.exists() else path, self.config.device)
         if (model.sizes[0], model.sizes[-1]) != self.ends:
             raise CheckpointError(
                 f"{path} takes {model.sizes[0]} inputs and knows {model.sizes[-1]} classes, "
@@ -210,12 +229,11 @@ class Experiment:
         return MLP((self.ends[0], *hidden, self.ends[1]), dropout=dropout, seed=seed, device=self.config.device)
 
     def _options(self, model: MLP, epochs: int, lr: float, kind: str, seed: int) -> dict[str, Any]:
-        words, told = f"seed {seed + 1}/{self.config.seeds}, {NAMES[kind]}", 0
+        words = f"seed {seed + 1}/{self.config.seeds}, {NAMES[kind]}"
+        self.notify(0, words)
 
         def callback(model: MLP, history: History) -> None:
-            nonlocal told
-            self.notify(len(history) - told, words)  # after a resume the first call tells of what was read, too
-            told = len(history)
+            self.notify(1, words)
 
         return {
             "optimizer": Adam(model, lr),
@@ -243,12 +261,13 @@ class Experiment:
             }
             for t in done
         ]
-        against_labels = {
-            kind: {score: dict(zip(("mean", "half_width_95"), gain(done, kind, score), strict=True)) for score in GAINS}
-            for kind in STUDENTS[1:]
-        }
+        against_labels: dict[str, Any] = {kind: {} for kind in STUDENTS[1:]}
+        for kind, differences in against_labels.items():
+            for score in GAINS:
+                mean, half = gain(done, kind, score)
+                differences[score] = {"mean": mean, "half_width_95": None if math.isnan(half) else half}
         content = {"test": results, "against_labels": against_labels, "verdict": verdict(done)}
-        write_atomically(self.folder / "metrics.json", json.dumps(content, indent=2).encode())
+        write_atomically(self.folder / "metrics.json", json.dumps(content, indent=2, allow_nan=False).encode())
 
 
 def smooth_labels(labels: np.ndarray, classes: int, smoothing: float) -> np.ndarray:
@@ -270,23 +289,21 @@ def gain(done: list[Trained], kind: str, score: str = "accuracy") -> tuple[float
 def verdict(done: list[Trained]) -> str:
     """One sentence on what distillation did to accuracy and NLL, with intervals, beside what the control did."""
     seeds = len({t.seed for t in done})
-    parts = []
-    for score, factor, unit, better in (("accuracy", 100, "points of test accuracy", 1), ("nll", 1, "nats of NLL", -1)):
+    clauses = []
+    for score, name, factor, unit, digits in (
+        ("accuracy", "accuracy", 100, "points", ".1f"),
+        ("nll", "NLL", 1, "nats", ".3f"),
+    ):
         mean, half = (factor * value for value in gain(done, "distilled", score))
         control = factor * gain(done, "smoothed", score)[0]
-        digits = ".1f" if score == "accuracy" else ".3f"
-        word = (
-            f"no difference that {seeds} seeds can show"
-            if abs(mean) <= half
-            else "gains"
-            if mean * better > 0
-            else "loses"
-        )
-        interval = f"95 % interval {mean - half:+{digits}} to {mean + half:+{digits}}"
-        what = f"{mean:+{digits}} {unit}"
-        parts.append(f"{word}, {what} ({interval}; label smoothing {control:+{digits}})" if seeds > 1 else what)
-    against = "Distillation against labels alone: " + "; ".join(parts)
-    return f"{against}." if seeds > 1 else f"{against}. One seed cannot tell this from luck: try --seeds 5."
+        better = mean > 0 if score == "accuracy" else mean < 0
+        word = "gains" if better else "loses"
+        if seeds > 1 and abs(mean) <= half:
+            word = f"makes no difference that {seeds} seeds can show"
+        interval = f"95 % interval {mean - half:+{digits}} to {mean + half:+{digits}}; " if seeds > 1 else ""
+        clauses.append(f"{word} in {name}, {mean:+{digits}} {unit} ({interval}label smoothing {control:+{digits}})")
+    sentence = f"Against labels alone, distillation {' and '.join(clauses)}."
+    return sentence if seeds > 1 else f"{sentence} One seed cannot tell this from luck: try --seeds 5."
 
 
 def table(done: list[Trained]) -> str:

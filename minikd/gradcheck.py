@@ -89,12 +89,12 @@ def check_gradients(
                    place, and put back bit for bit. With dropout inside, f must draw the same mask every time
     theta, grad    float64 arrays of one shape, or dictionaries of such arrays by block name ("W1", "b1", ...),
                    each of which then gets a line of its own in the report
-    n_coordinates  how many coordinates of each block to check, drawn at random; None checks all
+    n_coordinates  how many coordinates of each block to check, drawn at random; None checks all, 0 none
     n_directions   how many random directions through all blocks to check besides
     step           h, by default 1e-3
 
     The relative error is |analytic - numeric| / max(|analytic|, |numeric|, floor), where the floor is a hundredth of
-    the block's largest slope or |f| / 10,000: slopes below that drown in rounding, which is about 1e-13 |f| in size. A
+    the block's largest slope or |f| / 100,000: slopes below that drown in rounding, which is about 1e-13 |f| in size. A
     coordinate that disagrees is tried again with h/10 and h/100: that steps out of the way of a kink (relu's, say),
     and does not help a wrong gradient. ValueError and TypeError for arguments that do not fit.
     """
@@ -108,12 +108,12 @@ def check_gradients(
     check_count("n_directions", n_directions, 0)
     # Copies, since f may run a backward pass that overwrites the very array that is being checked.
     claimed = {name: np.array(to_numpy(g)) for name, g in grads.items()}
-    noise = abs(float(f(theta))) / 1e4
+    noise = abs(_number(f(theta))) / 1e5
     rng = np.random.default_rng(0)
     checks = []
     for name, block in blocks.items():
         chosen = np.arange(block.size)
-        if n_coordinates is not None and check_count("n_coordinates", n_coordinates) < block.size:
+        if n_coordinates is not None and check_count("n_coordinates", n_coordinates, 0) < block.size:
             chosen = np.sort(rng.choice(block.size, n_coordinates, replace=False))
         floor = max(float(np.abs(claimed[name]).max()) / 100, noise)
         slopes = []
@@ -121,7 +121,7 @@ def check_gradients(
             at = tuple(int(i) for i in np.unravel_index(j, block.shape))
             slope = float(claimed[name][at])
             slopes.append(_compare(f, theta, _shake_one(block, at), Check(name, str(list(at)), slope), h, floor))
-        checks.append(_worst(slopes))
+        checks += [_worst(slopes)] if slopes else []
     slopes = []
     for k in range(n_directions):
         u = {name: rng.standard_normal(block.shape) for name, block in blocks.items()}
@@ -129,7 +129,10 @@ def check_gradients(
         slope = sum(float((claimed[name] * d).sum()) for name, d in u.items()) / length
         shake = _shake_all(blocks, {name: d / length for name, d in u.items()})
         slopes.append(_compare(f, theta, shake, Check("directions", f"[{k}]", slope), h, noise))
-    return GradientReport((*checks, *([_worst(slopes)] if slopes else [])))
+    checks += [_worst(slopes)] if slopes else []
+    if not checks:
+        raise ValueError("n_directions must be at least 1 where n_coordinates is 0, or nothing would be checked; got 0")
+    return GradientReport(tuple(checks))
 
 
 def _blocks(name: str, value: Any) -> dict[str, Array]:
@@ -171,7 +174,7 @@ def _compare(f: Function, theta: Any, shake: Shake, check: Check, h: float, floo
     def value(t: float) -> float:
         shake(t)
         try:
-            return float(f(theta))
+            return _number(f(theta))
         finally:
             shake(0.0)
 
@@ -187,6 +190,13 @@ def _compare(f: Function, theta: Any, shake: Shake, check: Check, h: float, floo
         if error < TOLERANCE:
             break
     return min(tries, key=_error)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, tuple | list) or getattr(value, "size", 1) != 1:
+        hint = "; a loss of minikd returns (loss, dlogits): take [0]" if isinstance(value, tuple) else ""
+        raise TypeError(f"f must return one number, got {describe(value)}{hint}")
+    return float(value)
 
 
 def _worst(checks: list[Check]) -> Check:

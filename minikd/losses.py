@@ -110,8 +110,8 @@ def distillation_loss(
     Source: Hinton, Vinyals & Dean 2015, arXiv 1503.02531, sections 2 and 2.1. ValueError for T <= 0, for a
     soft_weight outside [0, 1] and for shapes that do not fit.
     """
-    check_mix(labels, temperature, soft_weight)
     check_matrix("logits", logits)
+    check_mix(labels, temperature, soft_weight, logits.shape)
     check_soft("teacher_logits", teacher_logits, logits)
     T, w = float(temperature), float(soft_weight)  # plain numbers, so that they cannot widen float32 arrays
     soft, dsoft = _soft_cross_entropy(logits, softmax(teacher_logits.astype(_float(logits), copy=False), T), T)

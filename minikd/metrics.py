@@ -5,9 +5,8 @@ Every score is computed from logits, on the CPU, in float64.
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +19,6 @@ from .errors import (
     check_finite,
     check_labels,
     check_matrix,
-    check_number,
     check_samples,
     describe,
     is_array,
@@ -137,7 +135,12 @@ class History:
     seconds: float = 0.0
 
     def __getitem__(self, column: str) -> list[float]:
+        if self.rows and column not in self.rows[0]:
+            raise KeyError(f"no column named {column!r}, only {', '.join(self.rows[0])}")
         return [row[column] for row in self.rows]
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        return iter(self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -147,24 +150,3 @@ class History:
         columns = list(self.rows[0]) if self.rows else []
         lines = [columns, *([str(row[c]) for c in columns] for row in self.rows)]
         write_atomically(path, "".join(",".join(line) + "\n" for line in lines).encode())
-
-
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Mean of independent runs and the half-width of its confidence interval: t(n - 1) · sd / √n, Student's t.
-
-    The half-width is NaN for a single value: one run cannot tell how much the next would differ.
-    """
-    n = len(values)
-    check_number("confidence", confidence, 0, math.nextafter(1, 0), open_low=True)
-    mean = float(np.mean(values))
-    if n < 2:
-        return mean, math.nan
-    nu = n - 1  # degrees of freedom
-    log_scale = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - math.log(nu * math.pi) / 2
-    low, high = 0.0, 1e3
-    while high - low > 1e-9 * high:  # bisect for the t with `confidence` of the density between -t and t
-        t = np.tan(np.linspace(0, math.atan((low + high) / 2), 2001))  # finer near 0, where the density is large
-        density = np.exp(log_scale - (nu + 1) / 2 * np.log1p(t * t / nu))
-        inside = 2 * float(((density[1:] + density[:-1]) / 2 * np.diff(t)).sum())
-        low, high = (t[-1], high) if inside < confidence else (low, t[-1])
-    return mean, float(high * np.std(values, ddof=1) / math.sqrt(n))

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, get_xp, to_device, xp_of
+from .backend import Array, get_xp, to_device, to_numpy, xp_of
 from .checkpoint import load_arrays, save_arrays
 from .errors import (
     CheckpointError,
@@ -65,6 +65,7 @@ class MLP:
     ) -> None:
         self.sizes = check_sizes(sizes)
         check_choice("activation", activation, ACTIVATIONS)
+        dtype = np.dtype(dtype).name if isinstance(dtype, type | np.dtype) else dtype
         check_choice("dtype", dtype, DTYPES)
         check_count("seed", seed, 0)
         self.activation, self.device, self.dtype = activation, device, dtype
@@ -204,6 +205,10 @@ class MLP:
             raise CheckpointError(f"{source} does not hold a minikd network: {error}") from error
         model.theta[...] = to_device(theta, device)
         return model
+
+    def __reduce__(self) -> Any:
+        # Copies and pickles are built anew, so that their views look into their own theta.
+        return MLP.from_arrays, ({"theta": to_numpy(self.theta)}, self.metadata(), self.device, "the copy")
 
     def _check_input(self, x: Array) -> Array:
         check_matrix("x", x, columns=self.sizes[0])

@@ -1,8 +1,9 @@
 """Optimizers and learning-rate schedules.
 
 An optimizer sees one flat vector of parameters and one of gradients, weights first and biases after, and knows
-nothing of networks. A step is elementwise, so it goes through the vectors in pieces that stay in the cache: each
-piece is read from memory once, however many lines the formula has.
+nothing of layers (but for max_norm, which is about the weights into one unit). A step is elementwise, so it goes
+through the vectors in pieces that stay in the cache: each piece is read from memory once, however many lines the
+formula has.
 
 A schedule is a plain function of progress, from 0 (the first step) to 1 (the end), whose value multiplies the
 learning rate.
@@ -14,7 +15,9 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .backend import Array, to_device, xp_of
+import numpy as np
+
+from .backend import Array, to_numpy, xp_of
 from .errors import check_count, check_finite, check_network, check_number, check_type
 
 Schedule = Callable[[float], float]
@@ -34,14 +37,14 @@ class Optimizer:
         xp = xp_of(model.theta)
         self._vectors = {name: xp.zeros_like(model.theta) for name in self.buffers}
         # On a GPU one piece is best: there the cost is in the number of kernels that are started.
-        size = PIECE if model.device == "cpu" else len(model.theta)
+        size = PIECE if xp is np else len(model.theta)
         self._scratch = xp.empty((2, min(size, len(model.theta))), model.theta.dtype)
         self._pieces = list(self._cut(size))
 
     def _cut(self, size: int) -> Iterator[tuple[bool, tuple[Array, ...]]]:
         """Matching windows into theta, grad, the state vectors and two scratch rows, and whether they are weights."""
         vectors = (self.model.theta, self.model.grad, *self._vectors.values())
-        n_weights = sum(W.size for W in self.model.weights)
+        n_weights = sum(W.size for W in getattr(self.model, "weights", ()))
         for low, high, decays in ((0, n_weights, True), (n_weights, len(self.model.theta), False)):
             for start in range(low, high, size):
                 stop = min(start + size, high)
@@ -53,7 +56,7 @@ class Optimizer:
 
     def state(self) -> dict[str, Any]:
         """The number of steps taken `t` and the state vectors by name: what a checkpoint saves."""
-        return {"t": self.t, **self._vectors}
+        return {"t": self.t, **{name: vector.copy() for name, vector in self._vectors.items()}}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` gave. ValueError where it does not fit this optimizer, which then keeps its own."""
@@ -67,7 +70,7 @@ class Optimizer:
             check_finite(f"state {name}", state[name])
         self.t = state["t"]
         for name, vector in self._vectors.items():
-            vector[...] = to_device(state[name], self.model.device)
+            vector[...] = xp_of(vector).asarray(to_numpy(state[name]))
 
     def settings(self) -> dict[str, Any]:
         """The hyperparameters, as plain values."""

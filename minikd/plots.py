@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COLOURS = {"teacher": "#000000", "labels": "#D55E00", "smoothed": "#56B4E9", "distilled": "#009E73"}
 TEMPERATURES = (1, 2, 4, 8)
 SURE = 0.9
+FEW = 3  # a bin of fewer samples says nothing
 
 
 def _figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
@@ -41,25 +42,26 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def learning_curves(done: Sequence[Trained], names: dict[str, str]) -> Figure:
-    """Training loss and validation accuracy by epoch: the mean over seeds, in the band from lowest to highest."""
+    """Validation NLL and accuracy by epoch: the mean over seeds, in the band from lowest to highest."""
     figure = _figure(9, 3.6)
     left, right = figure.subplots(1, 2)
     for kind, name in names.items():
         histories = [t.history for t in done if t.kind == kind and len(t.history)]
         if not histories:
             continue
-        for axes, column, factor in ((left, "loss", 1), (right, "val_accuracy", 100)):
+        for axes, column, factor in ((left, "val_nll", 1), (right, "val_accuracy", 100)):
             values = factor * np.array([history[column] for history in histories])  # (seeds, epochs)
             epochs = np.arange(1, values.shape[1] + 1)
             axes.plot(epochs, values.mean(axis=0), color=COLOURS[kind], lw=1.2, label=name)
             axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=COLOURS[kind], alpha=0.15, lw=0)
-    left.set(xlabel="epoch", ylabel="loss", yscale="log", title="training loss, each its own: compare shapes only")
-    right.set(xlabel="epoch", ylabel="%", title="validation accuracy")
+    left.set(xlabel="epoch", ylabel="NLL, nats", yscale="log", title="validation NLL (lower is better)")
+    right.set(xlabel="epoch", ylabel="accuracy, %", title="validation accuracy")
     lowest = min((line.get_ydata()[-1] for line in right.lines), default=0)
     right.set_ylim(bottom=max(0.0, 100 - 4 * (100 - lowest)), top=100)
     right.legend(loc="lower right")
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
@@ -75,9 +77,11 @@ def dark_knowledge(models: dict[str, Any], data: Data, count: int = 3) -> Figure
     shown = _one_per_class(np.argsort(distance, kind="stable"), data.y_test, count)
     rows, classes = len(models), len(data.class_names)
     figure = _figure(11, 0.8 + (0.5 * rows + 0.3) * count, layout=None)
-    figure.suptitle("What the labels do not say: class probabilities at rising temperature T", y=0.985)
+    figure.suptitle(
+        "What the labels do not say: class probabilities at rising temperature T, each group to its own scale"
+    )
     heights = ([1] * rows + [0.5]) * count  # a gap below each sample, for the names of the classes
-    room = {"hspace": 0.25, "wspace": 0.22, "left": 0.01, "right": 0.99, "top": 0.88, "bottom": 0.02}
+    room = {"hspace": 0.5, "wspace": 0.22, "left": 0.01, "right": 0.99, "top": 0.87, "bottom": 0.02}
     cells = figure.add_gridspec(len(heights), 2, width_ratios=[1, 10], height_ratios=heights, **room)
     at = np.arange(classes) + (classes + 1.5) * np.arange(len(TEMPERATURES))[:, None]  # a group of bars for each T
     for k, sample in enumerate(shown):
@@ -85,15 +89,18 @@ def dark_knowledge(models: dict[str, Any], data: Data, count: int = 3) -> Figure
         truth = np.tile(np.arange(classes) == data.y_test[sample], len(TEMPERATURES))
         for r, (name, z) in enumerate(logits.items()):
             axes = figure.add_subplot(cells[k * (rows + 1) + r, 1])
-            p = np.concatenate([softmax(z[sample : sample + 1], T)[0] for T in TEMPERATURES])
-            axes.bar(at.ravel(), p, color=np.where(truth, "#009E73", "#555555"))
-            axes.set(ylim=(0, 1), yticks=(0, 1), xlim=(-0.8, at.max() + 0.8), xticks=())
+            p = np.stack([softmax(z[sample : sample + 1], T)[0] for T in TEMPERATURES])  # (temperatures, K)
+            heights = p / p.max(axis=1, keepdims=True)
+            axes.bar(at.ravel(), heights.ravel(), color=np.where(truth, "#009E73", "#555555"))
+            for row, group in zip(p, at, strict=True):
+                axes.text(group[row.argmax()], 1.03, f"{row.max():.2f}", ha="center", fontsize=7)
+            axes.set(ylim=(0, 1), yticks=(), xlim=(-0.8, at.max() + 0.8), xticks=())
             axes.set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
             axes.tick_params(labelsize=7, length=2)
-            axes.spines[["top", "right"]].set_visible(False)
+            axes.spines[["top", "right", "left"]].set_visible(False)
             if k == r == 0:
                 for T, middle in zip(TEMPERATURES, at.mean(axis=1), strict=True):
-                    axes.text(middle, 1.15, f"T = {T}", ha="center")
+                    axes.text(middle, 1.35, f"T = {T}", ha="center")
         if classes <= 12:
             axes.set_xticks(at.ravel(), list(data.class_names) * len(TEMPERATURES))
     return figure
@@ -117,12 +124,14 @@ def _picture(axes: Any, data: Data, sample: int) -> None:
 
 def confusions(models: dict[str, Any], data: Data) -> Figure:
     """For each network, how often a class (row) was taken for another (column) on the test samples."""
-    figure = _figure(4.2 * len(models), 4.5)
+    figure = _figure(4.2 * len(models), 5)
     ticks = np.arange(len(data.class_names))
-    for axes, (name, model) in zip(np.atleast_1d(figure.subplots(1, len(models))), models.items(), strict=True):
-        counts = confusion(to_numpy(model.predict(data.x_test)), data.y_test)  # (K, K)
+    figure.supxlabel("networks of the first seed, on the test samples", fontsize=8)
+    tables = [confusion(to_numpy(model.predict(data.x_test)), data.y_test) for model in models.values()]  # (K, K) each
+    most = max(1, *((counts - np.diag(np.diag(counts))).max() for counts in tables))
+    for axes, name, counts in zip(np.atleast_1d(figure.subplots(1, len(models))), models, tables, strict=True):
         wrong = counts - np.diag(np.diag(counts))
-        axes.imshow(wrong, cmap="Reds", vmin=0, vmax=max(1, wrong.max()))
+        axes.imshow(wrong, cmap="Reds", vmin=0, vmax=most)
         for i, j in np.argwhere(counts) if len(ticks) <= 12 else ():
             axes.text(
                 j,
@@ -131,7 +140,7 @@ def confusions(models: dict[str, Any], data: Data) -> Figure:
                 ha="center",
                 va="center",
                 fontsize=7,
-                color="0.55" if i == j else "white" if wrong[i, j] > 0.6 * wrong.max() else "black",
+                color="0.55" if i == j else "white" if wrong[i, j] > 0.6 * most else "black",
             )
         axes.set(title=f"{name}: {wrong.sum()} errors", xlabel="taken for", ylabel="is")
         axes.set_xticks(ticks, data.class_names, fontsize=7, rotation=90 if len(ticks) > 12 else 0)
@@ -145,12 +154,13 @@ def reliabilities(models: dict[str, Any], data: Data) -> Figure:
     for axes, (name, model) in zip(np.atleast_1d(figure.subplots(1, len(models))), models.items(), strict=True):
         p = softmax(to_numpy(model.predict(data.x_test)).astype(np.float64))
         bins = reliability(p, data.y_test, bins=10)  # (10, 3)
-        used = bins[:, 2] > 0
+        used = bins[:, 2] >= FEW
         share = bins[used, 2] / bins[:, 2].sum()
-        axes.plot((0, 1), (0, 1), color="0.7", lw=1)
-        axes.plot(bins[used, 0], bins[used, 1], color="0.7", lw=1)
-        axes.scatter(bins[used, 0], bins[used, 1], s=15 + 300 * share, color="#0072B2", zorder=3)
+        axes.plot((0, 1), (0, 1), color="0.5", lw=1, ls="--")
+        axes.scatter(bins[used, 0], bins[used, 1], s=15 + 300 * share, color="#0072B2", zorder=3, clip_on=False)
         axes.set(xlim=(0, 1.03), ylim=(0, 1.03), title=name, xlabel="confidence", ylabel="accuracy", aspect="equal")
         axes.grid(alpha=0.3)
-    figure.supxlabel("a point a bin of confidence; its area is the share of test samples", fontsize=8)
+    figure.supxlabel(
+        "networks of the first seed; a point a bin of confidence, its area the share of test samples", fontsize=8
+    )
     return figure

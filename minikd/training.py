@@ -65,17 +65,22 @@ def fit(
     seed         draws the order of the samples, augmentation and dropout
     checkpoint   a file that is replaced, atomically, after each epoch; MLP.load reads it too
     resume       go on from `checkpoint` if it is there (and start anew if not); the result has the same bits as
-                 if there had been no interruption
+                 if there had been no interruption. Without a schedule, more epochs than before may be asked for
     progress     show a progress bar where there is a terminal
     callbacks    called as callback(model, history) after each epoch
 
-    DivergedError when the loss or the parameters are no longer finite: then `checkpoint` holds the last good epoch.
+    DivergedError when the parameters are no longer finite or the loss is not, or grows a millionfold: then the model
+    is spoilt, but `checkpoint` holds the last good epoch.
     CheckpointError for a checkpoint that is damaged or belongs to another run. ValueError and TypeError for arguments.
     """
     from tqdm import tqdm
 
     check_type("model", model, MLP, "an MLP")
-    functions: dict[str, Any] = {"loss": loss, "schedule": schedule or constant, "augment": augment or _as_it_is}
+    functions: dict[str, Any] = {
+        "loss": loss,
+        "schedule": schedule or constant,
+        "augment": augment or (lambda x, rng: x),
+    }
     counts: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     check_options(functions, counts, callbacks, validation, checkpoint, resume)
     if validation is not None:
@@ -119,6 +124,7 @@ class _Run:
     epochs: int
     batch_size: int
     seed: int
+    limit: float = 0.0  # a loss beyond this has diverged, finite or not
 
     def __post_init__(self) -> None:
         check_type("optimizer", self.optimizer, Optimizer, "an SGD, Adam or AdamW")
@@ -164,7 +170,8 @@ class _Run:
         return [x, *(target(x) if callable(target) else target[batch] for target in self.targets)]
 
     def _check_converging(self, values: np.ndarray, size: float, epoch: int) -> None:
-        bad = ~np.isfinite(values)
+        self.limit = self.limit or 1e6 * max(1.0, abs(values[0]))
+        bad = ~(np.abs(values) < self.limit)  # "not <" so that NaN counts as bad
         if bad.any() or not math.isfinite(size):
             batch = int(bad.argmax()) if bad.any() else len(values) - 1
             what = f"the loss is {values[batch]}" if bad.any() else "the weights have exploded"
@@ -178,10 +185,12 @@ class _Run:
     def settings(self) -> dict[str, Any]:
         """What must be the same for a resumed run to end as if it had never stopped."""
         arrays = (self.x, *self.targets, *self.validation)
+        rates = [float(self.schedule(i / 8)) for i in range(9)]
         return {
-            **{name: getattr(self, name) for name in ("epochs", "batch_size", "seed")},
+            "epochs": self.epochs if len(set(rates)) > 1 else "any",  # a constant rate does not know how long it lasts
+            **{name: getattr(self, name) for name in ("batch_size", "seed")},
             "optimizer": json.dumps({"lr": self.lr, **self.optimizer.settings()}),
-            "schedule": [float(self.schedule(i / 8)) for i in range(9)],
+            "schedule": rates,
             "functions": [_describe_function(self.loss), _describe_function(self.augment)],
             "data": [zlib.crc32(to_numpy(a).tobytes()) for a in arrays if not callable(a)],
         }
@@ -243,13 +252,12 @@ def distill(
     augmented batch instead: the teacher must speak of what the student sees.
     """
     check_type("student", student, MLP, "an MLP")
-    if teacher is student:
+    if teacher is student or getattr(teacher, "__self__", None) is student:  # student.predict is the student, too
         raise ValueError("teacher must be another network than student: a network cannot be its own fixed target")
     if {"loss", "targets"} & set(fit_options):
         raise TypeError("loss and targets are what distill decides itself; call fit for a loss of your own")
     check_samples("x", x, columns=student.sizes[0])
-    check_mix(labels, temperature, soft_weight)
-    check_targets("labels", () if labels is None else labels, len(x), student.sizes[-1])
+    check_mix(labels, temperature, soft_weight, (len(x), student.sizes[-1]))
     if fit_options.get("augment") is not None and not (isinstance(teacher, MLP) or callable(teacher)):
         raise ValueError("teacher must be an MLP or a callable with augment: an array holds its logits for the plain x")
 
@@ -265,10 +273,6 @@ def distill(
 
 def _teacher_alone(logits: Array, teacher_logits: Array, **options: float) -> tuple[Any, Array]:
     return distillation_loss(logits, None, teacher_logits, **options)
-
-
-def _as_it_is(x: Array, rng: Any) -> Array:
-    return x
 
 
 def _describe_function(function: Callable[..., Any]) -> str:

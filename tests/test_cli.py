@@ -21,7 +21,7 @@ from minikd.backend import DEVICES
 from minikd.cli import main
 from minikd.data import DATASETS
 from minikd.experiment import RECIPES, STUDENTS, Config, smooth_labels
-from minikd.metrics import mean_interval
+from minikd.intervals import mean_interval
 
 QUICK = ("--epochs", "3", "--seeds", "2", "--teacher", "16", "--student", "4")
 PICTURES = {"learning-curves.png", "dark-knowledge.png", "confusion.png", "reliability.png"}
@@ -97,11 +97,12 @@ def test_the_table_fits_80_columns_and_the_verdict_is_one_sentence_with_an_inter
         assert words in printed
     for name in ("teacher", "labels alone", "label smoothing", "distilled"):
         assert re.search(rf"^{name} +[\d,]+ +[\d.]+±[\d.]+ ", printed, re.MULTILINE), name
-    sentence = " ".join(printed.split("Distillation against")[1].split("\n\n")[0].split())
-    judged = (
-        r"(gains|loses|no difference that 2 seeds can show), [+-][\d.]+ .*?\(95 % interval [+-][\d.]+ to [+-][\d.]+;"
+    sentence = " ".join(printed.split("\n\n")[2].split())
+    word = "(gains|loses|makes no difference that 2 seeds can show)"
+    clause = r"[+-][\d.]+ (points|nats) \(95 % interval [+-][\d.]+ to [+-][\d.]+; label smoothing [+-][\d.]+\)"
+    assert re.fullmatch(
+        rf"Against labels alone, distillation {word} in accuracy, {clause} and {word} in NLL, {clause}\.", sentence
     )
-    assert re.match(rf"labels alone: {judged}.*; {judged}.*\)\.$", sentence)
 
 
 def test_kill_9_at_20_random_moments_and_resume_ends_with_the_same_bits(
@@ -161,10 +162,12 @@ def test_a_finished_run_can_be_resumed_and_trains_nothing(finished: tuple[Path, 
 def test_a_given_teacher_is_used_and_not_trained(finished: tuple[Path, str], tmp_path: Path) -> None:
     teacher = finished[0] / "teacher-1.safetensors"
     before = teacher.read_bytes()
-    result = minikd("distill", *QUICK, "--teacher-from", str(teacher), "--out", "run", cwd=tmp_path)
+    flags = ("--epochs", "3", "--seeds", "2", "--student", "4")
+    result = minikd("distill", *flags, "--teacher-from", str(teacher), "--out", "run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert teacher.read_bytes() == before
-    assert not list((tmp_path / "run").glob("teacher-*"))
+    (copy,) = (tmp_path / "run").glob("teacher-*")  # so that the run does not depend on a file elsewhere
+    assert MLP.load(copy).theta.tobytes() == MLP.load(teacher).theta.tobytes()
     rows = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
     assert [row["model"] for row in rows].count("teacher") == 1
     # Seed 1's distilled student had this very teacher before, so it must come out the same.
@@ -200,7 +203,29 @@ def test_data_list_names_every_set_with_its_licence_and_fetch_says_where_it_is(t
     assert "digits is in" in fetched.stdout
 
 
+def test_flags_alone_mean_the_main_job_and_version_is_said(tmp_path: Path) -> None:
+    assert minikd("--version", cwd=tmp_path).stdout.startswith("minikd 0.")
+    result = minikd(*QUICK, "--out", "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m minikd data list | true"
+    result = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, env=environment())
+    assert "Traceback" not in result.stderr
+
+
+def test_numbers_on_file_are_plain_json_even_where_one_seed_leaves_no_interval(tmp_path: Path) -> None:
+    assert minikd(*QUICK, "--seeds", "1", "--out", "run", cwd=tmp_path).returncode == 0
+    text = (tmp_path / "run" / "metrics.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text)["against_labels"]["distilled"]["nll"]["half_width_95"] is None
+
+
 BAD = {
+    "a teacher to train beside a given one": ("distill", "--teacher-from", __file__, "--teacher", "8"),
+    "a folder that cannot be made": ("distill", "--out", f"{__file__}/run"),
     "an unknown command": ("distil",),
     "an unknown flag": ("distill", "--alpha", "0.5"),
     "unknown data": ("distill", "--data", "cifar"),
@@ -330,6 +355,19 @@ def test_small_data_get_one_thread_unless_the_user_has_chosen(
     chosen = os.environ.get("OPENBLAS_NUM_THREADS", "-")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     assert chosen == threads
+
+
+def test_a_resumed_run_gets_the_threads_it_had_for_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Config.for_data("mnist").write(tmp_path)
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    cli._choose_threads(cli._parser().parse_args(["distill", "--resume", "--out", str(tmp_path)]))
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+    (tmp_path / "config.json").unlink()
+    Config().write(tmp_path)
+    cli._choose_threads(cli._parser().parse_args(["distill", "--resume", "--out", str(tmp_path)]))
+    chosen = os.environ.get("OPENBLAS_NUM_THREADS")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    assert chosen == "1"
 
 
 def test_smoothed_labels_are_probabilities_with_the_amount_spread_over_all_classes() -> None:

@@ -6,7 +6,9 @@ autograd (1e-10), for every activation, one to four layers, with and without dro
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -545,3 +547,15 @@ def test_a_training_step_never_makes_the_host_wait_for_the_gpu(strict_cupy: Any)
     model.backward(dlogits, need_dx=False)
     optimizer.step()
     assert (strict_cupy.syncs, strict_cupy.uploads) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "twin_of", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copy", "pickle"]
+)
+def test_a_copy_has_the_same_weights_and_views_into_its_own_theta(twin_of: Any) -> None:
+    model = MLP((4, 3, 2), activation="gelu", dropout=(0, 0.5), dtype=np.float64, seed=3)
+    twin = twin_of(model)
+    assert twin.theta.tobytes() == model.theta.tobytes()
+    assert (twin.sizes, twin.activation, twin.dropout, twin.dtype) == ((4, 3, 2), "gelu", (0.0, 0.5), "float64")
+    twin.theta[:] = 7
+    assert all((W == 7).all() for W in twin.weights) and not (model.theta == 7).any()

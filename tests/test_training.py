@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minikd import SGD, Adam, History, cross_entropy, distill, distillation_loss, evaluate, fit, soft_cross_entropy
+from minikd import (
+    SGD,
+    Adam,
+    DivergedError,
+    History,
+    cross_entropy,
+    distill,
+    distillation_loss,
+    evaluate,
+    fit,
+    soft_cross_entropy,
+)
 from minikd.backend import to_device, to_numpy
 from minikd.mlp import MLP
 from minikd.optim import cosine
@@ -543,3 +554,41 @@ def test_soft_weight_0_is_training_on_labels_alone(device: str) -> None:
     fitted = fit(students[1], x, labels, loss=cross_entropy, **options)
     assert np.array_equal(to_numpy(students[0].theta), to_numpy(students[1].theta))
     assert distilled["loss"] == pytest.approx(fitted["loss"], rel=1e-6)
+
+
+def test_history_reads_as_rows_and_as_columns() -> None:
+    x, labels = blobs()
+    history = fit(network(), x, labels, loss=cross_entropy, epochs=3, progress=False)
+    assert [row["epoch"] for row in history] == history["epoch"] == [1, 2, 3]
+    with pytest.raises(KeyError, match="no column named 'accuracy', only epoch, loss, lr"):
+        history["accuracy"]
+
+
+def test_without_a_schedule_a_finished_run_can_be_resumed_for_more_epochs(tmp_path: Path) -> None:
+    x, labels = blobs()
+    alone, resumed, options = network(), network(), {"loss": cross_entropy, "progress": False}
+    fit(alone, x, labels, epochs=4, **options)
+    fit(resumed, x, labels, epochs=2, checkpoint=tmp_path / "model", **options)
+    history = fit(resumed, x, labels, epochs=4, checkpoint=tmp_path / "model", resume=True, **options)
+    assert len(history) == 4
+    assert resumed.theta.tobytes() == alone.theta.tobytes()
+
+
+@pytest.mark.parametrize("optimizer", [lambda m: Adam(m, 1e10), lambda m: SGD(m, 1e8)], ids=["Adam", "SGD"])
+def test_a_loss_that_explodes_but_stays_finite_has_diverged(optimizer: Any) -> None:
+    x, labels = blobs()
+    model = network()
+    with pytest.raises(DivergedError, match=r"epoch \d+, batch \d+ of"):
+        fit(model, x, labels, loss=cross_entropy, optimizer=optimizer(model), epochs=10, progress=False)
+
+
+def test_only_the_first_target_is_taken_for_labels() -> None:
+    x, labels = blobs()
+    seen: list[int] = []
+
+    def loss(logits: Any, labels: Any, index: Any) -> Any:
+        seen.extend(int(i) for i in index)
+        return cross_entropy(logits, labels)
+
+    fit(network(), x, (labels, np.arange(len(x))), loss=loss, epochs=1, progress=False)
+    assert sorted(seen) == list(range(len(x)))

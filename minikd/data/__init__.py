@@ -39,6 +39,8 @@ def fetch(name: str) -> Path:
     Raises what `load_data` raises.
     """
     check_choice("name", name, DATASETS)
+    if not DATASETS[name].files:
+        DATASETS[name].load()  # inside the package, and checked as it is read
     for file in DATASETS[name].files:
         read(file)
     return data_dir() / name if DATASETS[name].files else Path(__file__).parent

@@ -2,8 +2,8 @@
 
 These are the 1,797 test images of the UCI set "Optical recognition of handwritten digits", in their original order
 (scikit-learn has the same). They are dealt out evenly, class by class, ten images at a time: five to learn on, two
-for validation, three for the test. So every part has the same share of each digit and of each of the 13 people who
-wrote them, as in a random split, but without a random generator that might change. It also means that no hand in
+for validation, three for the test. So every part has about the same share of each digit and of each of the 13 people
+who wrote them, as in a random split, but without a random generator that might change. It also means that no hand in
 the test is wholly new; a model that must read strangers would do worse.
 """
 
