@@ -16,11 +16,16 @@ NaN in gives NaN out, as in NumPy; `fit` is what turns that into a DivergedError
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from .backend import Array, xp_of
 from .errors import check_labels, check_matrix, check_mix, check_probabilities, check_same_library, check_soft
 from .ops import log_softmax, softmax
+
+Loss = Callable[..., tuple[Any, Array]]  # (logits, *targets) -> (loss, dlogits)
 
 
 def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:

@@ -24,12 +24,11 @@ import numpy as np
 from .backend import Array, get_xp, to_device, to_numpy
 from .checkpoint import load_arrays, save_arrays
 from .errors import CheckpointError, DivergedError, check_mix, check_options, check_samples, check_targets, check_type
-from .losses import distillation_loss
+from .losses import Loss, distillation_loss
 from .metrics import Classifier, History, evaluate, logits_of
 from .mlp import MLP
 from .optim import Adam, Optimizer, Schedule, constant
 
-Loss = Callable[..., tuple[Any, Array]]  # (logits, *targets) -> (loss, dlogits)
 Augment = Callable[[Array, Any], Array]  # (x, generator) -> x
 
 
@@ -76,11 +75,8 @@ def fit(
     from tqdm import tqdm
 
     check_type("model", model, MLP, "an MLP")
-    functions: dict[str, Any] = {
-        "loss": loss,
-        "schedule": schedule or constant,
-        "augment": augment or (lambda x, rng: x),
-    }
+    augment = augment or (lambda x, rng: x)
+    functions: dict[str, Any] = {"loss": loss, "schedule": schedule or constant, "augment": augment}
     counts: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     check_options(functions, counts, callbacks, validation, checkpoint, resume)
     if validation is not None:
