@@ -80,7 +80,9 @@ def dark_knowledge(models: dict[str, Any], data: Data, count: int = 3) -> Figure
     figure.suptitle(
         "What the labels do not say: class probabilities at rising temperature T, each group to its own scale"
     )
-    heights = ([1] * rows + [0.5]) * count  # a gap below each sample, for the names of the classes
+    heights = (
+        [1] * rows + [0.5 if classes <= 12 else 1.2]
+    ) * count  # a gap below each sample, for the names of the classes
     room = {"hspace": 0.5, "wspace": 0.22, "left": 0.01, "right": 0.99, "top": 0.87, "bottom": 0.02}
     cells = figure.add_gridspec(len(heights), 2, width_ratios=[1, 10], height_ratios=heights, **room)
     at = np.arange(classes) + (classes + 1.5) * np.arange(len(TEMPERATURES))[:, None]  # a group of bars for each T
@@ -101,8 +103,10 @@ def dark_knowledge(models: dict[str, Any], data: Data, count: int = 3) -> Figure
             if k == r == 0:
                 for T, middle in zip(TEMPERATURES, at.mean(axis=1), strict=True):
                     axes.text(middle, 1.35, f"T = {T}", ha="center")
-        if classes <= 12:
-            axes.set_xticks(at.ravel(), list(data.class_names) * len(TEMPERATURES))
+        # All classes by name where there is room, or else those that the teacher thinks likeliest.
+        named = np.arange(classes) if classes <= 12 else np.sort(np.argsort(-first[sample])[:3])
+        slant: dict[str, Any] = {} if classes <= 12 else {"rotation": 25, "ha": "right"}
+        axes.set_xticks(at[:, named].ravel(), [data.class_names[c] for c in named] * len(TEMPERATURES), **slant)
     return figure
 
 
