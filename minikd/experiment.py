@@ -158,29 +158,29 @@ class Experiment:
     ) -> None:
         self.config, self.folder, self.notify = config, folder, notify
         self.data: Data = load_data(config.data)
-        self.ends = (self.data.x_train.shape[1], len(self.data.class_names))
-        self.given = self._load_teacher(config.teacher_from) if config.teacher_from else None
-        for litter in folder.glob(".*.tmp"):  # of a save that was killed half-way
-            litter.unlink()
+        self.n_inputs, self.n_classes = self.data.x_train.shape[1], len(self.data.class_names)
+        self.given_teacher = self._load_teacher(config.teacher_from) if config.teacher_from else None
+        for stale in folder.glob(".*.tmp"):  # of a save that was killed half-way
+            stale.unlink()
 
     @property
     def teacher_widths(self) -> tuple[int, ...]:
         """The hidden layers of the teacher, given or to be trained."""
-        return self.given.sizes[1:-1] if self.given else self.config.teacher
+        return self.given_teacher.sizes[1:-1] if self.given_teacher else self.config.teacher
 
     @property
     def total_epochs(self) -> int:
         """How many epochs the run has in all."""
-        teachers = self.config.teacher_epochs * (self.given is None)
+        teachers = self.config.teacher_epochs * (self.given_teacher is None)
         return self.config.seeds * (len(STUDENTS) * self.config.epochs + teachers)
 
     def run(self) -> list[Trained]:
         """Train, or read where already trained, every network; write history.csv and metrics.json."""
-        if self.given is not None:
-            self.given.save(self.folder / "teacher-0.safetensors")
+        if self.given_teacher is not None:
+            self.given_teacher.save(self.folder / "teacher-0.safetensors")
         done: list[Trained] = []
         for seed in range(self.config.seeds):
-            if seed == 0 or self.given is None:  # a given teacher is one for all seeds
+            if seed == 0 or self.given_teacher is None:  # a given teacher is one for all seeds
                 teacher = self._teacher(seed)
                 done.append(teacher)
             done += [self._student(kind, seed, teacher.model) for kind in STUDENTS]
@@ -191,16 +191,16 @@ class Experiment:
         # The run keeps a copy, so that it does not depend on a file elsewhere.
         copy = self.folder / "teacher-0.safetensors"
         model = MLP.load(copy if copy.exists() else path, self.config.device)
-        if (model.sizes[0], model.sizes[-1]) != self.ends:
+        if (model.sizes[0], model.sizes[-1]) != (self.n_inputs, self.n_classes):
             raise CheckpointError(
                 f"{path} takes {model.sizes[0]} inputs and knows {model.sizes[-1]} classes, "
-                f"but {self.config.data} has {self.ends[0]} and {self.ends[1]}"
+                f"but {self.config.data} has {self.n_inputs} and {self.n_classes}"
             )
         return model
 
     def _teacher(self, seed: int) -> Trained:
-        if self.given is not None:
-            return Trained("teacher", seed, self.given, History(), self._test(self.given))
+        if self.given_teacher is not None:
+            return Trained("teacher", seed, self.given_teacher, History(), self._test(self.given_teacher))
         dropout = (TEACHER_DROPOUT[0], *(TEACHER_DROPOUT[1] for _ in self.config.teacher))
         model = self._network(self.config.teacher, seed, dropout)
         options = self._options(model, self.config.teacher_epochs, self.config.teacher_lr, "teacher", seed)
@@ -215,7 +215,7 @@ class Experiment:
             history = fit(student, x, labels, loss=cross_entropy, **options)
         elif kind == "smoothed":
             history = fit(
-                student, x, smooth_labels(labels, self.ends[1], SMOOTHING), loss=soft_cross_entropy, **options
+                student, x, smooth_labels(labels, self.n_classes, SMOOTHING), loss=soft_cross_entropy, **options
             )
         else:
             temperature, soft_weight = self.config.temperature, self.config.soft_weight
@@ -226,7 +226,7 @@ class Experiment:
         return evaluate(model, self.data.x_test, self.data.y_test, teacher=teacher)
 
     def _network(self, hidden: tuple[int, ...], seed: int, dropout: Any = 0.0) -> MLP:
-        return MLP((self.ends[0], *hidden, self.ends[1]), dropout=dropout, seed=seed, device=self.config.device)
+        return MLP((self.n_inputs, *hidden, self.n_classes), dropout=dropout, seed=seed, device=self.config.device)
 
     def _options(self, model: MLP, epochs: int, lr: float, kind: str, seed: int) -> dict[str, Any]:
         words = f"seed {seed + 1}/{self.config.seeds}, {NAMES[kind]}"

@@ -1,4 +1,4 @@
-"""Is this gradient right? Shake each parameter a little and see whether the loss moves as the gradient says.
+"""Is this gradient right? Perturb each parameter a little and see whether the loss moves as the gradient says.
 
 The slope of f along coordinate j is measured by central differences in float64,
 
@@ -20,7 +20,7 @@ from .errors import check_count, check_number, check_same_shape, check_type, des
 
 TOLERANCE = 1e-7  # what the printed table calls ok
 Function = Callable[[Any], Any]  # theta -> a number
-Shake = Callable[[float], None]  # t -> theta moved by t, in place; 0 puts it back exactly
+Perturb = Callable[[float], None]  # t -> theta moved by t, in place; 0 puts it back exactly
 STEP = 1e-3  # balances what the formula leaves out, h⁴ f''''' / 480, against rounding, about eps |f| / h
 
 
@@ -120,15 +120,15 @@ def check_gradients(
         for j in chosen:
             at = tuple(int(i) for i in np.unravel_index(j, block.shape))
             slope = float(claimed[name][at])
-            slopes.append(_compare(f, theta, _shake_one(block, at), Check(name, str(list(at)), slope), h, floor))
+            slopes.append(_compare(f, theta, _perturb_one(block, at), Check(name, str(list(at)), slope), h, floor))
         checks += [_worst(slopes)] if slopes else []
     slopes = []
     for k in range(n_directions):
         u = {name: rng.standard_normal(block.shape) for name, block in blocks.items()}
         length = math.sqrt(sum(float((d * d).sum()) for d in u.values()))
         slope = sum(float((claimed[name] * d).sum()) for name, d in u.items()) / length
-        shake = _shake_all(blocks, {name: d / length for name, d in u.items()})
-        slopes.append(_compare(f, theta, shake, Check("directions", f"[{k}]", slope), h, noise))
+        perturb = _perturb_all(blocks, {name: d / length for name, d in u.items()})
+        slopes.append(_compare(f, theta, perturb, Check("directions", f"[{k}]", slope), h, noise))
     checks += [_worst(slopes)] if slopes else []
     if not checks:
         raise ValueError("n_directions must be at least 1 where n_coordinates is 0, or nothing would be checked; got 0")
@@ -147,36 +147,36 @@ def _blocks(name: str, value: Any) -> dict[str, Array]:
     return blocks
 
 
-def _shake_one(block: Array, at: tuple[int, ...]) -> Shake:
+def _perturb_one(block: Array, at: tuple[int, ...]) -> Perturb:
     original = float(block[at])
 
-    def shake(t: float) -> None:
+    def perturb(t: float) -> None:
         block[at] = original + t if t else original  # -0.0 + 0.0 would come back as 0.0
 
-    return shake
+    return perturb
 
 
-def _shake_all(blocks: dict[str, Array], direction: dict[str, np.ndarray]) -> Shake:
+def _perturb_all(blocks: dict[str, Array], direction: dict[str, np.ndarray]) -> Perturb:
     """Along a random unit direction u the slope must be grad · u: one number that sees every coordinate."""
     u = {name: xp_of(block).asarray(direction[name]) for name, block in blocks.items()}
     originals = {name: block.copy() for name, block in blocks.items()}
 
-    def shake(t: float) -> None:
+    def perturb(t: float) -> None:
         for name, block in blocks.items():
             block[...] = originals[name] + t * u[name] if t else originals[name]
 
-    return shake
+    return perturb
 
 
-def _compare(f: Function, theta: Any, shake: Shake, check: Check, h: float, floor: float) -> Check:
+def _compare(f: Function, theta: Any, perturb: Perturb, check: Check, h: float, floor: float) -> Check:
     """Fill in the measured slope: the best of h, h/10 and h/100, the last two only where h disagrees."""
 
     def value(t: float) -> float:
-        shake(t)
+        perturb(t)
         try:
             return _number(f(theta))
         finally:
-            shake(0.0)
+            perturb(0.0)
 
     def central(h: float) -> float:
         return (value(h) - value(-h)) / (2 * h)

@@ -257,14 +257,14 @@ def distill(
     if fit_options.get("augment") is not None and not (isinstance(teacher, MLP) or callable(teacher)):
         raise ValueError("teacher must be an MLP or a callable with augment: an array holds its logits for the plain x")
 
-    def ask(x: Array) -> Array:
+    def teacher_logits_for(x: Array) -> Array:
         return to_device(logits_of(teacher, x, student.sizes[-1], "teacher"), student.device)
 
     loss = partial(
         _teacher_alone if labels is None else distillation_loss, temperature=temperature, soft_weight=soft_weight
     )
-    taught = ask(x) if fit_options.get("augment") is None else ask
-    return fit(student, x, (taught,) if labels is None else (labels, taught), loss=loss, **fit_options)
+    teacher_logits = teacher_logits_for(x) if fit_options.get("augment") is None else teacher_logits_for
+    return fit(student, x, (teacher_logits,) if labels is None else (labels, teacher_logits), loss=loss, **fit_options)
 
 
 def _teacher_alone(logits: Array, teacher_logits: Array, **options: float) -> tuple[Any, Array]:
