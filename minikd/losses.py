@@ -40,10 +40,13 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     once. ValueError for shapes and labels that do not fit, TypeError for labels that are not integers.
     """
     check_matrix("logits", logits)
-    batch, classes = logits.shape
-    check_labels("labels", labels, batch, classes)
+    check_labels("labels", labels, *logits.shape)
     check_same_library("labels", labels, logits)
-    xp = xp_of(logits)
+    return _cross_entropy(logits, labels)
+
+
+def _cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
+    xp, batch = xp_of(logits), logits.shape[0]
     logp = log_softmax(logits)  # (B, K)
     rows = xp.arange(batch)
     loss = -logp[rows, labels].sum() / batch
@@ -124,7 +127,8 @@ def distillation_loss(
     dsoft *= w * T * T
     if labels is None:
         return soft, dsoft
-    hard, dhard = cross_entropy(logits, labels)
+    check_same_library("labels", labels, logits)  # their shape and range have been looked at in check_mix
+    hard, dhard = _cross_entropy(logits, labels)
     dhard *= 1 - w
     dsoft += dhard
     return (1 - w) * hard + soft, dsoft
