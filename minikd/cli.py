@@ -257,14 +257,12 @@ def _draw(experiment: Experiment, done: list[Trained]) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from .data import load_data
+    from .experiment import load_network
     from .metrics import evaluate
-    from .mlp import MLP
 
     data = load_data(options.data)
-    models = [MLP.load(path, options.device) for path in (options.model, options.teacher) if path is not None]
-    for model, path in zip(models, (options.model, options.teacher), strict=False):
-        if (model.sizes[0], model.sizes[-1]) != (data.x_test.shape[1], len(data.class_names)):
-            raise UsageError(f"{path} is a network of sizes {_dashed(model.sizes)}, which does not fit {options.data}")
+    paths = [Path(path) for path in (options.model, options.teacher) if path is not None]
+    models = [load_network(path, data, options.data, options.device) for path in paths]
     print(f"{options.model}: {_dashed(models[0].sizes)}, {models[0].activation}, {models[0].num_params:,} parameters")
     scores = evaluate(models[0], data.x_test, data.y_test, teacher=models[1] if len(models) > 1 else None)
     print(f"on the {len(data.y_test):,} test samples of {options.data}:")

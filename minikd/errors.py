@@ -1,7 +1,8 @@
 """Every way minikd says no: its exceptions, and the checks that turn a bad argument into a sentence.
 
 Each message names the argument, says what came and what was wanted. The checks use only what NumPy and CuPy
-arrays share; those that must look at *values* do so on NumPy alone, since on a GPU a look means waiting for it.
+arrays share; those that must look at *values* do so on NumPy alone, since on a GPU a look means waiting for it
+(only `check_target`, which `fit` calls once, waits).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class CheckpointError(MinikdError):
 
 
 class DivergedError(MinikdError):
-    """The loss or the parameters are no longer finite."""
+    """The loss or the parameters are no longer finite, or the loss has grown a millionfold."""
 
 
 def is_array(value: Any) -> bool:
@@ -175,12 +176,6 @@ def check_type(name: str, value: Any, wanted: Any, words: str) -> None:
         raise TypeError(f"{name} must be {words}, got {describe(value)}")
 
 
-def check_functions(name: str, values: Any) -> None:
-    """`values` must be a list or tuple of functions."""
-    if not isinstance(values, list | tuple) or not all(callable(value) for value in values):
-        raise TypeError(f"{name} must be a sequence of functions, got {describe(values)}")
-
-
 def check_options(
     functions: dict[str, Any], counts: dict[str, Any], callbacks: Any, validation: Any, checkpoint: Any, resume: bool
 ) -> None:
@@ -189,19 +184,14 @@ def check_options(
         check_type(name, value, Callable, "a function")
     for name, value in counts.items():
         check_count(name, value, 0 if name == "seed" else 1)
-    check_functions("callbacks", callbacks)
-    if validation is not None:
-        check_pair("validation", validation)
+    if not isinstance(callbacks, list | tuple) or not all(callable(callback) for callback in callbacks):
+        raise TypeError(f"callbacks must be a sequence of functions, got {describe(callbacks)}")
+    if validation is not None and (not isinstance(validation, list | tuple) or len(validation) != 2):
+        raise TypeError(f"validation must be a pair (x, labels), got {describe(validation)}")
     if checkpoint is not None:
         check_type("checkpoint", checkpoint, str | os.PathLike, "a path")
     if resume and checkpoint is None:
         raise ValueError("resume=True needs checkpoint, the file to go on from")
-
-
-def check_pair(name: str, value: Any) -> None:
-    """`value` must be a pair."""
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise TypeError(f"{name} must be a pair (x, labels), got {describe(value)}")
 
 
 def check_network(name: str, value: Any) -> None:

@@ -39,7 +39,8 @@ from .training import distill, fit
 STUDENTS = ("labels", "smoothed", "distilled")
 NAMES = {"teacher": "teacher", "labels": "labels alone", "smoothed": "label smoothing", "distilled": "distilled"}
 SMOOTHING = 0.1
-GAINS = ("accuracy", "nll")
+# The scores by which a student is judged against labels alone: name, factor, unit, digits, and the sign of a gain.
+JUDGED = {"accuracy": ("accuracy", 100, "points", ".1f", 1), "nll": ("NLL", 1, "nats", ".3f", -1)}
 # A teacher that is sure of everything has nothing to add. Dropout keeps it in doubt where there is doubt; smoothed
 # labels would do for accuracy, but wipe out which wrong classes are likelier (Müller et al. 2019, arXiv 1906.02629).
 TEACHER_DROPOUT = (0.0, 0.5)  # of the inputs, of hidden units
@@ -159,7 +160,12 @@ class Experiment:
         self.config, self.folder, self.notify = config, folder, notify
         self.data: Data = load_data(config.data)
         self.n_inputs, self.n_classes = self.data.x_train.shape[1], len(self.data.class_names)
-        self.given_teacher = self._load_teacher(config.teacher_from) if config.teacher_from else None
+        self.given_teacher: MLP | None = None
+        if config.teacher_from:
+            # The run keeps a copy, so that it does not depend on a file elsewhere.
+            copy = folder / "teacher-0.safetensors"
+            path = copy if copy.exists() else Path(config.teacher_from)
+            self.given_teacher = load_network(path, self.data, config.data, config.device)
         for stale in folder.glob(".*.tmp"):  # of a save that was killed half-way
             stale.unlink()
 
@@ -186,17 +192,6 @@ class Experiment:
             done += [self._student(kind, seed, teacher.model) for kind in STUDENTS]
         self._write(done)
         return done
-
-    def _load_teacher(self, path: str) -> MLP:
-        # The run keeps a copy, so that it does not depend on a file elsewhere.
-        copy = self.folder / "teacher-0.safetensors"
-        model = MLP.load(copy if copy.exists() else path, self.config.device)
-        if (model.sizes[0], model.sizes[-1]) != (self.n_inputs, self.n_classes):
-            raise CheckpointError(
-                f"{path} takes {model.sizes[0]} inputs and knows {model.sizes[-1]} classes, "
-                f"but {self.config.data} has {self.n_inputs} and {self.n_classes}"
-            )
-        return model
 
     def _teacher(self, seed: int) -> Trained:
         if self.given_teacher is not None:
@@ -263,11 +258,22 @@ class Experiment:
         ]
         against_labels: dict[str, Any] = {kind: {} for kind in STUDENTS[1:]}
         for kind, differences in against_labels.items():
-            for score in GAINS:
+            for score in JUDGED:
                 mean, half = gain(done, kind, score)
                 differences[score] = {"mean": mean, "half_width_95": None if math.isnan(half) else half}
         content = {"test": results, "against_labels": against_labels, "verdict": verdict(done)}
         write_atomically(self.folder / "metrics.json", json.dumps(content, indent=2, allow_nan=False).encode())
+
+
+def load_network(path: Path, data: Data, name: str, device: str) -> MLP:
+    """The network in a file, which must fit the data set `name`; CheckpointError where it does not."""
+    model, ends = MLP.load(path, device), (data.x_train.shape[1], len(data.class_names))
+    if (model.sizes[0], model.sizes[-1]) != ends:
+        raise CheckpointError(
+            f"{path} takes {model.sizes[0]} inputs and knows {model.sizes[-1]} classes, "
+            f"but {name} has {ends[0]} and {ends[1]}"
+        )
+    return model
 
 
 def smooth_labels(labels: np.ndarray, classes: int, smoothing: float) -> np.ndarray:
@@ -277,7 +283,7 @@ def smooth_labels(labels: np.ndarray, classes: int, smoothing: float) -> np.ndar
     return targets
 
 
-def gain(done: list[Trained], kind: str, score: str = "accuracy") -> tuple[float, float]:
+def gain(done: list[Trained], kind: str, score: str) -> tuple[float, float]:
     """How a student's test score differs from that on labels alone: mean over seeds, half-width of its 95 % interval.
 
     Seeds are paired: both students of a seed start from the same weights and see the same batches.
@@ -290,14 +296,10 @@ def verdict(done: list[Trained]) -> str:
     """One sentence on what distillation did to accuracy and NLL, with intervals, beside what the control did."""
     seeds = len({t.seed for t in done})
     clauses = []
-    for score, name, factor, unit, digits in (
-        ("accuracy", "accuracy", 100, "points", ".1f"),
-        ("nll", "NLL", 1, "nats", ".3f"),
-    ):
+    for score, (name, factor, unit, digits, sign) in JUDGED.items():
         mean, half = (factor * value for value in gain(done, "distilled", score))
         control = factor * gain(done, "smoothed", score)[0]
-        better = mean > 0 if score == "accuracy" else mean < 0
-        word = "gains" if better else "loses"
+        word = "gains" if mean * sign > 0 else "loses"
         if seeds > 1 and abs(mean) <= half:
             word = f"makes no difference that {seeds} seeds can show"
         interval = f"95 % interval {mean - half:+{digits}} to {mean + half:+{digits}}; " if seeds > 1 else ""

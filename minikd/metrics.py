@@ -14,15 +14,7 @@ import numpy as np
 
 from .backend import Array, to_numpy
 from .checkpoint import write_atomically
-from .errors import (
-    check_count,
-    check_finite,
-    check_labels,
-    check_matrix,
-    check_samples,
-    describe,
-    is_array,
-)
+from .errors import check_count, check_finite, check_labels, check_matrix, check_samples, describe, is_array
 from .mlp import MLP
 from .ops import log_softmax
 
@@ -89,9 +81,9 @@ def evaluate(model: Classifier, x: Array, labels: Array, *, teacher: Classifier 
         ece=float((bins[:, 2] * np.abs(bins[:, 1] - bins[:, 0])).sum() / len(labels)),
     )
     if teacher is not None:
-        taught = to_numpy(logits_of(teacher, x, logits.shape[1], "teacher")).astype(np.float64)
-        logq = log_softmax(taught)
-        scores["agreement"] = float((chosen == taught.argmax(axis=1)).mean())
+        teacher_logits = to_numpy(logits_of(teacher, x, logits.shape[1], "teacher")).astype(np.float64)
+        logq = log_softmax(teacher_logits)
+        scores["agreement"] = float((chosen == teacher_logits.argmax(axis=1)).mean())
         scores["kl"] = float((np.exp(logq) * (logq - logp)).sum(axis=1).mean())
     return scores
 
