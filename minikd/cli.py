@@ -14,6 +14,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
+from .blas import blas_settings, set_where_unset
 
 if TYPE_CHECKING:
     from .experiment import Config, Experiment, Trained
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
         given = ["distill", *given]
     options = _parser().parse_args(given)
-    _choose_threads(options)
+    _settle_blas(options)
     try:
         _run(options)
     except KeyboardInterrupt:
@@ -62,18 +63,18 @@ def _run(options: argparse.Namespace) -> None:
         sys.exit(_complain(error, 1))
 
 
-def _choose_threads(options: argparse.Namespace) -> None:
-    """One thread for the small products of small data: two would mostly wait for each other, and where another
-    program keeps a core busy, they would wait hundreds of times as long as they work. Only before NumPy loads.
-    """
+def _settle_blas(options: argparse.Namespace) -> None:
+    """Tell NumPy's BLAS, before it loads, what suits the size of the data (see blas.py)."""
     data = getattr(options, "data", None)
-    if getattr(options, "resume", False) and options.out is not None:  # the same threads as before, for the same bits
+    if getattr(options, "resume", False) and options.out is not None:  # the same as before, for the same bits
         try:
             data = json.loads((options.out / "config.json").read_text())["settings"]["data"]
         except (OSError, ValueError, TypeError, KeyError):
             return  # said properly when the run is looked for
-    if data != "mnist":
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    new = set_where_unset(blas_settings(large=data == "mnist"))
+    if getattr(options, "verbose", False):
+        words = " ".join(f"{name}={value}" for name, value in new.items())
+        print(f"minikd: for NumPy's BLAS: {words or 'nothing to set'}", file=sys.stderr)
 
 
 def _complain(what: object, code: int) -> int:
@@ -137,6 +138,7 @@ def _add_distill(commands: Any) -> None:
     add("--device", choices=DEVICES, metavar="DEVICE", help="cpu, or cuda for an NVIDIA GPU (default cpu)")
     add("--teacher-from", type=_file, metavar="FILE", help="a trained teacher, a minikd file: trains none")
     add("--out", type=Path, metavar="DIR", help="the run's folder (default runs/NAME-1, -2, ...)")
+    _add_verbose(p)
     add("--resume", action="store_true", help="go on with the run in --out, with the settings it has")
     p.set_defaults(run=_distill)
 
@@ -147,7 +149,12 @@ def _add_evaluate(commands: Any) -> None:
     p.add_argument("--data", choices=DATA, metavar="NAME", required=True, help=", ".join(DATA))
     p.add_argument("--teacher", type=_file, metavar="FILE", help="also say how closely MODEL follows this network")
     p.add_argument("--device", choices=DEVICES, default="cpu", metavar="DEVICE", help="cpu or cuda (default cpu)")
+    _add_verbose(p)
     p.set_defaults(run=_evaluate)
+
+
+def _add_verbose(p: argparse.ArgumentParser) -> None:
+    p.add_argument("-v", "--verbose", action="store_true", help="say which settings NumPy's BLAS is given")
 
 
 def _widths(text: str) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -226,10 +226,36 @@ def check_dropout(rates: Any, layers: int) -> tuple[float, ...]:
     return tuple(check_number("dropout", rate, 0, 1, open_high=True) for rate in rates)
 
 
-def check_same_library(name: str, value: Any, logits: Any) -> None:
-    """`value` must be an array on the device of `logits`."""
-    if isinstance(value, np.ndarray) != isinstance(logits, np.ndarray):
-        raise TypeError(f"{name} must be on the device of logits; minikd.backend.to_device moves it there")
+def check_betas(value: Any) -> tuple[float, ...]:
+    """`value` as a pair of numbers in [0, 1)."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise TypeError(f"betas must be a pair of numbers, got {value!r}")
+    return tuple(check_number(f"betas[{i}]", beta, 0, 1, open_high=True) for i, beta in enumerate(value))
+
+
+def check_layout(
+    sizes: Any, dropout: Any, seed: Any, choices: dict[str, tuple[Any, Any]]
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """The arguments of MLP: `sizes` as a tuple of ints, `dropout` as one rate for each layer."""
+    sizes = check_sizes(sizes)
+    for name, (value, known) in choices.items():
+        check_choice(name, value, known)
+    check_count("seed", seed, 0)
+    return sizes, check_dropout(dropout, len(sizes) - 1)
+
+
+def check_same_library(name: str, value: Any, other: Any, other_name: str = "logits") -> None:
+    """`value` must be an array on the device of `other`."""
+    if isinstance(value, np.ndarray) != isinstance(other, np.ndarray):
+        raise TypeError(f"{name} must be on the device of {other_name}; minikd.backend.to_device moves it there")
+
+
+def check_theta(theta: Any, count: int, dtype: str) -> None:
+    """The parameters in a file must be as many, and of the type, as its header says, and finite."""
+    if theta.shape != (count,) or str(theta.dtype) != dtype:
+        raise ValueError(f"theta must be {count} numbers of type {dtype}, got {describe(theta)}")
+    if not np.isfinite(theta).all():
+        raise ValueError("theta must be finite: these are the weights of a run that diverged")
 
 
 def check_soft(name: str, value: Any, logits: Any) -> None:
@@ -250,3 +276,29 @@ def check_probabilities(name: str, value: Any) -> None:
             f"{name} must be probabilities, got row {row} with sum {sums[row]:.4g} and minimum {value[row].min():.4g}; "
             "logits become probabilities with softmax(logits, temperature)"
         )
+
+
+def check_loss(losses: Any, limit: float, size: float, epoch: int, lr: float) -> None:
+    """DivergedError, which names the batch, for losses of an epoch beyond `limit` or weights that are not finite."""
+    bad = ~(np.abs(losses) < limit)  # "not <" so that NaN counts as bad
+    if bad.any() or not math.isfinite(size):
+        batch = int(bad.argmax()) if bad.any() else len(losses) - 1
+        what = f"the loss is {losses[batch]}" if bad.any() else "the weights have exploded"
+        raise DivergedError(
+            f"training diverged in epoch {epoch + 1}, batch {batch + 1} of {len(losses)}: {what}. "
+            f"Try a smaller learning rate (now {lr:g}), a schedule with warm-up, "
+            "or inputs scaled to about [0, 1]. A checkpoint, if one was asked for, holds the last good epoch"
+        )
+
+
+def check_blocks(name: str, value: Any) -> dict[str, Any]:
+    """`value`, one array or a dictionary of them, as a dictionary of float64 arrays that are not empty."""
+    blocks = dict(value) if isinstance(value, Mapping) else {"theta": value}
+    for key, block in blocks.items():
+        label = f"{name}[{key!r}]" if isinstance(value, Mapping) else name
+        if not is_array(block) or block.dtype != np.float64:
+            hint = "float32 is too coarse for differences: build the model with dtype='float64'"
+            raise TypeError(f"{label} must be a float64 array, got {describe(block)}; {hint}")
+        if block.size == 0:
+            raise ValueError(f"{label} must not be empty, got {describe(block)}")
+    return blocks

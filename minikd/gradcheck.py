@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .backend import Array, to_numpy, xp_of
-from .errors import check_count, check_number, check_same_shape, check_type, describe, is_array
+from .errors import check_blocks, check_count, check_number, check_same_shape, check_type, describe
 
 TOLERANCE = 1e-7  # what the printed table calls ok
 Function = Callable[[Any], Any]  # theta -> a number
@@ -99,7 +99,7 @@ def check_gradients(
     and does not help a wrong gradient. ValueError and TypeError for arguments that do not fit.
     """
     check_type("f", f, Callable, "a function")
-    blocks, grads = _blocks("theta", theta), _blocks("grad", grad)
+    blocks, grads = check_blocks("theta", theta), check_blocks("grad", grad)
     if set(blocks) != set(grads):
         raise ValueError(f"grad must have the blocks of theta, {', '.join(blocks)}, got {', '.join(grads)}")
     for name, block in blocks.items():
@@ -120,14 +120,16 @@ def check_gradients(
         for j in chosen:
             at = tuple(int(i) for i in np.unravel_index(j, block.shape))
             slope = float(claimed[name][at])
-            slopes.append(_compare(f, theta, _perturb_one(block, at), Check(name, str(list(at)), slope), h, floor))
+            one = block[(*at[:-1], slice(at[-1], at[-1] + 1))] if at else block[None]  # a view of the one coordinate
+            perturb = _perturb({name: one}, {name: np.ones(1)})
+            slopes.append(_compare(f, theta, perturb, Check(name, str(list(at)), slope), h, floor))
         checks += [_worst(slopes)] if slopes else []
     slopes = []
     for k in range(n_directions):
         u = {name: rng.standard_normal(block.shape) for name, block in blocks.items()}
         length = math.sqrt(sum(float((d * d).sum()) for d in u.values()))
         slope = sum(float((claimed[name] * d).sum()) for name, d in u.items()) / length
-        perturb = _perturb_all(blocks, {name: d / length for name, d in u.items()})
+        perturb = _perturb(blocks, {name: d / length for name, d in u.items()})
         slopes.append(_compare(f, theta, perturb, Check("directions", f"[{k}]", slope), h, noise))
     checks += [_worst(slopes)] if slopes else []
     if not checks:
@@ -135,35 +137,14 @@ def check_gradients(
     return GradientReport(tuple(checks))
 
 
-def _blocks(name: str, value: Any) -> dict[str, Array]:
-    blocks = dict(value) if isinstance(value, Mapping) else {"theta": value}
-    for key, block in blocks.items():
-        label = f"{name}[{key!r}]" if isinstance(value, Mapping) else name
-        if not is_array(block) or block.dtype != np.float64:
-            hint = "float32 is too coarse for differences: build the model with dtype='float64'"
-            raise TypeError(f"{label} must be a float64 array, got {describe(block)}; {hint}")
-        if block.size == 0:
-            raise ValueError(f"{label} must not be empty, got {describe(block)}")
-    return blocks
-
-
-def _perturb_one(block: Array, at: tuple[int, ...]) -> Perturb:
-    original = float(block[at])
-
-    def perturb(t: float) -> None:
-        block[at] = original + t if t else original  # -0.0 + 0.0 would come back as 0.0
-
-    return perturb
-
-
-def _perturb_all(blocks: dict[str, Array], direction: dict[str, np.ndarray]) -> Perturb:
-    """Along a random unit direction u the slope must be grad · u: one number that sees every coordinate."""
+def _perturb(blocks: dict[str, Array], direction: dict[str, np.ndarray]) -> Perturb:
+    """Along a unit direction u the slope must be grad · u: a random one is one number that sees every coordinate."""
     u = {name: xp_of(block).asarray(direction[name]) for name, block in blocks.items()}
     originals = {name: block.copy() for name, block in blocks.items()}
 
     def perturb(t: float) -> None:
         for name, block in blocks.items():
-            block[...] = originals[name] + t * u[name] if t else originals[name]
+            block[...] = originals[name] + t * u[name] if t else originals[name]  # -0.0 + 0.0 would be 0.0
 
     return perturb
 

@@ -17,13 +17,21 @@ NaN in gives NaN out, as in NumPy; `fit` is what turns that into a DivergedError
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from .backend import Array, xp_of
-from .errors import check_labels, check_matrix, check_mix, check_probabilities, check_same_library, check_soft
-from .ops import log_softmax, softmax
+from .backend import Array, empty, kernels_of, xp_of
+from .errors import (
+    check_labels,
+    check_matrix,
+    check_mix,
+    check_number,
+    check_probabilities,
+    check_same_library,
+    check_soft,
+)
 
 Loss = Callable[..., tuple[Any, Array]]  # (logits, *targets) -> (loss, dlogits)
 
@@ -42,18 +50,7 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     check_matrix("logits", logits)
     check_labels("labels", labels, *logits.shape)
     check_same_library("labels", labels, logits)
-    return _cross_entropy(logits, labels)
-
-
-def _cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
-    xp, batch = xp_of(logits), logits.shape[0]
-    logp = log_softmax(logits)  # (B, K)
-    rows = xp.arange(batch)
-    loss = -logp[rows, labels].sum() / batch
-    dlogits = xp.exp(logp, out=logp)
-    dlogits[rows, labels] -= 1
-    dlogits /= batch
-    return loss, dlogits
+    return _mix(logits, labels, None, 1.0, 0.0)
 
 
 def soft_cross_entropy(logits: Array, targets: Array, *, temperature: float = 1.0) -> tuple[Array, Array]:
@@ -74,16 +71,15 @@ def soft_cross_entropy(logits: Array, targets: Array, *, temperature: float = 1.
     check_matrix("logits", logits)
     check_soft("targets", targets, logits)
     check_probabilities("targets", targets)
-    return _soft_cross_entropy(logits, targets.astype(_float(logits), copy=False), temperature)
-
-
-def _soft_cross_entropy(logits: Array, targets: Array, temperature: float) -> tuple[Array, Array]:
-    xp, batch = xp_of(logits), logits.shape[0]
-    logp = log_softmax(logits, temperature)  # (B, K)
-    loss = -(targets * logp).sum() / batch
-    dlogits = xp.exp(logp, out=logp)
-    dlogits -= targets
-    dlogits /= float(temperature) * batch
+    T = check_number("temperature", temperature, 0, open_low=True)
+    xp, (batch, classes) = xp_of(logits), logits.shape
+    s, p, log_total = _softmaxes((logits,), T, 0)
+    t = empty(xp, p[0].shape, p.dtype)  # (K, B)
+    t[...] = targets.T
+    loss = (log_total.sum() - xp.vdot(t, s)) / batch
+    p = p[0]
+    p -= t
+    dlogits = xp.multiply(p.T, 1 / (T * batch), out=empty(xp, (batch, classes), p.dtype))
     return loss, dlogits
 
 
@@ -121,17 +117,60 @@ def distillation_loss(
     check_matrix("logits", logits)
     check_mix(labels, temperature, soft_weight, logits.shape)
     check_soft("teacher_logits", teacher_logits, logits)
-    T, w = float(temperature), float(soft_weight)  # plain numbers, so that they cannot widen float32 arrays
-    soft, dsoft = _soft_cross_entropy(logits, softmax(teacher_logits.astype(_float(logits), copy=False), T), T)
-    soft *= w * T * T
-    dsoft *= w * T * T
-    if labels is None:
-        return soft, dsoft
-    check_same_library("labels", labels, logits)  # their shape and range have been looked at in check_mix
-    hard, dhard = _cross_entropy(logits, labels)
-    dhard *= 1 - w
-    dsoft += dhard
-    return (1 - w) * hard + soft, dsoft
+    if labels is not None:
+        check_same_library("labels", labels, logits)  # their shape and range have been looked at in check_mix
+    return _mix(logits, labels, teacher_logits, float(temperature), float(soft_weight))
+
+
+def _mix(logits: Array, labels: Array, teacher_logits: Array, T: float, w: float) -> tuple[Array, Array]:
+    """`distillation_loss`; with w = 0, where no teacher is asked, `cross_entropy`."""
+    kernels = kernels_of(logits)
+    if kernels is not None and logits.shape[1] <= kernels.MAX_CLASSES:
+        loss, dlogits = kernels.distillation_loss(logits, labels, teacher_logits, temperature=T, soft_weight=w)
+        return loss, dlogits
+    xp, (batch, classes) = xp_of(logits), logits.shape
+    hard, soft = w < 1, w > 0
+    s, p, log_total = _softmaxes((logits,) * hard + (logits, teacher_logits) * soft, T, int(hard))
+    loss, dlogits = 0.0, empty(xp, (batch, classes), p.dtype)
+    # With t the target, -sum_k t_k log p_k = log_total - sum_k t_k s_k, since the t_k sum to 1.
+    if hard:
+        y = xp.equal(labels, _classes(xp, classes), out=empty(xp, (classes, batch), p.dtype))  # one-hot
+        loss = loss + (1 - w) / batch * (log_total[0].sum() - xp.vdot(y, s[0]))
+        p[0] -= y
+        xp.multiply(p[0].T, (1 - w) / batch, out=dlogits)
+    else:
+        dlogits[...] = 0
+    if soft:
+        q = p[-1]
+        loss = loss + w * T * T / batch * (log_total[-2].sum() - xp.vdot(q, s[-2]))
+        p[-2] -= q
+        p[-2] *= w * T / batch
+        dlogits += p[-2].T
+    return loss, dlogits
+
+
+def _softmaxes(logits: tuple[Array, ...], T: float, first: int) -> tuple[Array, Array, Array]:
+    """Several softmaxes in one go, those from the `first` on at temperature T.  n times (B, K) ->
+
+    s = (z - max z) / T and p = softmax(z / T), both (n, K, B), and log sum_k e^(s_k), (n, 1, B). Classes stand before
+    the batch because a maximum or sum over few classes is then taken over whole rows at once, ten times as fast.
+    """
+    xp, (batch, classes) = xp_of(logits[0]), logits[0].shape
+    shape, dtype = (len(logits), classes, batch), _float(logits[0])
+    s, p, top = empty(xp, shape, dtype), empty(xp, shape, dtype), empty(xp, (len(logits), 1, batch), dtype)
+    for i, z in enumerate(logits):
+        s[i] = z.T
+    s -= s.max(axis=1, keepdims=True, out=top)
+    if T != 1:
+        s[first:] /= T
+    xp.exp(s, out=p)
+    p /= p.sum(axis=1, keepdims=True, out=top)
+    return s, p, xp.log(top, out=top)
+
+
+@cache
+def _classes(xp: Any, classes: int) -> Array:
+    return xp.arange(classes)[:, None]
 
 
 def _float(logits: Array) -> np.dtype:

@@ -105,15 +105,6 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
     )
 
 
-def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How often class i (row) was taken for class j (column).  logits (N, K), labels (N,) -> counts (K, K)"""
-    check_matrix("logits", logits)
-    check_labels("labels", labels, *logits.shape)
-    classes = logits.shape[1]
-    pairs = labels.astype(np.int64) * classes + logits.argmax(axis=1)
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-
-
 @dataclass
 class History:
     """What happened in each epoch: `history["loss"]` is a column, `history.rows[-1]` the last epoch.

@@ -17,19 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, get_xp, to_device, to_numpy, xp_of
+from .backend import Array, empty, get_xp, to_device, to_numpy
 from .checkpoint import load_arrays, save_arrays
-from .errors import (
-    CheckpointError,
-    check_choice,
-    check_count,
-    check_dropout,
-    check_matrix,
-    check_same_library,
-    check_sizes,
-    describe,
+from .errors import CheckpointError, check_layout, check_matrix, check_same_library, check_sizes, check_theta
+from .ops import (
+    ACTIVATIONS,
+    activation_backward,
+    dense,
+    dropout,
+    dropout_backward,
+    dropout_mask,
+    linear,
+    linear_backward,
 )
-from .ops import ACTIVATIONS, dropout, dropout_backward, dropout_mask, linear, linear_backward
 
 DTYPES = ("float32", "float64")
 PIECE = 2048  # rows that predict takes at a time: enough to keep the processor busy, little enough to stay small
@@ -49,8 +49,8 @@ class MLP:
     tanh and sigmoid (Glorot & Bengio 2010); biases start from 0.
 
     Attributes: theta, grad (P,); weights, weight_grads: views (inputs, outputs) a layer; biases, bias_grads: views
-    (outputs,) a layer; hidden: the activations (B, width) of the last forward(x, train=True), which the next one
-    overwrites; num_params = P; sizes, activation, dropout, device, dtype.
+    (outputs,) a layer; hidden: the activations (B, width) of the last forward(x, train=True); num_params = P; sizes,
+    activation, dropout, device, dtype.
     """
 
     def __init__(
@@ -63,14 +63,11 @@ class MLP:
         device: str = "cpu",
         dtype: str = "float32",
     ) -> None:
-        self.sizes = check_sizes(sizes)
-        check_choice("activation", activation, ACTIVATIONS)
         dtype = np.dtype(dtype).name if isinstance(dtype, type | np.dtype) else dtype
-        check_choice("dtype", dtype, DTYPES)
-        check_count("seed", seed, 0)
+        choices = {"activation": (activation, ACTIVATIONS), "dtype": (dtype, DTYPES)}
+        self.sizes, self.dropout = check_layout(sizes, dropout, seed, choices)
         self.activation, self.device, self.dtype = activation, device, dtype
-        self.dropout = check_dropout(dropout, len(self.sizes) - 1)
-        self._xp = get_xp(device)
+        self._xp, self._float = get_xp(device), np.dtype(dtype)
         self.num_params = _count(self.sizes)
         self.theta = self._xp.zeros(self.num_params, self.dtype)
         self.grad = self._xp.zeros(self.num_params, self.dtype)
@@ -78,20 +75,17 @@ class MLP:
         self.weight_grads, self.bias_grads = self._views(self.grad)
         self.hidden: list[Array] = []
         self._cache: list[tuple[Array, Array, Array]] = []  # what forward leaves for backward: (input, mask, z) a layer
-        self._capacity = 0
         self._initialise(seed)
         self.seed_dropout(seed)
 
     def _views(self, flat: Array) -> tuple[list[Array], list[Array]]:
         """Windows into a flat (P,) vector: the weights, then the biases."""
-        weights, biases, start = [], [], 0
-        for n, m in pairwise(self.sizes):
-            weights.append(flat[start : start + n * m].reshape(n, m))
-            start += n * m
-        for m in self.sizes[1:]:
-            biases.append(flat[start : start + m])
-            start += m
-        return weights, biases
+        layers = list(pairwise(self.sizes))
+        shapes = [*layers, *((m,) for _, m in layers)]
+        ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
+        parts = self._xp.split(flat, ends[:-1])
+        views = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        return views[: len(layers)], views[len(layers) :]
 
     def _initialise(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -107,34 +101,36 @@ class MLP:
     def forward(self, x: Array, train: bool = False) -> Array:
         """Logits z = x W + b of the last layer.  x (B, D) -> (B, K)
 
-        train=True draws dropout masks and keeps what `backward` needs, in buffers that live on from step to step.
+        train=True draws dropout masks and keeps what `backward` needs.
         """
-        x = self._check_input(x)
+        check_matrix("x", x, columns=self.sizes[0])
+        check_same_library("x", x, self.theta, f"the model, {self.device!r}")
+        x = x if x.dtype == self._float else x.astype(self._float)
         return self._forward_train(x) if train else self._forward_plain(x)
 
     def _forward_plain(self, x: Array) -> Array:
-        f, last = ACTIVATIONS[self.activation][0], len(self.weights) - 1
-        for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = linear(x, W, b)  # (B, width)
-            if i < last:
-                x = f(x)
-        return x
+        for W, b in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            z = empty(self._xp, (len(x), len(b)), self._float)
+            _, x = dense(x, W, b, self.activation, out=(z, z))  # (B, width)
+        return linear(x, self.weights[-1], self.biases[-1])  # (B, K)
 
     def _forward_train(self, x: Array) -> Array:
-        f, last = ACTIVATIONS[self.activation][0], len(self.weights) - 1
-        self._reserve(len(x))
-        self._cache, self.hidden = [], [buffer[: len(x)] for buffer in self._buffers["a"]]
+        xp, batch = self._xp, len(x)
+        self._cache, self.hidden = [], []  # lets go of the last step's arrays, whose memory `empty` may then give again
         a = x
-        for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+        for W, b, rate in zip(self.weights, self.biases, self.dropout, strict=True):
             mask = None
-            if self.dropout[i]:
-                mask = dropout_mask(a.shape, self.dropout[i], self._rng, self.dtype)
-                a = dropout(a, mask)
-            # The logits go out to the caller, who may keep them; only hidden layers may be written over next time.
-            z = linear(a, W, b, out=self._buffers["z"][i][: len(x)] if i < last else None)  # (B, width)
+            if rate:
+                mask = dropout_mask(a.shape, rate, self._rng, self._float)
+                a = dropout(a, mask, out=empty(xp, a.shape, self._float))
+            z = empty(xp, (batch, len(b)), self._float)
             self._cache.append((a, mask, z))
-            a = f(z, out=self.hidden[i]) if i < last else z
-        return a
+            if len(self._cache) < len(self.weights):
+                _, a = dense(a, W, b, self.activation, out=(z, empty(xp, z.shape, self._float)))  # (B, width)
+                self.hidden.append(a)
+            else:
+                linear(a, W, b, out=z)  # (B, K)
+        return z
 
     def backward(self, dlogits: Array, *, need_dx: bool = True) -> Array:
         """From dL/dlogits (B, K) of the last forward(x, train=True): overwrite `grad`, return dL/dx (B, D).
@@ -146,17 +142,17 @@ class MLP:
             raise ValueError("dlogits has nothing to be the gradient of: call forward(x, train=True) first")
         logits = self._cache[-1][2]
         check_matrix("dlogits", dlogits, rows=logits.shape[0], columns=logits.shape[1])
-        check_same_library("dlogits", dlogits, logits)
-        f_backward = ACTIVATIONS[self.activation][1]
+        check_same_library("dlogits", dlogits, logits, "the logits")
         dz = dlogits
         for i in reversed(range(len(self.weights))):
             x, mask, _ = self._cache[i]
-            grads = (self._buffers["d"][i][: len(x)] if i else None, self.weight_grads[i], self.bias_grads[i])
-            dx, _, _ = linear_backward(dz, x, self.weights[i], out=grads, need_dx=i > 0 or need_dx)
+            out = empty(self._xp, x.shape, self._float) if i > 0 or need_dx else None
+            grads = (out, self.weight_grads[i], self.bias_grads[i])
+            dx, _, _ = linear_backward(dz, x, self.weights[i], out=grads, need_dx=out is not None)
             if mask is not None and dx is not None:
                 dx = dropout_backward(dx, mask, out=dx)
             if i > 0:
-                dz = f_backward(dx, self._cache[i - 1][2], self.hidden[i - 1], out=dx)
+                dz = activation_backward(dx, self._cache[i - 1][2], self.hidden[i - 1], self.activation, out=dx)
         return dx
 
     def predict(self, x: Array) -> Array:
@@ -189,18 +185,8 @@ class MLP:
         try:
             shape = json.loads(metadata["mlp"])
             theta, expected = arrays["theta"], _count(check_sizes(shape["sizes"]))
-            # Compared before anything of that size is made: a hostile header must not cost memory.
-            if theta.shape != (expected,) or str(theta.dtype) != shape["dtype"]:
-                raise ValueError(f"theta must be {expected} numbers of type {shape['dtype']}, got {describe(theta)}")
-            if not np.isfinite(theta).all():
-                raise ValueError("theta must be finite: these are the weights of a run that diverged")
-            model = cls(
-                shape["sizes"],
-                activation=shape["activation"],
-                dropout=shape["dropout"],
-                dtype=shape["dtype"],
-                device=device,
-            )
+            check_theta(theta, expected, shape["dtype"])  # first, for a hostile header must not cost memory
+            model = cls(device=device, **{name: shape[name] for name in ("sizes", "activation", "dropout", "dtype")})
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise CheckpointError(f"{source} does not hold a minikd network: {error}") from error
         model.theta[...] = to_device(theta, device)
@@ -209,21 +195,6 @@ class MLP:
     def __reduce__(self) -> Any:
         # Copies and pickles are built anew, so that their views look into their own theta.
         return MLP.from_arrays, ({"theta": to_numpy(self.theta)}, self.metadata(), self.device, "the copy")
-
-    def _check_input(self, x: Array) -> Array:
-        check_matrix("x", x, columns=self.sizes[0])
-        if xp_of(x) is not self._xp:
-            raise TypeError(
-                f"x must be on the model's device, {self.device}; to_device(x, {self.device!r}) puts it there"
-            )
-        return x.astype(self.dtype, copy=False)
-
-    def _reserve(self, batch: int) -> None:
-        """Buffers for z, a = f(z) and their gradients in each hidden layer, made anew only for a larger batch."""
-        if batch > self._capacity:
-            empty, hidden, self._capacity = self._xp.empty, self.sizes[1:-1], batch
-            self._buffers = {kind: [empty((batch, n), self.dtype) for n in hidden] for kind in "za"}
-            self._buffers["d"] = [None, *(empty((batch, n), self.dtype) for n in hidden)]
 
     def __repr__(self) -> str:
         what = f"{self.sizes}, activation={self.activation!r}, dropout={self.dropout}"

@@ -4,7 +4,8 @@ Every forward function `f` has a twin `f_backward`. If y = f(x) and a loss L is 
 dL/dy and returns dL/dx; the code calls these `dy` and `dx`. The comment above each backward quotes the forward
 line that it differentiates. B is the batch size, D the inputs, K the outputs or classes.
 
-Where a function takes `out`, it writes there and returns it, so that training need not allocate.
+Where a function takes `out`, it writes there and returns it; `empty` is memory that is used again from step to step.
+With both, training need not allocate. On a GPU a kernel (kernels.py) does in one launch what is several lines here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .backend import Array, xp_of
+from .backend import Array, empty, kernels_of, xp_of
 from .errors import check_matrix, check_number
 
 # ---- the affine map -------------------------------------------------------------------------------------------
@@ -49,7 +50,8 @@ def relu(z: Array, out: Array = None) -> Array:
 def relu_backward(da: Array, z: Array, a: Array, out: Array = None) -> Array:
     """dz = da where z > 0, else 0 (at the kink, z = 0, we choose 0)."""
     # a = max(z, 0) has slope 1 where it passes z through, and there a > 0
-    return xp_of(da).multiply(da, a > 0, out=out)
+    xp = xp_of(da)
+    return xp.multiply(da, xp.greater(a, 0, out=empty(xp, a.shape, bool)), out=out)
 
 
 def tanh(z: Array, out: Array = None) -> Array:
@@ -60,7 +62,10 @@ def tanh(z: Array, out: Array = None) -> Array:
 def tanh_backward(da: Array, z: Array, a: Array, out: Array = None) -> Array:
     """dz = da (1 - a²)."""
     # d tanh(z)/dz = 1 - tanh(z)^2
-    return xp_of(da).multiply(da, 1 - a * a, out=out)
+    xp = xp_of(da)
+    slope = xp.multiply(a, a, out=empty(xp, a.shape, a.dtype))
+    xp.subtract(1, slope, out=slope)
+    return xp.multiply(da, slope, out=out)
 
 
 def sigmoid(z: Array, out: Array = None) -> Array:
@@ -76,7 +81,10 @@ def sigmoid(z: Array, out: Array = None) -> Array:
 def sigmoid_backward(da: Array, z: Array, a: Array, out: Array = None) -> Array:
     """dz = da a (1 - a)."""
     # with a = 1 / (1 + e^-z):  da/dz = e^-z / (1 + e^-z)^2 = a (1 - a)
-    return xp_of(da).multiply(da, a * (1 - a), out=out)
+    xp = xp_of(da)
+    slope = xp.subtract(1, a, out=empty(xp, a.shape, a.dtype))
+    slope *= a
+    return xp.multiply(da, slope, out=out)
 
 
 def gelu(z: Array, out: Array = None) -> Array:
@@ -135,6 +143,24 @@ ACTIVATIONS: dict[str, tuple[Activation, Activation]] = {
 }
 
 
+def dense(x: Array, W: Array, b: Array, activation: str, out: tuple[Array, Array]) -> tuple[Array, Array]:
+    """z = x W + b and a = f(z), into the two arrays of `out`, which may be one.  -> z, a, both (B, K)"""
+    kernels = kernels_of(x)
+    if kernels is None:
+        z = linear(x, W, b, out=out[0])
+        return z, ACTIVATIONS[activation][0](z, out=out[1])
+    z = xp_of(x).matmul(x, W, out=out[0])
+    return z, kernels.bias_activation(z, b, out[1], activation)
+
+
+def activation_backward(da: Array, z: Array, a: Array, activation: str, out: Array) -> Array:
+    """dz = da f'(z), with z and a = f(z) from `dense`; out may be da itself.  all (B, K)"""
+    kernels = kernels_of(da)
+    if kernels is None:
+        return ACTIVATIONS[activation][1](da, z, a, out=out)
+    return kernels.activation_backward(da, z, a, out, activation)
+
+
 # ---- dropout --------------------------------------------------------------------------------------------------
 
 
@@ -147,7 +173,9 @@ def dropout_mask(shape: tuple[int, ...], rate: float, rng: Any, dtype: Any) -> A
     """
     dropped = min(round(rate * 65536), 65535)
     bits = rng.integers(0, 65536, size=shape, dtype="uint16")
-    mask = (bits >= dropped).astype(dtype)
+    xp = xp_of(bits)
+    mask = empty(xp, shape, dtype)
+    mask[...] = xp.greater_equal(bits, dropped, out=empty(xp, shape, bool))
     mask *= 65536 / (65536 - dropped)
     return mask
 

@@ -3,7 +3,7 @@
 An optimizer sees one flat vector of parameters and one of gradients, weights first and biases after, and knows
 nothing of layers (but for max_norm, which is about the weights into one unit). A step is elementwise, so it goes
 through the vectors in pieces that stay in the cache: each piece is read from memory once, however many lines the
-formula has.
+formula has. And it does so on all cores, for NumPy lets go of Python's lock while it computes.
 
 A schedule is a plain function of progress, from 0 (the first step) to 1 (the end), whose value multiplies the
 learning rate.
@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, to_numpy, xp_of
-from .errors import check_count, check_finite, check_network, check_number, check_type
+from .backend import Array, empty, kernels_of, on_all_cores, to_numpy, xp_of
+from .errors import check_betas, check_count, check_finite, check_network, check_number, check_type
 
 Schedule = Callable[[float], float]
-PIECE = 16384  # parameters updated at a time: five float32 vectors of this length fit a 1 MB L2 cache with room
+# Parameters updated at a time. Fewer would stay nearer to the core, but NumPy's calls would cost as much as their work,
+# and on several cores more: each call takes Python's lock twice.
+PIECE = 65536
 
 
 class Optimizer:
@@ -34,24 +36,29 @@ class Optimizer:
         self.lr = check_number("lr", lr, 0)
         self.weight_decay = check_number("weight_decay", weight_decay, 0)
         self.model, self.t = model, 0
-        xp = xp_of(model.theta)
-        self._vectors = {name: xp.zeros_like(model.theta) for name in self.buffers}
-        # On a GPU one piece is best: there the cost is in the number of kernels that are started.
-        size = PIECE if xp is np else len(model.theta)
-        self._scratch = xp.empty((2, min(size, len(model.theta))), model.theta.dtype)
-        self._pieces = list(self._cut(size))
+        self._vectors = {name: xp_of(model.theta).zeros_like(model.theta) for name in self.buffers}
+        self._pieces = list(self._cut())
 
-    def _cut(self, size: int) -> Iterator[tuple[bool, tuple[Array, ...]]]:
-        """Matching windows into theta, grad, the state vectors and two scratch rows, and whether they are weights."""
+    def _cut(self) -> Iterator[tuple[Any, ...]]:
+        """Cover the vectors with pieces: (do these decay, theta, grad, state vectors), weights and biases apart."""
         vectors = (self.model.theta, self.model.grad, *self._vectors.values())
-        n_weights = sum(W.size for W in getattr(self.model, "weights", ()))
-        for low, high, decays in ((0, n_weights, True), (n_weights, len(self.model.theta), False)):
-            for start in range(low, high, size):
-                stop = min(start + size, high)
-                yield decays, (*(v[start:stop] for v in vectors), *self._scratch[:, : stop - start])
+        n_weights, end = sum(W.size for W in getattr(self.model, "weights", ())), len(self.model.theta)
+        # On a GPU one piece is best: there the cost is in the number of kernels that are started.
+        size = PIECE if xp_of(self.model.theta) is np else end
+        for low, high in ((0, n_weights), (n_weights, end)) if self.weight_decay else ((0, end),):
+            n = math.ceil((high - low) / size)
+            n += n % 2 if n > 1 else 0  # an even number, alike in size, shares out best over cores
+            for i in range(n):
+                window = slice(low + (high - low) * i // n, low + (high - low) * (i + 1) // n)
+                yield high == n_weights, *(vector[window] for vector in vectors)
 
     def step(self) -> None:
         """One update of theta from grad, in place."""
+        self.t += 1
+        on_all_cores(self._update, self._pieces)
+
+    def _update(self, decays: bool, theta: Array, g: Array, *vectors: Array) -> None:
+        """The update of one piece."""
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
@@ -108,20 +115,22 @@ class SGD(Optimizer):
 
     def step(self) -> None:
         """One update of theta from grad, in place."""
-        xp = xp_of(self.model.theta)
-        self.t += 1
-        for decays, (theta, g, *u, s, _) in self._pieces:
-            if decays and self.weight_decay:
-                g = xp.multiply(theta, self.weight_decay, out=s) + g
-            step = g
-            if u:
-                u[0] *= self.momentum
-                u[0] += g
-                step = g + self.momentum * u[0] if self.nesterov else u[0]
-            theta -= xp.multiply(step, self.lr, out=s)
+        super().step()
         if self.max_norm is not None:
             for W in self.model.weights:
                 limit_column_norms(W, self.max_norm)
+
+    def _update(self, decays: bool, theta: Array, g: Array, *u: Array) -> None:
+        xp = xp_of(theta)
+        s, decayed = empty(xp, theta.shape, theta.dtype), empty(xp, theta.shape, theta.dtype)
+        if decays and self.weight_decay:
+            g = xp.add(xp.multiply(theta, self.weight_decay, out=decayed), g, out=decayed)
+        step = g
+        for velocity in u:  # one, or none without momentum
+            velocity *= self.momentum
+            velocity += g
+            step = xp.add(xp.multiply(velocity, self.momentum, out=s), g, out=s) if self.nesterov else velocity
+        theta -= xp.multiply(step, self.lr, out=s)
 
 
 def limit_column_norms(W: Array, max_norm: float) -> None:
@@ -141,6 +150,7 @@ class Adam(Optimizer):
     """
 
     buffers = ("m", "v")
+    _decoupled = False
 
     def __init__(
         self,
@@ -151,40 +161,43 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        if not isinstance(betas, tuple | list) or len(betas) != 2:
-            raise TypeError(f"betas must be a pair of numbers, got {betas!r}")
-        self.betas = tuple(check_number(f"betas[{i}]", beta, 0, 1, open_high=True) for i, beta in enumerate(betas))
+        self.betas = check_betas(betas)
         self.eps = check_number("eps", eps, 0, open_low=True)
         super().__init__(model, lr, weight_decay)
 
     def step(self) -> None:
         """One update of theta from grad, in place."""
-        xp = xp_of(self.model.theta)
-        self.t += 1
-        beta1, beta2 = self.betas
         # lr m^ / (sqrt(v^) + eps), with both bias corrections taken out of the vectors and into two numbers:
         # multiply above and below by sqrt(1 - β2^t)
-        root = math.sqrt(1 - beta2**self.t)
-        rate, eps = self.lr * root / (1 - beta1**self.t), self.eps * root
-        for decays, (theta, g, m, v, s, r) in self._pieces:
-            if decays and self.weight_decay:
-                g = self._decay(xp, theta, g, r)
-            m *= beta1
-            m += xp.multiply(g, 1 - beta1, out=s)
-            v *= beta2
-            xp.multiply(g, g, out=s)
-            s *= 1 - beta2
-            v += s
-            xp.sqrt(v, out=s)
-            s += eps
-            xp.divide(m, s, out=s)
-            s *= rate
-            theta -= s
+        root = math.sqrt(1 - self.betas[1] ** (self.t + 1))
+        self._rate, self._eps = self.lr * root / (1 - self.betas[0] ** (self.t + 1)), self.eps * root
+        super().step()
 
-    def _decay(self, xp: Any, theta: Array, g: Array, out: Array) -> Array:
-        xp.multiply(theta, self.weight_decay, out=out)
-        out += g
-        return out
+    def _update(self, decays: bool, theta: Array, g: Array, m: Array, v: Array) -> None:
+        xp, kernels, (beta1, beta2) = xp_of(theta), kernels_of(theta), self.betas
+        decay = self.weight_decay if decays else 0.0
+        l2, shrink = (0.0, 1 - self.lr * decay) if self._decoupled else (decay, 1.0)
+        if kernels is not None:
+            numbers = {"beta1": beta1, "beta2": beta2, "rate": self._rate, "eps": self._eps}
+            kernels.adam(theta, g, m, v, **numbers, l2=l2, shrink=shrink)
+            return
+        s = empty(xp, theta.shape, theta.dtype)
+        if l2:
+            decayed = empty(xp, theta.shape, theta.dtype)
+            g = xp.add(xp.multiply(theta, l2, out=decayed), g, out=decayed)
+        if shrink != 1:
+            theta *= shrink
+        m *= beta1
+        m += xp.multiply(g, 1 - beta1, out=s)
+        v *= beta2
+        xp.multiply(g, g, out=s)
+        s *= 1 - beta2
+        v += s
+        xp.sqrt(v, out=s)
+        s += self._eps
+        xp.divide(m, s, out=s)
+        s *= self._rate
+        theta -= s
 
 
 class AdamW(Adam):
@@ -192,12 +205,10 @@ class AdamW(Adam):
     theta <- theta - lr · weight_decay · theta for weights, then Adam's step from the gradient alone.
     """
 
+    _decoupled = True
+
     def __init__(self, model: Any, lr: float = 1e-3, *, weight_decay: float = 0.01, **options: Any) -> None:
         super().__init__(model, lr, weight_decay=weight_decay, **options)
-
-    def _decay(self, xp: Any, theta: Array, g: Array, out: Array) -> Array:
-        theta *= 1 - self.lr * self.weight_decay
-        return g
 
 
 def constant(progress: float) -> float:

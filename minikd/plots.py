@@ -11,7 +11,8 @@ import numpy as np
 from .backend import to_numpy
 from .checkpoint import write_atomically
 from .data import Data
-from .metrics import confusion, reliability
+from .errors import check_labels, check_matrix
+from .metrics import reliability
 from .ops import softmax
 
 if TYPE_CHECKING:
@@ -124,6 +125,15 @@ def _picture(axes: Any, data: Data, sample: int) -> None:
     if data.image_shape is not None:
         axes.imshow(data.x_test[sample].reshape(data.image_shape), cmap="gray_r")
     axes.set_title(f"a test {data.class_names[data.y_test[sample]]}", fontsize=9)
+
+
+def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How often class i (row) was taken for class j (column).  logits (N, K), labels (N,) -> counts (K, K)"""
+    check_matrix("logits", logits)
+    check_labels("labels", labels, *logits.shape)
+    classes = logits.shape[1]
+    pairs = labels.astype(np.int64) * classes + logits.argmax(axis=1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def confusions(models: dict[str, Any], data: Data) -> Figure:

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, get_xp, to_device, to_numpy
+from .backend import Array, get_xp, rows_of, to_device, to_numpy
 from .checkpoint import load_arrays, save_arrays
-from .errors import CheckpointError, DivergedError, check_mix, check_options, check_samples, check_targets, check_type
+from .errors import CheckpointError, check_loss, check_mix, check_options, check_samples, check_targets, check_type
 from .losses import Loss, distillation_loss
 from .metrics import Classifier, History, evaluate, logits_of
 from .mlp import MLP
@@ -157,25 +157,15 @@ class _Run:
                 if xp is np and not math.isfinite(value):
                     break
             size = float(model.theta @ model.theta)  # infinite before any weight is
-        self._check_converging(to_numpy(values), size, epoch)
+        values = to_numpy(values)
+        self.limit = self.limit or 1e6 * max(1.0, abs(values[0]))
+        check_loss(values, self.limit, size, epoch, optimizer.lr)
         sizes = np.minimum(self.batch_size, len(self.x) - np.arange(len(starts)) * self.batch_size)
-        return float((to_numpy(values) * sizes).sum() / len(self.x))
+        return float((values * sizes).sum() / len(self.x))
 
     def _draw(self, batch: Array, noise: Any) -> list[Array]:
-        x = self.augment(self.x[batch], noise)
-        return [x, *(target(x) if callable(target) else target[batch] for target in self.targets)]
-
-    def _check_converging(self, values: np.ndarray, size: float, epoch: int) -> None:
-        self.limit = self.limit or 1e6 * max(1.0, abs(values[0]))
-        bad = ~(np.abs(values) < self.limit)  # "not <" so that NaN counts as bad
-        if bad.any() or not math.isfinite(size):
-            batch = int(bad.argmax()) if bad.any() else len(values) - 1
-            what = f"the loss is {values[batch]}" if bad.any() else "the weights have exploded"
-            raise DivergedError(
-                f"training diverged in epoch {epoch + 1}, batch {batch + 1} of {len(values)}: {what}. "
-                f"Try a smaller learning rate (now {self.optimizer.lr:g}), a schedule with warm-up, "
-                "or inputs scaled to about [0, 1]. A checkpoint, if one was asked for, holds the last good epoch"
-            )
+        x = self.augment(rows_of(self.x, batch), noise)
+        return [x, *(target(x) if callable(target) else rows_of(target, batch) for target in self.targets)]
 
     @cached_property
     def settings(self) -> dict[str, Any]:

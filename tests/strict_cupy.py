@@ -9,8 +9,10 @@ What CuPy has is written in cupy_api.json, made from an installed CuPy (no GPU n
 
     python tests/strict_cupy.py --write-api
 
-Looking at a value on the host makes CuPy wait for the GPU; `CUPY.syncs` counts those looks, and `CUPY.uploads` the
-copies from host to device.
+Looking at a value on the host makes CuPy wait for the GPU; `CUPY.syncs` counts those looks, `CUPY.uploads` the copies
+from host to device, and `CUPY.launches`, roughly, the kernels: one for each function, method or kernel that computes.
+
+Elementwise kernels in CUDA really run, compiled for the host (host_kernels.py).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+from host_kernels import HostKernel
 
 API_FILE = Path(__file__).with_name("cupy_api.json")
 IMPLICIT = (
@@ -37,6 +40,12 @@ IMPLICIT = (
 TAKES_A_LIST = (  # noqa: SIM905
     "array asarray asanyarray block broadcast_shapes column_stack concatenate dstack empty full hstack indices ix_ "
     "linalg.multi_dot meshgrid ones ravel_multi_index result_type stack tri unravel_index vstack zeros"
+).split()
+# These make room, or look at an array in another way, and start nothing on the device.
+STARTS_NOTHING = (  # noqa: SIM905
+    "asarray atleast_1d atleast_2d broadcast_to diagonal empty empty_like expand_dims lib.stride_tricks.as_strided "
+    "lib.stride_tricks.sliding_window_view ndim ravel real reshape result_type shape size squeeze swapaxes "
+    "transpose view"
 ).split()
 # The shape of these results depends on the values, so CuPy has to look at them.
 LOOKS_AT_VALUES = (  # noqa: SIM905
@@ -74,13 +83,14 @@ def read_wheel_api() -> dict[str, Any]:
     import cupy
 
     functions, names = {}, []
-    for prefix, module in (("", cupy), ("linalg.", cupy.linalg), ("random.", cupy.random)):
+    for prefix in ("", "lib.stride_tricks.", "linalg.", "random."):
+        module = operator.attrgetter(prefix[:-1])(cupy) if prefix else cupy
         for name, value in _public(module):
             if isinstance(value, cupy.ufunc):
                 functions[prefix + name] = _ufunc_text(value)
             elif callable(value) and not isinstance(value, type):
                 functions[prefix + name] = _function_text(value)
-            else:
+            elif not (prefix and isinstance(value, ModuleType)):
                 names.append(prefix + name)
     names += [name for name in CUDA_NAMES if operator.attrgetter(name)(cupy)]
     methods = {name: value for name, value in _public(cupy.ndarray) if callable(value)}
@@ -257,6 +267,11 @@ def _look(times: int = 1) -> None:
     CUPY.syncs += times
 
 
+def _start(times: int = 1) -> None:
+    """Count a kernel that the device was told to run."""
+    CUPY.launches += times
+
+
 # ---- the array -------------------------------------------------------------------------------------------------
 
 
@@ -373,6 +388,7 @@ class ndarray:
         index = self._index(key)
         if any(isinstance(part, np.ndarray) and part.dtype == bool for part in index):
             _look()  # how many are True?
+        _start(any(isinstance(part, np.ndarray) for part in index))
         return _wrap(self._a[index])
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -384,6 +400,7 @@ class ndarray:
             if np.unique(cells).size != cells.size:
                 raise ValueError("an index that is repeated: which of the values CuPy stores is undefined")
         self._a[index] = _lower(value)
+        _start()
 
     def _index(self, key: Any) -> tuple[Any, ...]:
         """An index as NumPy wants it; a trailing ellipsis keeps `a[0]` a view where NumPy would return a scalar."""
@@ -491,7 +508,9 @@ def _method(name: str, text: str) -> Callable[..., Any]:
         if not hasattr(np.ndarray, name):
             raise NotImplementedError(f"the stand-in for CuPy has no ndarray.{name}")
         _look(name in LOOKS_AT_VALUES)
-        return _run(getattr(self._a, name), _names(getattr(np.ndarray, name)), text, args, kwargs)
+        result = _run(getattr(self._a, name), _names(getattr(np.ndarray, name)), text, args, kwargs)
+        _start(name not in STARTS_NOTHING and getattr(result, "_a", None) is not self._a)  # astype may give `self` back
+        return result
 
     method.__name__ = name
     return method
@@ -517,6 +536,7 @@ class ufunc:
                 raise TypeError(f"Unsupported type {type(value)}")
         with np.errstate(all="ignore"):
             result = self._numpy(*map(_lower, args), **{k: _lower(v) for k, v in kwargs.items()})
+        _start()
         return _lift(result, *args, *kwargs.values())
 
     def at(self, a: ndarray, indices: Any, b: Any = None) -> None:
@@ -559,6 +579,7 @@ def _function(name: str, text: str) -> Callable[..., Any]:
             raise TypeError(f"cupy.{name} wants a cupy.ndarray, got {type(args[0])}")
         _look(name in LOOKS_AT_VALUES or (name == "where" and len(args) + len(kwargs) == 1))
         result = _run(target, _names(target), text, args, kwargs)
+        _start(name not in STARTS_NOTHING)
         return _wrap(np.asarray(result)) if name in STAYS_ON_DEVICE else result
 
     function.__name__ = name
@@ -606,6 +627,18 @@ def _get_array_module(*args: Any) -> ModuleType:
     return CUPY if any(isinstance(a, ndarray) for a in args) else np
 
 
+class ElementwiseKernel(HostKernel):
+    """cupy.ElementwiseKernel: runs on arrays of the stand-in, and refuses all others."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for value in args:
+            if not isinstance(value, (ndarray, np.generic, bool, int, float, complex)):
+                raise TypeError(f"Unsupported type {type(value)}")
+        result = super().__call__(*map(_lower, args), **kwargs)
+        _start()
+        return _lift(result, *args)
+
+
 def _fuse(*args: Any, **kwargs: Any) -> Any:
     """cupy.fuse as a decorator, with or without arguments: here the function stays what it was."""
     return args[0] if args and callable(args[0]) else lambda function: function
@@ -623,6 +656,7 @@ class Generator:
         target = getattr(self._rng, name)
         dtype = given.pop("dtype", None) if name in ("uniform", "beta") else None  # NumPy's take none
         result = _lift(target(**{k: _lower(v) for k, v in given.items()}), *given.values())
+        _start()
         return result if dtype is None else result.astype(dtype)
 
 
@@ -677,22 +711,23 @@ class Device(Waits):
         self.id = device
 
 
-class _NeedsACompiler:
-    """Kernels written in CUDA: the stand-in cannot run them."""
+class _NeedsCuda:
+    """Kernels in which threads know of each other: the stand-in cannot run them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError("the stand-in for CuPy cannot compile CUDA kernels")
+        raise NotImplementedError("the stand-in for CuPy cannot compile CUDA kernels other than ElementwiseKernel")
 
 
 class StrictCupy(ModuleType):
-    """The module itself, with its two counters."""
+    """The module itself, with its three counters."""
 
     syncs: int = 0
     uploads: int = 0
+    launches: int = 0
 
     def reset_counts(self) -> None:
-        """Set both counters to 0."""
-        self.syncs = self.uploads = 0
+        """Set the counters to 0."""
+        self.syncs = self.uploads = self.launches = 0
 
     def __getattr__(self, name: str) -> Any:  # only called for a name that is not there
         raise AttributeError(f"module 'cupy' has no attribute {name!r}")
@@ -702,7 +737,7 @@ def make_module() -> StrictCupy:
     """The stand-in, to be put in `sys.modules["cupy"]`: whatever is in the table, and nothing else."""
     api, cupy = load_api(), StrictCupy("cupy")
     modules: dict[str, Any] = {"": cupy}
-    for name in ("linalg", "random", "cuda", "cuda.runtime"):
+    for name in ("lib", "lib.stride_tricks", "linalg", "random", "cuda", "cuda.runtime"):
         parent, _, last = name.rpartition(".")
         modules[name] = ModuleType(f"cupy.{name}")
         setattr(modules[parent], last, modules[name])
@@ -713,7 +748,8 @@ def make_module() -> StrictCupy:
     known |= {name: getattr(np, name) for name in api["names"] if hasattr(np, name) and name not in modules}
     known |= {"array": _array, "asarray": _asarray, "asanyarray": _asarray, "ascontiguousarray": _ascontiguousarray}
     known |= {"asnumpy": _asnumpy, "get_array_module": _get_array_module, "fuse": _fuse, "is_available": lambda: True}
-    known |= dict.fromkeys(("ElementwiseKernel", "RawKernel", "RawModule", "ReductionKernel"), _NeedsACompiler)
+    known |= dict.fromkeys(("RawKernel", "RawModule", "ReductionKernel"), _NeedsCuda)
+    known |= {"ElementwiseKernel": ElementwiseKernel}
     known |= {"ndarray": ndarray, "ufunc": ufunc, "random.Generator": Generator, "random.default_rng": Generator}
     known |= {"cuda.Stream": Stream, "cuda.Device": Device, "cuda.get_current_stream": lambda: Stream.null}
     known |= {"cuda.is_available": lambda: True, "cuda.runtime.getDeviceCount": lambda: 1}

@@ -27,8 +27,9 @@ from minikd import (
     softmax,
 )
 from minikd.backend import to_device, to_numpy
-from minikd.metrics import confusion, reliability
+from minikd.metrics import reliability
 from minikd.optim import cosine, step_decay
+from minikd.plots import confusion
 
 X, Y = blobs(8)
 LOGITS = np.random.default_rng(0).standard_normal((8, 3))
@@ -549,9 +550,9 @@ def test_unusual_but_good_arguments_are_accepted(call: str, argument: str, value
 def test_arrays_of_the_wrong_device_are_named(strict_cupy: Any) -> None:
     bench = Bench("cuda")
     x, logits, labels = (to_device(array, "cuda") for array in (X, LOGITS, Y))
-    with pytest.raises(TypeError, match=r"^x must be on the model's device, cuda; to_device\(x, 'cuda'\)"):
+    with pytest.raises(TypeError, match=r"^x must be on the device of the model, 'cuda'; .*to_device"):
         bench.student.forward(X)
-    with pytest.raises(TypeError, match=r"^x must be on the model's device, cpu; to_device\(x, 'cpu'\)"):
+    with pytest.raises(TypeError, match=r"^x must be on the device of the model, 'cpu'; .*to_device"):
         Bench("cpu").student.forward(x)
     with pytest.raises(TypeError, match=r"^labels must be on the device of logits; .*to_device"):
         cross_entropy(logits, Y)

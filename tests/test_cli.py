@@ -351,7 +351,7 @@ def test_small_data_get_one_thread_unless_the_user_has_chosen(
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     if users:
         monkeypatch.setenv("OPENBLAS_NUM_THREADS", users)
-    cli._choose_threads(cli._parser().parse_args(["distill", "--data", data]))
+    cli._settle_blas(cli._parser().parse_args(["distill", "--data", data]))
     chosen = os.environ.get("OPENBLAS_NUM_THREADS", "-")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     assert chosen == threads
@@ -360,11 +360,11 @@ def test_small_data_get_one_thread_unless_the_user_has_chosen(
 def test_a_resumed_run_gets_the_threads_it_had_for_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Config.for_data("mnist").write(tmp_path)
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    cli._choose_threads(cli._parser().parse_args(["distill", "--resume", "--out", str(tmp_path)]))
+    cli._settle_blas(cli._parser().parse_args(["distill", "--resume", "--out", str(tmp_path)]))
     assert "OPENBLAS_NUM_THREADS" not in os.environ
     (tmp_path / "config.json").unlink()
     Config().write(tmp_path)
-    cli._choose_threads(cli._parser().parse_args(["distill", "--resume", "--out", str(tmp_path)]))
+    cli._settle_blas(cli._parser().parse_args(["distill", "--resume", "--out", str(tmp_path)]))
     chosen = os.environ.get("OPENBLAS_NUM_THREADS")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     assert chosen == "1"

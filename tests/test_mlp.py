@@ -377,24 +377,18 @@ def test_hidden_holds_the_activations_of_the_last_training_forward(device: str) 
     assert [hidden.shape for hidden in model.hidden] == [(2, 5), (2, 3)]
 
 
-def test_hidden_is_overwritten_by_the_next_training_forward(device: str) -> None:
-    model = make_model(3, device)
-    x, *_ = make_batch(device)
-    model.forward(x, train=True)
-    kept = list(model.hidden)
-    for rows, factor in ((B, -3), (B - 1, 5)):  # a smaller batch takes the first rows of the same memory
-        model.forward(factor * x[:rows], train=True)
-        for before, now in zip(kept, model.hidden, strict=True):
-            assert_same_bits(before[:rows], now)
-
-
-def test_logits_of_a_training_forward_are_kept_when_the_next_comes(device: str) -> None:
+def test_what_a_caller_holds_of_a_training_forward_is_kept_when_the_next_comes(device: str) -> None:
     model = make_model(3, device)
     x, *_ = make_batch(device)
     logits = model.forward(x, train=True)
-    before = logits.copy()
-    model.forward(-3 * x, train=True)
-    assert_same_bits(logits, before)
+    held = [logits, *model.hidden, model.hidden[0][1:, :2].T]  # a part is as good as the whole
+    before = [array.copy() for array in held]
+    del logits
+    for factor in (-3, 5):
+        model.forward(factor * x, train=True)
+        model.backward(held[0] * factor)
+    for array, unchanged in zip(held, before, strict=True):
+        assert_same_bits(array, unchanged)
 
 
 def test_forward_leaves_its_input_alone(device: str) -> None:

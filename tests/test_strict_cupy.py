@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import host_kernels
 import numpy as np
 import pytest
 
@@ -241,8 +242,16 @@ def test_two_boolean_arrays_in_an_index_are_refused(strict_cupy: Any) -> None:
         strict_cupy.ones((2, 2))[mask, mask]
 
 
-def test_kernels_in_cuda_cannot_run_in_the_stand_in(strict_cupy: Any) -> None:
-    with pytest.raises(NotImplementedError, match="compile"):
+@pytest.mark.parametrize("name", ["RawKernel", "RawModule", "ReductionKernel"])
+def test_other_kernels_in_cuda_cannot_run_in_the_stand_in(strict_cupy: Any, name: str) -> None:
+    with pytest.raises(NotImplementedError, match="other than ElementwiseKernel"):
+        getattr(strict_cupy, name)("code", "name")
+
+
+def test_elementwise_kernels_need_a_compiler_in_the_stand_in(strict_cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_kernels, "compiler", lambda: None)
+    assert not host_kernels.has_compiler()
+    with pytest.raises(NotImplementedError, match="no C\\+\\+ compiler"):
         strict_cupy.ElementwiseKernel("T x", "T y", "y = x", "copy")
 
 
@@ -452,6 +461,158 @@ def test_the_machine(cp: Any) -> None:
 def test_waiting_for_the_device_is_counted(strict_cupy: Any) -> None:
     strict_cupy.cuda.Stream.null.synchronize()
     assert strict_cupy.syncs == 1
+
+
+# ---- elementwise kernels ---------------------------------------------------------------------------------------
+
+needs_compiler = pytest.mark.skipif(not host_kernels.has_compiler(), reason="there is no C++ compiler")
+
+
+@pytest.fixture
+def kernel(cp: Any) -> Call:
+    """CuPy's ElementwiseKernel; the stand-in's needs a C++ compiler."""
+    if "strict" in cp.ElementwiseKernel.__module__ and not host_kernels.has_compiler():
+        pytest.skip("there is no C++ compiler")
+    made: Call = cp.ElementwiseKernel
+    return made
+
+
+def test_a_kernel_broadcasts_and_makes_its_results(cp: Any, kernel: Call) -> None:
+    mix = kernel("T x, T y, float32 weight", "T sum, float64 exact", "sum = x + weight * y; exact = sum", "mix")
+    x, y = cp.arange(6, dtype=cp.float32).reshape(2, 3), cp.arange(3, dtype=cp.float32)
+    total, exact = mix(x, y, 10)
+    assert (total.shape, total.dtype, exact.dtype) == ((2, 3), np.float32, np.float64)
+    assert total.get().tolist() == exact.get().tolist() == [[0, 11, 22], [3, 14, 25]]
+    assert mix(x[0], cp.ones((), cp.float32), 1)[0].get().tolist() == [1, 2, 3]  # 0-d arrays broadcast too
+    copy = kernel("T x", "T y", "y = x", "copy_it")
+    assert copy(y, x) is x and x.get().tolist() == [[0, 1, 2]] * 2 and copy(cp.ones((0, 3))).shape == (0, 3)
+    assert isinstance(copy(y), cp.ndarray) and isinstance(kernel("T x", "T y", "y = x", return_tuple=True)(y), tuple)
+    assert kernel("T x", "T y", "y = x", no_return=True)(y) is None
+
+
+def test_a_kernel_fills_the_arrays_it_is_given(cp: Any, kernel: Call) -> None:
+    accumulate = kernel("T x", "T y, T z", "y += x; z = y * y", "accumulate")
+    x, y, z = cp.arange(3.0), cp.ones(3), cp.zeros(3)
+    first, second = accumulate(x, y, z)
+    assert first is y and second is z
+    assert y.get().tolist() == [1, 2, 3] and z.get().tolist() == [1, 4, 9]
+    wide = cp.zeros((3, 4))
+    accumulate(x, wide.T[1], wide[:, 2])  # views with strides of their own
+    assert wide.T.get().tolist() == [[0, 0, 0], [0, 1, 2], [0, 1, 4], [0, 0, 0]]
+    accumulate(x, x, z)  # in and out may be the same array
+    assert x.get().tolist() == [0, 2, 4]
+
+
+def test_raw_arrays_are_indexed_in_c_order(cp: Any, kernel: Call) -> None:
+    reverse = kernel("raw T x", "T y", "y = x[_ind.size() - 1 - i]", "reverse_it")
+    a = cp.arange(6.0).reshape(2, 3)
+    assert reverse(a, cp.zeros(6)).get().tolist() == [5, 4, 3, 2, 1, 0]
+    assert reverse(a.T, cp.zeros(6)).get().tolist() == [5, 2, 4, 1, 3, 0]  # not the order in memory
+    assert reverse(a, size=3).get().tolist() == [2, 1, 0]
+    scatter = kernel("raw T x, raw L where", "raw T y", "y[where[i]] = x[i]", "scatter_it")
+    y = cp.zeros((2, 3))
+    assert scatter(a, cp.array([5, 0], dtype=cp.uint8), y, size=2, block_size=32) is y
+    assert y.get().tolist() == [[1, 0, 0], [0, 0, 0]]
+    sizes = kernel("raw T x", "int64 y", "y = x.size() * 100 + x.shape()[1]", "sizes")
+    assert int(sizes(a, size=1)[0]) == 603
+
+
+def test_scalars_take_the_type_of_their_parameter(cp: Any, kernel: Call) -> None:
+    scale = kernel("T x, T factor, int32 n, bool on", "T y", "y = on ? x * factor + T(n) : x", "scale")
+    for dtype in (np.float32, np.float64):
+        x = cp.ones(2, dtype)
+        for factor in (0.1, np.float64(0.1), np.float32(0.1)):
+            result = scale(x, factor, 2, True)
+            assert result.dtype == dtype and result.get()[0] == dtype(dtype(factor) + dtype(2))
+        assert scale(x, 3, np.int64(2), False).get().tolist() == [1, 1]
+
+
+def test_functions_of_float32_stay_in_float32(cp: Any, kernel: Call) -> None:
+    preamble = "template <typename A> __device__ T twice(const A& x, ptrdiff_t i) { return T(2) * x[i]; }"
+    body = "y = T(sizeof(exp(x)) + sizeof(erfc(x)) + sizeof(tanh(x)) + sizeof(log(x)) + sizeof(sqrt(x))) + twice(z, i)"
+    bytes_of = kernel("T x, raw T z", "T y", body, "bytes_of", preamble=preamble)
+    for dtype in (np.float32, np.float64):
+        one = cp.ones(1, dtype)
+        assert float(bytes_of(one, one)[0]) == 5 * np.dtype(dtype).itemsize + 2
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda cp, k, a: k(np.ones(3), 1), TypeError),
+        (lambda cp, k, a: k(a, [1, 2, 3]), TypeError),
+        (lambda cp, k, a: k(a, None), TypeError),
+        (lambda cp, k, a: k(a, 1, np.ones(3)), TypeError),
+        (lambda cp, k, a: k(a), TypeError),
+        (lambda cp, k, a: k(a, 1, a, a), TypeError),
+        (lambda cp, k, a: k(a, 1, shape=3), TypeError),
+        (lambda cp, k, a: k(a, cp.ones(3, cp.float32)), TypeError),
+        (lambda cp, k, a: k(a, 1, cp.ones(3, cp.float32)), TypeError),
+        (lambda cp, k, a: k(a, 1, size=3), ValueError),
+        (lambda cp, k, a: k(2.0, 1.0), ValueError),
+        (lambda cp, k, a: k(a, cp.ones(2)), ValueError),
+        (lambda cp, k, a: k(cp.ones((2, 3)), 1, a), ValueError),
+        (lambda cp, k, a: k(a, 1, block_size=0), ValueError),
+        (lambda cp, k, a: cp.ElementwiseKernel("float32 x", "T y", "y = x")(a), TypeError),
+        (lambda cp, k, a: cp.ElementwiseKernel("float64 x", "T y", "y = x")(a), KeyError),
+        (lambda cp, k, a: cp.ElementwiseKernel("raw T x", "T y", "y = x[i]")(a), ValueError),
+        (lambda cp, k, a: cp.ElementwiseKernel("T x", "raw T y", "y[i] = x")(a), ValueError),
+        (lambda cp, k, a: cp.ElementwiseKernel("T i", "T y", "y = i"), ValueError),
+        (lambda cp, k, a: cp.ElementwiseKernel("T x", "T y", "y = x", "not a name"), ValueError),
+    ],
+)
+def test_a_kernel_refuses_what_does_not_fit(cp: Any, kernel: Call, call: Call, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        call(cp, kernel("T x, T factor", "T y", "y = x * factor", "scale_it"), cp.ones(3))
+
+
+@needs_compiler
+def test_a_kernel_that_only_luck_makes_right_is_refused(strict_cupy: Any) -> None:
+    make, a = strict_cupy.ElementwiseKernel, strict_cupy.arange(6.0)
+    copy = make("T x", "T y", "y = x", "copy")
+    with pytest.raises(ValueError, match="x and y overlap"):
+        copy(a[:-1], a[1:])
+    with pytest.raises(ValueError, match="several elements in one place"):
+        copy(a, strict_cupy.broadcast_to(a[0], (6,)))
+    for body in ("y = x[i + 1]", "y = x[i - 1]"):
+        with pytest.raises(IndexError, match="outside"):
+            make("raw T x", "T y", body)(a, strict_cupy.zeros(6))
+    with pytest.raises(TypeError, match="cut it off"):
+        make("T x, int32 n", "T y", "y = x * T(n)")(a, 1.5)
+    with pytest.raises(NotImplementedError, match="float16"):
+        copy(strict_cupy.ones(2, np.float16))
+
+
+@needs_compiler
+@pytest.mark.parametrize("body", ["y = x * 0.5", "y = exp(0.5 * x)", "x = y", "y = nosuch(x)", "return"])
+def test_a_kernel_that_would_not_compile_or_would_leave_float32(strict_cupy: Any, body: str) -> None:
+    x = strict_cupy.ones(2, np.float32)
+    with pytest.raises(RuntimeError, match="does not compile"):
+        strict_cupy.ElementwiseKernel("T x", "T y", body)(x)
+
+
+@needs_compiler
+def test_starting_a_kernel_is_no_look_and_each_start_is_counted(strict_cupy: Any) -> None:
+    a = strict_cupy.ones(3)
+    copy = strict_cupy.ElementwiseKernel("T x", "T y", "y = x", "copy")
+    strict_cupy.reset_counts()
+    copy(a), copy(a, strict_cupy.empty(3))
+    assert (strict_cupy.launches, strict_cupy.syncs, strict_cupy.uploads) == (2, 0, 0)
+
+
+def test_what_computes_counts_as_a_launch_and_what_only_looks_around_does_not(strict_cupy: Any) -> None:
+    cp, a = strict_cupy, strict_cupy.ones((3, 4))
+    rows = cp.arange(2)
+    for call in (lambda: a + 1, lambda: a.sum(), lambda: cp.sum(a), lambda: a @ a.T, lambda: a[rows], lambda: a.copy()):
+        cp.reset_counts()
+        call()
+        assert cp.launches == 1
+    cp.reset_counts()
+    a[0], a.T.reshape(2, 6).shape, a[None].ravel(), cp.empty_like(a), cp.asarray(a), a.astype(float, copy=False)
+    assert cp.launches == 0
+    a[0] = 1
+    a[rows, rows] += 1  # gather, add, scatter
+    assert cp.launches == 4
 
 
 # ---- the real CuPy, as far as it can be asked without a GPU ----------------------------------------------------

@@ -12,8 +12,9 @@ from ..errors import check_choice
 from . import digits, fsdd, mnist, udhr
 from .dataset import Data, Dataset
 from .download import data_dir, read
+from .jitter import jitter
 
-__all__ = ["DATASETS", "Data", "Dataset", "fetch", "load_data"]
+__all__ = ["DATASETS", "Data", "Dataset", "fetch", "jitter", "load_data"]
 
 DATASETS: dict[str, Dataset] = {
     "digits": digits.DATASET,

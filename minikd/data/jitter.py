@@ -1,0 +1,37 @@
+"""Pictures moved by a few pixels: more data from the same pictures, since a digit stays what it is when it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..backend import Array, empty, xp_of
+from ..errors import check_count, check_matrix
+
+
+def jitter(image_shape: tuple[int, int], pixels: int = 2) -> Callable[[Array, Any], Array]:
+    """A function for the `augment` of `fit`: each picture moves by up to `pixels` rows and columns, drawn evenly.
+
+    image_shape (height, width); the function takes x (B, height · width) and a generator, and returns the same
+    shape. What moves in over an edge is 0; what moves out is lost. Hinton, Vinyals & Dean 2015 (arXiv 1503.02531,
+    section 3) move MNIST by up to two pixels. ValueError and TypeError for arguments that are no sizes, or too large.
+    """
+    if not isinstance(image_shape, tuple | list) or len(image_shape) != 2:
+        raise TypeError(f"image_shape must be a pair (height, width), got {image_shape!r}")
+    height, width = (check_count(f"image_shape[{i}]", size) for i, size in enumerate(image_shape))
+    if check_count("pixels", pixels, 0) >= min(height, width):
+        raise ValueError(f"pixels must be less than the picture's size {(height, width)}, got {pixels}")
+    return partial(_moved, height=height, width=width, pixels=int(pixels))
+
+
+def _moved(x: Array, rng: Any, *, height: int, width: int, pixels: int) -> Array:
+    check_matrix("x", x, columns=height * width)
+    xp, n = xp_of(x), len(x)
+    # Each picture on a larger black sheet; a window of the picture's size, laid on it a little off, is what is seen.
+    sheets = empty(xp, (n, height + 2 * pixels, width + 2 * pixels), x.dtype)
+    sheets[...] = 0
+    sheets[:, pixels : pixels + height, pixels : pixels + width] = x.reshape(n, height, width)
+    windows = xp.lib.stride_tricks.sliding_window_view(sheets, (height, width), axis=(1, 2))  # views, all of them
+    down, right = rng.integers(0, 2 * pixels + 1, size=(2, n))
+    return windows[xp.arange(n), down, right].reshape(n, height * width)
