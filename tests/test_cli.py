@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minikd import MLP, cli, evaluate, load_data
+from minikd import MLP, blas, cli, evaluate, load_data
 from minikd.backend import DEVICES
 from minikd.cli import main
 from minikd.data import DATASETS
@@ -342,32 +342,82 @@ def test_help_loads_no_numpy_so_that_threads_can_still_be_chosen() -> None:
     assert subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60).returncode == 0
 
 
+@pytest.fixture
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of OpenBLAS's is set, and whatever a test sets is undone."""
+    for name in ("OPENBLAS_NUM_THREADS", "OPENBLAS_THREAD_TIMEOUT", "OPENBLAS_CORETYPE"):
+        monkeypatch.setenv(name, "")  # remembered, so that the end of the test restores it
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("plain_environment")
 @pytest.mark.parametrize(
-    ("data", "users", "threads"), [("digits", None, "1"), ("digits", "2", "2"), ("mnist", None, "-")]
+    ("data", "users", "threads", "timeout"),
+    [("digits", None, "1", None), ("digits", "2", "2", None), ("mnist", None, None, "20"), ("mnist", "1", "1", "20")],
 )
 def test_small_data_get_one_thread_unless_the_user_has_chosen(
-    data: str, users: str | None, threads: str, monkeypatch: pytest.MonkeyPatch
+    data: str, users: str | None, threads: str, timeout: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     if users:
         monkeypatch.setenv("OPENBLAS_NUM_THREADS", users)
     cli._settle_blas(cli._parser().parse_args(["distill", "--data", data]))
-    chosen = os.environ.get("OPENBLAS_NUM_THREADS", "-")
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    assert chosen == threads
+    assert os.environ.get("OPENBLAS_NUM_THREADS") == threads
+    assert os.environ.get("OPENBLAS_THREAD_TIMEOUT") == timeout
 
 
-def test_a_resumed_run_gets_the_threads_it_had_for_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+ALL_FLAGS = "fpu avx2 avx512f avx512dq avx512cd avx512bw avx512vl"
+
+
+@pytest.mark.usefixtures("plain_environment")
+@pytest.mark.parametrize(
+    ("vendor", "flags", "users", "chosen"),
+    [
+        ("AuthenticAMD", ALL_FLAGS, None, "SkylakeX"),
+        ("AuthenticAMD", ALL_FLAGS, "Zen", "Zen"),
+        ("AuthenticAMD", "fpu avx2", None, None),
+        ("AuthenticAMD", ALL_FLAGS.replace(" avx512vl", ""), None, None),
+        ("GenuineIntel", ALL_FLAGS, None, None),
+    ],
+)
+def test_amd_processors_with_avx512_get_its_kernels_unless_the_user_has_chosen(
+    vendor: str, flags: str, users: str | None, chosen: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = f"vendor_id\t: {vendor}\nmodel name\t: a processor\nflags\t\t: {flags}\n\n"
+    (tmp_path / "cpuinfo").write_text(lines * 2)
+    monkeypatch.setattr(blas, "CPUINFO", tmp_path / "cpuinfo")
+    if users:
+        monkeypatch.setenv("OPENBLAS_CORETYPE", users)
+    cli._settle_blas(cli._parser().parse_args(["distill", "--data", "mnist"]))
+    assert os.environ.get("OPENBLAS_CORETYPE") == chosen
+
+
+@pytest.mark.usefixtures("plain_environment")
+def test_v_says_what_the_blas_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(blas, "CPUINFO", tmp_path / "there is none")
+    for flag, said in (([], ""), (["-v"], "minikd: for NumPy's BLAS: OPENBLAS_THREAD_TIMEOUT=20\n")):
+        monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
+        cli._settle_blas(cli._parser().parse_args(["distill", "--data", "mnist", *flag]))
+        assert capsys.readouterr() == ("", said)
+    cli._settle_blas(cli._parser().parse_args(["distill", "--data", "mnist", "-v"]))
+    assert capsys.readouterr().err == "minikd: for NumPy's BLAS: nothing to set\n"
+
+
+def test_importing_minikd_changes_no_environment_variable() -> None:
+    code = "import os; before = dict(os.environ); import minikd; minikd.MLP; assert dict(os.environ) == before"
+    subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60, check=True)
+
+
+@pytest.mark.usefixtures("plain_environment")
+def test_a_resumed_run_gets_the_threads_it_had_for_its_data(tmp_path: Path) -> None:
     Config.for_data("mnist").write(tmp_path)
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     cli._settle_blas(cli._parser().parse_args(["distill", "--resume", "--out", str(tmp_path)]))
     assert "OPENBLAS_NUM_THREADS" not in os.environ
     (tmp_path / "config.json").unlink()
     Config().write(tmp_path)
     cli._settle_blas(cli._parser().parse_args(["distill", "--resume", "--out", str(tmp_path)]))
-    chosen = os.environ.get("OPENBLAS_NUM_THREADS")
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    assert chosen == "1"
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
 
 
 def test_smoothed_labels_are_probabilities_with_the_amount_spread_over_all_classes() -> None:
