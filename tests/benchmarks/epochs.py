@@ -1,0 +1,107 @@
+"""What the section `fit` times, in a worker: an epoch of `fit` in several ways, and as many bare steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from contenders import RATE, SOFT_WEIGHT, TEMPERATURE, waiting
+
+from minikd import MLP, Adam, cross_entropy, distill, fit, load_data
+from minikd.backend import to_device
+
+WARM_UP = 3
+
+
+class Epochs:
+    """One epoch over the first MNIST training samples, in several ways, each with a new network."""
+
+    def __init__(self, sizes: Sequence[int], samples: int, batch: int, device: str) -> None:
+        data = load_data("mnist")
+        self.sizes, self.batch = tuple(sizes), batch
+        self.device, self.wait = device, waiting(device)
+        self.x, self.labels = (to_device(a[:samples], device) for a in (data.x_train, data.y_train))
+        rng = np.random.default_rng(2)
+        teacher_logits = 3 * rng.standard_normal((len(self.x), sizes[-1])).astype("float32")
+        self.teacher_logits = to_device(teacher_logits, device)
+
+    def steps(self) -> dict[str, float]:
+        """As many bare steps as an epoch has, with cross_entropy, all on one batch that is never drawn anew."""
+        model, optimizer = self._new()
+        started = time.perf_counter()
+        for _ in range(-(-len(self.x) // self.batch)):
+            value = self._step(model, optimizer)
+        self.wait(value)
+        return {"steps": time.perf_counter() - started}
+
+    def fit(self) -> dict[str, float]:
+        """`fit` on labels for one epoch: the epoch by its own clock, and the whole call with all that it checks."""
+        return self._fit("fit")
+
+    def distill(self) -> dict[str, float]:
+        """`distill` on labels and an array of teacher logits for one epoch; by the same two clocks."""
+        model, optimizer = self._new()
+        started = time.perf_counter()
+        history = distill(
+            model,
+            self.teacher_logits,
+            self.x,
+            self.labels,
+            temperature=TEMPERATURE,
+            soft_weight=SOFT_WEIGHT,
+            optimizer=optimizer,
+            epochs=1,
+            batch_size=self.batch,
+            progress=False,
+        )
+        return {"distill": history.seconds, "distill call": time.perf_counter() - started}
+
+    def dropout(self) -> dict[str, float]:
+        """`fit` with 0.2 of the inputs dropped, and 0.5 of the hidden units."""
+        return self._fit("dropout", dropout=True)
+
+    def jitter(self) -> dict[str, float]:
+        """`fit` on images that are shifted by up to 2 pixels."""
+        return self._fit("jitter", jitter=True)
+
+    def both(self) -> dict[str, float]:
+        """`fit` with dropout and jitter."""
+        return self._fit("both", dropout=True, jitter=True)
+
+    def _fit(self, name: str, *, dropout: bool = False, jitter: bool = False) -> dict[str, float]:
+        augment = None
+        if jitter:
+            from minikd.data import jitter as make_jitter
+
+            augment = make_jitter((28, 28), 2)
+        model, optimizer = self._new((0.2, *(0.5 for _ in self.sizes[2:])) if dropout else 0.0)
+        started = time.perf_counter()
+        history = fit(
+            model,
+            self.x,
+            self.labels,
+            loss=cross_entropy,
+            optimizer=optimizer,
+            epochs=1,
+            batch_size=self.batch,
+            augment=augment,
+            progress=False,
+        )
+        return {name: history.seconds, f"{name} call": time.perf_counter() - started}
+
+    def _new(self, dropout: float | tuple[float, ...] = 0.0) -> tuple[Any, Any]:
+        """A new network and its Adam after a few steps, which find the memory that they will need."""
+        model = MLP(self.sizes, dropout=dropout, seed=0, device=self.device)
+        optimizer = Adam(model, lr=RATE)
+        for _ in range(WARM_UP):
+            self.wait(self._step(model, optimizer))
+        return model, optimizer
+
+    def _step(self, model: Any, optimizer: Any) -> Any:
+        logits = model.forward(self.x[: self.batch], train=True)
+        loss, dlogits = cross_entropy(logits, self.labels[: self.batch])
+        model.backward(dlogits, need_dx=False)
+        optimizer.step()
+        return loss
