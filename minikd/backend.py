@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DeviceError, check_choice
-from .machine import Array, empty, on_all_cores, rows_of  # noqa: F401 (lent to the files above)
+from .machine import Array, count, empty, on_all_cores, ones, rows_of  # noqa: F401 (lent to the files above)
 
 DEVICES = ("cpu", "cuda")
 
@@ -48,6 +48,8 @@ def get_xp(device: str) -> Any:
 def xp_of(array: Array) -> Any:
     """The array library that `array` belongs to; anything that is not a CuPy array counts as NumPy's."""
     # An array of CuPy's can only exist if CuPy was imported already, so NumPy users never pay for the import.
+    if type(array) is np.ndarray:
+        return np
     cupy = sys.modules.get("cupy")
     return cupy if cupy is not None and isinstance(array, cupy.ndarray) else np
 

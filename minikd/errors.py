@@ -38,7 +38,11 @@ class DivergedError(MinikdError):
 
 def is_array(value: Any) -> bool:
     """Whether `value` is a NumPy or CuPy array (or walks like one, as a tensor of torch does not)."""
-    return isinstance(getattr(value, "shape", None), tuple) and hasattr(getattr(value, "dtype", None), "kind")
+    return (
+        isinstance(value, np.ndarray)
+        or (isinstance(getattr(value, "shape", None), tuple)
+        and hasattr(getattr(value, "dtype", None), "kind"))
+    )
 
 
 def describe(value: Any) -> str:
@@ -54,7 +58,7 @@ def check_number(
     name: str, value: Any, low: float, high: float = math.inf, *, open_low: bool = False, open_high: bool = False
 ) -> float:
     """`value` as a float in [low, high], without its ends where they are open; infinity and NaN never pass."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, (float, int, Real)):
         raise TypeError(f"{name} must be a number, got {describe(value)}")
     number = float(value)
     open_high = open_high or math.isinf(high)
@@ -115,7 +119,8 @@ def check_labels(name: str, value: Any, rows: int, classes: int) -> None:
         )
     if value.shape[0] != rows:
         raise ValueError(f"{name} must have one entry for each of {rows} rows, got {describe(value)}")
-    if isinstance(value, np.ndarray) and not 0 <= value.min() <= value.max() < classes:
+    # One look for both ends: read as unsigned, a negative label is a huge one.
+    if isinstance(value, np.ndarray) and not value.view(f"u{value.itemsize}").max() < classes:
         index = int(np.argmax((value < 0) | (value >= classes)))
         raise ValueError(f"{name} must be integers in [0, {classes}), got {value[index]} at index {index}")
 

@@ -17,12 +17,11 @@ NaN in gives NaN out, as in NumPy; `fit` is what turns that into a DivergedError
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from .backend import Array, empty, kernels_of, xp_of
+from .backend import Array, count, empty, kernels_of, xp_of
 from .errors import (
     check_labels,
     check_matrix,
@@ -131,21 +130,22 @@ def _mix(logits: Array, labels: Array, teacher_logits: Array, T: float, w: float
     xp, (batch, classes) = xp_of(logits), logits.shape
     hard, soft = w < 1, w > 0
     s, p, log_total = _softmaxes((logits,) * hard + (logits, teacher_logits) * soft, T, int(hard))
-    loss, dlogits = 0.0, empty(xp, (batch, classes), p.dtype)
     # With t the target, -sum_k t_k log p_k = log_total - sum_k t_k s_k, since the t_k sum to 1.
+    loss, total = 0.0, log_total.sum(axis=(1, 2))
     if hard:
-        y = xp.equal(labels, _classes(xp, classes), out=empty(xp, (classes, batch), p.dtype))  # one-hot
-        loss = loss + (1 - w) / batch * (log_total[0].sum() - xp.vdot(y, s[0]))
+        y = xp.equal(labels, count(xp, classes)[:, None], out=empty(xp, (classes, batch), p.dtype))  # one-hot
+        loss = loss + (1 - w) / batch * (total[0] - xp.vdot(y, s[0]))
         p[0] -= y
-        xp.multiply(p[0].T, (1 - w) / batch, out=dlogits)
-    else:
-        dlogits[...] = 0
+        p[0] *= (1 - w) / batch
     if soft:
         q = p[-1]
-        loss = loss + w * T * T / batch * (log_total[-2].sum() - xp.vdot(q, s[-2]))
+        loss = loss + w * T * T / batch * (total[-2] - xp.vdot(q, s[-2]))
         p[-2] -= q
         p[-2] *= w * T / batch
-        dlogits += p[-2].T
+    if hard and soft:
+        p[0] += p[1]
+    dlogits = empty(xp, (batch, classes), p.dtype)
+    dlogits[...] = p[0].T
     return loss, dlogits
 
 
@@ -166,11 +166,6 @@ def _softmaxes(logits: tuple[Array, ...], T: float, first: int) -> tuple[Array, 
     xp.exp(s, out=p)
     p /= p.sum(axis=1, keepdims=True, out=top)
     return s, p, xp.log(top, out=top)
-
-
-@cache
-def _classes(xp: Any, classes: int) -> Array:
-    return xp.arange(classes)[:, None]
 
 
 def _float(logits: Array) -> np.dtype:

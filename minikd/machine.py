@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,18 @@ def empty(xp: Any, shape: tuple[int, ...], dtype: Any) -> Array:
         if len(kept) > KEPT_EACH:  # the oldest is held by somebody, and now theirs alone
             del kept[0]
     return array
+
+
+@cache
+def ones(xp: Any, n: int, dtype: Any) -> Array:
+    """n ones, made once; to be looked at only."""
+    return xp.ones(n, dtype)
+
+
+@cache
+def count(xp: Any, n: int) -> Array:
+    """0, 1, ..., n - 1, made once; to be looked at only."""
+    return xp.arange(n)
 
 
 def rows_of(array: Array, index: Array) -> Array:

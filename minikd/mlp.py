@@ -143,7 +143,7 @@ class MLP:
         logits = self._cache[-1][2]
         check_matrix("dlogits", dlogits, rows=logits.shape[0], columns=logits.shape[1])
         check_same_library("dlogits", dlogits, logits, "the logits")
-        dz = dlogits
+        dz = dlogits if dlogits.dtype == self._float else dlogits.astype(self._float)
         for i in reversed(range(len(self.weights))):
             x, mask, _ = self._cache[i]
             out = empty(self._xp, x.shape, self._float) if i > 0 or need_dx else None

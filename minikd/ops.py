@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .backend import Array, empty, kernels_of, xp_of
+from .backend import Array, empty, kernels_of, ones, xp_of
 from .errors import check_matrix, check_number
 
 # ---- the affine map -------------------------------------------------------------------------------------------
@@ -22,7 +22,7 @@ from .errors import check_matrix, check_number
 
 def linear(x: Array, W: Array, b: Array, out: Array = None) -> Array:
     """Affine map z = x W + b.  x (B, D), W (D, K), b (K,) -> z (B, K)"""
-    z = xp_of(x).matmul(x, W, out=out)
+    z = xp_of(x).dot(x, W, out=out)
     z += b
     return z
 
@@ -33,9 +33,9 @@ def linear_backward(
     """dz (B, K) -> dx (B, D), dW (D, K), db (K,).  dx is None with need_dx=False: a first layer seldom needs it."""
     xp = xp_of(dz)
     # z = x W + b, so dL/dW sums x_i dz_i^T over the batch, and x reaches z through W alone
-    dx = xp.matmul(dz, W.T, out=out[0]) if need_dx else None  # (B, D)
-    dW = xp.matmul(x.T, dz, out=out[1])  # (D, K)
-    db = dz.sum(axis=0, out=out[2])  # (K,)
+    dx = xp.dot(dz, W.T, out=out[0]) if need_dx else None  # (B, D)
+    dW = xp.dot(x.T, dz, out=out[1])  # (D, K)
+    db = xp.dot(ones(xp, len(dz), dz.dtype), dz, out=out[2])  # (K,), dz summed over the batch, by BLAS
     return dx, dW, db
 
 
@@ -149,7 +149,7 @@ def dense(x: Array, W: Array, b: Array, activation: str, out: tuple[Array, Array
     if kernels is None:
         z = linear(x, W, b, out=out[0])
         return z, ACTIVATIONS[activation][0](z, out=out[1])
-    z = xp_of(x).matmul(x, W, out=out[0])
+    z = xp_of(x).dot(x, W, out=out[0])
     return z, kernels.bias_activation(z, b, out[1], activation)
 
 

@@ -21,9 +21,9 @@ from .backend import Array, empty, kernels_of, on_all_cores, to_numpy, xp_of
 from .errors import check_betas, check_count, check_finite, check_network, check_number, check_type
 
 Schedule = Callable[[float], float]
-# Parameters updated at a time. Fewer would stay nearer to the core, but NumPy's calls would cost as much as their work,
-# and on several cores more: each call takes Python's lock twice.
-PIECE = 65536
+# Parameters updated at a time: 1 MB a float32 vector. Smaller pieces would stay nearer to the core, but each call of
+# NumPy costs time, and with several threads more: it takes Python's lock, which another may hold.
+PIECE = 262144
 
 
 class Optimizer:

@@ -242,7 +242,7 @@ def test_pieces_of_any_size_give_the_same_bits(name: str, piece: int, monkeypatc
 
 
 def test_a_network_larger_than_a_piece_is_updated_to_its_last_parameter() -> None:
-    model = MLP((300, 300, 10))
+    model = MLP((600, 500, 10))
     assert model.num_params > optim.PIECE
     before = model.theta.copy()
     model.grad[...] = 1.0
@@ -252,7 +252,7 @@ def test_a_network_larger_than_a_piece_is_updated_to_its_last_parameter() -> Non
 
 @pytest.mark.parametrize("name", ["plain", "momentum", "Adam", "Adam with decay", "AdamW"])
 def test_a_step_allocates_less_than_a_piece(name: str) -> None:
-    model = MLP((300, 300, 10))
+    model = MLP((600, 500, 10))
     optimizer = make_optimizer(name, model)
     optimizer.step()
     tracemalloc.start()
