@@ -38,10 +38,8 @@ class DivergedError(MinikdError):
 
 def is_array(value: Any) -> bool:
     """Whether `value` is a NumPy or CuPy array (or walks like one, as a tensor of torch does not)."""
-    return (
-        isinstance(value, np.ndarray)
-        or (isinstance(getattr(value, "shape", None), tuple)
-        and hasattr(getattr(value, "dtype", None), "kind"))
+    return isinstance(value, np.ndarray) or (
+        isinstance(getattr(value, "shape", None), tuple) and hasattr(getattr(value, "dtype", None), "kind")
     )
 
 

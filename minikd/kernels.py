@@ -33,8 +33,8 @@ _ACTIVATIONS = {  # name: (f(z), f'(z) from z and a = f(z))
 
 _ADAM = """
     const T slope = g + l2 * theta;
-    m = beta1 * m + rest1 * slope;
-    v = beta2 * v + rest2 * (slope * slope);
+    m = beta1 * m + slope;
+    v = beta2 * v + slope * slope;
     theta = shrink * theta - rate * (m / (sqrt(v) + eps));
 """
 
@@ -86,7 +86,7 @@ _LOSS = """
 
 # name: (arguments, results, what one thread does, functions that this needs)
 _SOURCES = {
-    "adam": ("T g, T beta1, T rest1, T beta2, T rest2, T rate, T eps, T l2, T shrink", "T theta, T m, T v", _ADAM, ""),
+    "adam": ("T g, T beta1, T beta2, T rate, T eps, T l2, T shrink", "T theta, T m, T v", _ADAM, ""),
     "distillation_loss": (
         "raw T z, raw L labels, raw T v, int32 classes, bool hard, bool soft, T w_hard, T w_soft, T temperature",
         "raw T dlogits, T loss",
@@ -120,14 +120,13 @@ def adam(
 ) -> None:
     """One step of `optim.Adam` or AdamW, into theta, m and v.  All four (P,), of one type.
 
-        g' = g + l2 theta                     Adam's weight decay
-        m <- β1 m + (1 - β1) g'               v <- β2 v + (1 - β2) g'²
+        g' = g + l2 theta                 Adam's weight decay
+        m <- β1 m + g'                    v <- β2 v + g'²
         theta <- shrink theta - rate m / (sqrt(v) + eps)
 
-    AdamW's decay is shrink = 1 - lr · weight_decay. Both bias corrections are in `rate` and `eps`, as in `Adam.step`.
+    AdamW's decay is shrink = 1 - lr · weight_decay. All other factors are in `rate` and `eps`: see `optim.Adam`.
     """
-    # 1 - β is worked out here, where all numbers are float64: float32 would keep four digits of 1 - 0.999.
-    _kernel(xp_of(theta), "adam")(g, beta1, 1 - beta1, beta2, 1 - beta2, rate, eps, l2, shrink, theta, m, v)
+    _kernel(xp_of(theta), "adam")(g, beta1, beta2, rate, eps, l2, shrink, theta, m, v)
 
 
 def bias_activation(z: Array, b: Array, a: Array, name: str) -> Array:

@@ -130,7 +130,8 @@ def on_all_cores(work: Callable[..., None], pieces: Sequence[tuple[Any, ...]]) -
             work(*piece)
 
     # Each in a copy of the context, which holds NumPy's error settings.
-    futures = [_helpers[0].submit(copy_context().run, work_off) for _ in range(THREADS - 1)]
+    helpers = min(THREADS, len(pieces)) - 1
+    futures = [_helpers[0].submit(copy_context().run, work_off) for _ in range(helpers)]
     work_off()
     for future in futures:
         if not future.cancel():  # where it never got a core, there is nothing left for it to do

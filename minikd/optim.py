@@ -146,6 +146,12 @@ class Adam(Optimizer):
         m <- β1 m + (1 - β1) g        v <- β2 v + (1 - β2) g²
         theta <- theta - lr (m / (1 - β1^t)) / (sqrt(v / (1 - β2^t)) + eps)
 
+    Four constant factors multiply whole vectors there. Here m and v are kept without theirs, m <- β1 m + g and
+    v <- β2 v + g², and all four are collected in two numbers, which saves a sixth of the time:
+
+        theta <- theta - rate m / (sqrt(v) + ε),     ε = eps c,   rate = lr c (1 - β1) / (1 - β1^t),
+                                                     c = sqrt((1 - β2^t) / (1 - β2))
+
     weight_decay adds weight_decay · theta to g for weights, not for biases; AdamW decays differently.
     """
 
@@ -167,10 +173,9 @@ class Adam(Optimizer):
 
     def step(self) -> None:
         """One update of theta from grad, in place."""
-        # lr m^ / (sqrt(v^) + eps), with both bias corrections taken out of the vectors and into two numbers:
-        # multiply above and below by sqrt(1 - β2^t)
-        root = math.sqrt(1 - self.betas[1] ** (self.t + 1))
-        self._rate, self._eps = self.lr * root / (1 - self.betas[0] ** (self.t + 1)), self.eps * root
+        t, (beta1, beta2) = self.t + 1, self.betas
+        c = math.sqrt((1 - beta2**t) / (1 - beta2))
+        self._rate, self._eps = self.lr * c * (1 - beta1) / (1 - beta1**t), self.eps * c
         super().step()
 
     def _update(self, decays: bool, theta: Array, g: Array, m: Array, v: Array) -> None:
@@ -188,11 +193,9 @@ class Adam(Optimizer):
         if shrink != 1:
             theta *= shrink
         m *= beta1
-        m += xp.multiply(g, 1 - beta1, out=s)
+        m += g
         v *= beta2
-        xp.multiply(g, g, out=s)
-        s *= 1 - beta2
-        v += s
+        v += xp.multiply(g, g, out=s)
         xp.sqrt(v, out=s)
         s += self._eps
         xp.divide(m, s, out=s)

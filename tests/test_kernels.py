@@ -58,24 +58,25 @@ def test_adam_takes_the_steps_of_the_plain_optimizer(cp: Any, dtype: str, optimi
         g = rounded(sample(300, seed=t), dtype)
         model.grad[...] = g
         plain.step()
-        root = math.sqrt(1 - 0.999**t)
-        numbers = {"beta1": 0.8, "beta2": 0.999, "rate": 0.05 * root / (1 - 0.8**t), "eps": 1e-3 * root}
+        c = math.sqrt((1 - 0.999**t) / (1 - 0.999))
+        numbers = {"beta1": 0.8, "beta2": 0.999, "rate": 0.05 * c * (1 - 0.8) / (1 - 0.8**t), "eps": 1e-3 * c}
         decays = {"l2": decay} if optimizer is optim.Adam else {"shrink": 1 - 0.05 * decay}
         kernels.adam(theta, cp.asarray(g, dtype), m, v, **numbers, **decays)
         assert theta.dtype == dtype
         assert_close(theta, model.theta, TOLERANCE[dtype])
         assert_close(m, plain.state()["m"], TOLERANCE[dtype])
-        # v is small: what float32 keeps of 1 - 0.999 must show
         np.testing.assert_allclose(v.get(), plain.state()["v"], rtol=TOLERANCE[dtype])
 
 
 def test_adam_changes_the_window_it_is_given_and_not_g(cp: Any) -> None:
-    vectors = [cp.ones(10) for _ in range(4)]
+    vectors = [cp.ones(10), cp.full(10, 0.5), cp.ones(10), cp.full(10, 1.5)]
+    before = [vector.get() for vector in vectors]
     kernels.adam(*(vector[2:9:3] for vector in vectors), beta1=0.5, beta2=0.5, rate=1.0, eps=1.0)
     for k, vector in enumerate(vectors):
-        changed = vector.get() != 1
-        assert changed[2:9:3].all() == (k == 0) and changed.sum() == 3 * (k == 0)  # m and v stay 1: 0.5 + 0.5
-    assert_close(vectors[0][2:9:3], np.full(3, 0.5))
+        changed = vector.get() != before[k]
+        assert changed[2:9:3].all() == (k in (0, 3)) and changed.sum() == 3 * (k in (0, 3))  # m stays 1: 0.5 + 0.5
+    assert_close(vectors[3][2:9:3], np.full(3, 0.5 * 1.5 + 0.25))
+    assert_close(vectors[0][2:9:3], np.full(3, 1 - 1 / 2))
 
 
 # ---- the activations -------------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ Prints a table a section. README.md, beside this file, says what is measured and
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import contests
@@ -36,12 +38,23 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default cpu")
     names = ",".join(SECTIONS)
     parser.add_argument("--only", type=_sections, default=list(SECTIONS), metavar="NAMES", help=f"some of {names}")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="print the tables of a file of --json again")
     options = add_options(parser).parse_args()
+    if options.show:
+        show(json.loads(options.show.read_text()))
+        return
     setup, document = start(options, options.device)
     print(headline(document["machine"]), flush=True)
     for name in options.only:
         document["sections"][name] = _take(name, setup)
         write(options.json, document)
+
+
+def show(document: dict[str, Any]) -> None:
+    """Print what was printed when the document was measured."""
+    print(headline(document["machine"]))
+    for name, section in document["sections"].items():
+        print(f"\n{SECTIONS[name][1](section) if 'error' not in section else section['error']}")
 
 
 def _take(name: str, setup: Setup) -> dict[str, Any]:
