@@ -27,10 +27,11 @@ class _Kept(threading.local):
 
     def __init__(self) -> None:
         self.arrays: dict[Any, list[Array]] = {}
+        self.bytes = 0  # in all of them
 
 
 _KEPT = _Kept()
-KEPT_SHAPES, KEPT_EACH = 64, 4  # shapes that are remembered, and arrays of each
+KEPT_EACH, KEPT_BYTES = 4, 256 * 2**20  # the most arrays of a shape that are remembered, and the most memory in all
 
 
 def _unheld(arrays: list[Array], references: int) -> Array:
@@ -55,16 +56,20 @@ def empty(xp: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     if xp is not np:
         return xp.empty(shape, dtype)
     kept = _KEPT.arrays.get((shape, dtype))
-    if kept is None:
-        if len(_KEPT.arrays) >= KEPT_SHAPES:
-            _KEPT.arrays.clear()
-        kept = _KEPT.arrays[shape, dtype] = []
-    array = _unheld(kept, _UNHELD)
-    if array is None:
-        array = np.empty(shape, dtype)
-        kept.append(array)
-        if len(kept) > KEPT_EACH:  # the oldest is held by somebody, and now theirs alone
-            del kept[0]
+    array = _unheld(kept, _UNHELD) if kept else None
+    return _make(shape, dtype) if array is None else array
+
+
+def _make(shape: tuple[int, ...], dtype: Any) -> Array:
+    array = np.empty(shape, dtype)
+    _KEPT.bytes += array.nbytes
+    if _KEPT.bytes > KEPT_BYTES:  # begin anew: whoever holds an array keeps it
+        _KEPT.arrays.clear()
+        _KEPT.bytes = array.nbytes
+    kept = _KEPT.arrays.setdefault((shape, dtype), [])
+    kept.append(array)
+    if len(kept) > KEPT_EACH:  # the oldest is held by somebody, and now theirs alone
+        _KEPT.bytes -= kept.pop(0).nbytes
     return array
 
 

@@ -157,9 +157,10 @@ def test_memory_that_nobody_holds_is_used_again_and_not_hoarded() -> None:
     assert len(addresses) == 1
     held = [machine.empty(np, shape, dtype) for _ in range(50)]
     assert len(machine._KEPT.arrays[shape, dtype]) == machine.KEPT_EACH
-    for n in range(3 * machine.KEPT_SHAPES):
-        machine.empty(np, (n + 1,), dtype)
-    assert len(machine._KEPT.arrays) <= machine.KEPT_SHAPES
+    for n in range(1, 41):
+        machine.empty(np, (n * 2**18,), dtype)  # n MB
+        kept = sum(array.nbytes for arrays in machine._KEPT.arrays.values() for array in arrays)
+        assert kept == machine._KEPT.bytes <= machine.KEPT_BYTES
     assert len(held) == 50
 
 

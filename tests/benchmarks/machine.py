@@ -56,7 +56,12 @@ def headline(machine: dict[str, Any]) -> str:
     """A few lines for the top of the tables."""
     blas = machine["blas"]
     kernels = {pool.get("architecture") for pool in blas.get("pools", ())} - {None}
-    parts = [machine["cpu"], f"{machine['threads']} threads of {machine['cores']} cores", machine["gpu"]]
+    parts = [
+        machine["cpu"],
+        f"{machine['threads']} threads of {machine['cores']} cores",
+        machine["gpu"],
+        machine["date"][:10],
+    ]
     more = [f"Python {machine['python']}", *(f"{name} {version}" for name, version in machine["versions"].items())]
     more.append(" ".join(filter(None, [blas.get("name"), blas.get("version"), *sorted(kernels)])))
     settings = " ".join(f"{name}={value}" for name, value in machine["environment"]["blas_settings"].items())
@@ -118,8 +123,11 @@ def _blas(setup: Setup) -> dict[str, Any]:
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or sys.platform
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines[:30])}
+    if "model name" not in fields:
+        return platform.processor() or sys.platform
+    # Some clouds name no more than the maker; family and model tell the generation.
+    return f"{fields['model name']} (family {fields.get('cpu family')}, model {fields.get('model')})"
 
 
 def _cpu_seconds() -> tuple[float, float] | None:
