@@ -8,7 +8,6 @@ was cut short or altered is told from a good one. This module knows nothing of n
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -94,6 +93,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes, *, sync: bool
 
 
 def _digest(arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]) -> str:
+    import hashlib  # here, not above: `import minikd` should cost little more than NumPy
+
     sha = hashlib.sha256()
     for name, text in sorted(metadata.items()):
         sha.update(f"{name}={text}\0".encode())

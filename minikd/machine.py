@@ -10,7 +10,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache
 from typing import Any
@@ -43,7 +42,8 @@ def _unheld(arrays: list[Array], references: int) -> Array:
 
 
 # What it counts, looking from there, where nothing but the list refers to the array: 3, or less in newer Pythons.
-_UNHELD = next(n for n in range(10) if _unheld([np.empty(0)], n) is not None)
+# Never, on a Python that does not count references.
+_UNHELD = next((n for n in range(10) if _unheld([np.empty(0)], n) is not None), -1)
 
 
 def empty(xp: Any, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -108,7 +108,7 @@ def threads() -> int:
 
 
 THREADS = threads()
-_helpers: list[ThreadPoolExecutor] = []  # made when first needed
+_helpers: list[Any] = []  # a pool of threads, made when first needed
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_helpers.clear)  # threads do not live on in a forked process
 
@@ -123,6 +123,8 @@ def on_all_cores(work: Callable[..., None], pieces: Sequence[tuple[Any, ...]]) -
             work(*piece)
         return
     if not _helpers:
+        from concurrent.futures import ThreadPoolExecutor
+
         _helpers.append(ThreadPoolExecutor(THREADS - 1, thread_name_prefix="minikd"))
     todo = deque(pieces)
 

@@ -10,10 +10,8 @@ step. So whatever happens, a killed process, a full disk, two processes at once,
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +25,8 @@ TIMEOUT = (10.0, 30.0)  # seconds to wait for a connection, and then for each ne
 
 def plain(raw: bytes) -> tuple[bytes, str]:
     """The bytes as they are, and their SHA-256."""
+    import hashlib  # here, not above: `import minikd` should cost little more than NumPy
+
     return raw, hashlib.sha256(raw).hexdigest()
 
 
@@ -89,6 +89,8 @@ def _check(file: RemoteFile, raw: bytes) -> Any:
 
 def _download(file: RemoteFile, path: Path, problem: str) -> Any:
     """The content of `file` from the first mirror that delivers it whole, saved at `path`."""
+    import tempfile
+
     answers = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
