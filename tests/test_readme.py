@@ -57,6 +57,14 @@ def test_the_gradient_check_passes_the_right_gradient_and_fails_the_wrong_one_as
     assert "NOT OK" in printed and re.search(r"\d  ok$", printed, re.MULTILINE)
 
 
+@pytest.mark.parametrize(("marker", "file"), [("benchmark", "cpu.json"), ("growth", "growth.json")])
+def test_the_tables_of_the_benchmark_are_those_of_its_committed_numbers(marker: str, file: str) -> None:
+    benchmarks = ROOT / "tests" / "benchmarks"
+    command = [sys.executable, str(benchmarks / "bench.py"), "--show", str(benchmarks / "results" / file)]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=True).stdout
+    assert block(marker) == shown
+
+
 @pytest.mark.parametrize("marker", ["main-job", "tests"])
 def test_a_command_is_one_line_that_begins_with_a_virtual_environment(marker: str) -> None:
     (line,) = block(marker).splitlines()
