@@ -118,7 +118,7 @@ def check_labels(name: str, value: Any, rows: int, classes: int) -> None:
     if value.shape[0] != rows:
         raise ValueError(f"{name} must have one entry for each of {rows} rows, got {describe(value)}")
     # One look for both ends: read as unsigned, a negative label is a huge one.
-    if isinstance(value, np.ndarray) and not value.view(f"u{value.itemsize}").max() < classes:
+    if isinstance(value, np.ndarray) and not value.view(value.dtype.str.replace("i", "u")).max() < classes:
         index = int(np.argmax((value < 0) | (value >= classes)))
         raise ValueError(f"{name} must be integers in [0, {classes}), got {value[index]} at index {index}")
 

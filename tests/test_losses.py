@@ -408,3 +408,14 @@ def test_a_student_certain_of_the_wrong_class_gets_a_finite_and_full_gradient(xp
     assert_close(dlogits, 0.5 * hard + 0.5 * soft, 1e-6 * max(1, T))
     kd = -float((q * to_numpy(log_softmax(z.astype("float64"), T))).sum())
     assert float(loss) == pytest.approx(0.5 * 2e4 + 0.5 * T**2 * kd, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [">i4", "<i8", ">u2", "int8", "uint64"])
+def test_labels_may_have_any_byte_order_and_stride_and_are_looked_at_for_what_they_are(dtype: str) -> None:
+    labels = np.repeat(some_labels(6, 4), 2).astype(dtype)[::2]
+    logits = sample(6, 4)
+    assert_close(cross_entropy(logits, labels)[1], cross_entropy(logits, some_labels(6, 4))[1])
+    for wrong in [4] if "u" in dtype else [-1, 4]:
+        labels[3] = wrong
+        with pytest.raises(ValueError, match=rf"^labels must be integers in \[0, 4\), got {wrong} at index 3$"):
+            cross_entropy(logits, labels)
