@@ -90,9 +90,8 @@ def rows_of(array: Array, index: Array) -> Array:
     if not isinstance(array, np.ndarray):
         return array[index]
     out = empty(np, (len(index), *array.shape[1:]), array.dtype)
-    return np.take(
-        array, index, axis=0, out=out, mode="clip"
-    )  # "raise" would make a second copy, to throw away on error
+    # The usual mode, "raise", would make a second copy, to have something to throw away on error.
+    return np.take(array, index, axis=0, out=out, mode="clip")
 
 
 # ---- cores ----------------------------------------------------------------------------------------------------
