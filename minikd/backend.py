@@ -35,21 +35,21 @@ def get_xp(device: str) -> Any:
             "(or 'minikd[cuda12]'; nvidia-smi shows your driver's CUDA version), or use device='cpu'"
         ) from error
     try:
-        count = cupy.cuda.runtime.getDeviceCount()
+        devices = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise DeviceError(
             f"device 'cuda' needs an NVIDIA GPU with its driver: CUDA says {error}. Or use device='cpu'"
         ) from error
-    if count == 0:
+    if devices == 0:
         raise DeviceError("device 'cuda' needs an NVIDIA GPU, and CUDA finds none here. Or use device='cpu'")
     return cupy
 
 
 def xp_of(array: Array) -> Any:
     """The array library that `array` belongs to; anything that is not a CuPy array counts as NumPy's."""
-    # An array of CuPy's can only exist if CuPy was imported already, so NumPy users never pay for the import.
-    if type(array) is np.ndarray:
+    if type(array) is np.ndarray:  # a shortcut, for this is asked dozens of times a step
         return np
+    # An array of CuPy's can only exist if CuPy was imported already, so NumPy users never pay for the import.
     cupy = sys.modules.get("cupy")
     return cupy if cupy is not None and isinstance(array, cupy.ndarray) else np
 
