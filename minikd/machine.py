@@ -107,6 +107,7 @@ def threads() -> int:
 
 
 THREADS = threads()
+FEW = 4  # with fewer pieces than this, waking a helper costs about as much as it saves
 _helpers: list[Any] = []  # a pool of threads, made when first needed
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_helpers.clear)  # threads do not live on in a forked process
@@ -117,7 +118,7 @@ def on_all_cores(work: Callable[..., None], pieces: Sequence[tuple[Any, ...]]) -
 
     That helps where `work` is NumPy's on large arrays, for NumPy lets go of Python's lock while it computes.
     """
-    if len(pieces) < 2 or THREADS < 2:
+    if len(pieces) < FEW or THREADS < 2:
         for piece in pieces:
             work(*piece)
         return

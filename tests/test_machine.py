@@ -34,6 +34,7 @@ def use_threads(monkeypatch: pytest.MonkeyPatch) -> Any:
             pool.shutdown()
         machine._helpers.clear()
         monkeypatch.setattr(machine, "THREADS", n)
+        monkeypatch.setattr(machine, "FEW", 2)
 
     yield use
     use(1)
@@ -71,6 +72,15 @@ def test_helpers_take_part(use_threads: Any) -> None:
     use_threads(3)
     meet = threading.Barrier(3)  # passed only if three threads are at work at the same time
     on_all_cores(lambda i: meet.wait(timeout=20) and None, [(i,) for i in range(3)])
+
+
+def test_a_few_pieces_wake_nobody(use_threads: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_threads(2)
+    monkeypatch.setattr(machine, "FEW", 4)
+    on_all_cores(lambda i: None, [(i,) for i in range(3)])
+    assert not machine._helpers
+    on_all_cores(lambda i: None, [(i,) for i in range(4)])
+    assert machine._helpers
 
 
 def test_an_error_in_a_helper_reaches_the_caller(use_threads: Any) -> None:
