@@ -117,8 +117,9 @@ def check_labels(name: str, value: Any, rows: int, classes: int) -> None:
         )
     if value.shape[0] != rows:
         raise ValueError(f"{name} must have one entry for each of {rows} rows, got {describe(value)}")
-    # One look for both ends: read as unsigned, a negative label is a huge one.
-    if isinstance(value, np.ndarray) and not value.view(value.dtype.str.replace("i", "u")).max() < classes:
+    # One look for both ends: read as unsigned, a negative label is larger than any that its type can hold.
+    top = min(classes, 1 << (8 * value.dtype.itemsize - (value.dtype.kind == "i")))
+    if isinstance(value, np.ndarray) and not value.view(value.dtype.str.replace("i", "u")).max() < top:
         index = int(np.argmax((value < 0) | (value >= classes)))
         raise ValueError(f"{name} must be integers in [0, {classes}), got {value[index]} at index {index}")
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, count, empty, kernels_of, xp_of
+from .backend import Array, count, empty, kernels_of, rows_of, xp_of
 from .errors import (
     check_labels,
     check_matrix,
@@ -134,7 +134,10 @@ def _mix(logits: Array, labels: Array, teacher_logits: Array, T: float, w: float
     loss, total = 0.0, log_total.sum(axis=(1, 2))
     if hard:
         y = xp.equal(labels, count(xp, classes)[:, None], out=empty(xp, (classes, batch), p.dtype))  # one-hot
-        loss = loss + (1 - w) / batch * (total[0] - xp.vdot(y, s[0]))
+        # s of the labels is picked out, not multiplied out: a class may be ruled out by a logit of -inf.
+        index = xp.multiply(labels, batch, out=empty(xp, (batch,), np.int64), dtype=np.int64)
+        index += count(xp, batch)
+        loss = loss + (1 - w) / batch * (total[0] - rows_of(s[0].reshape(-1), index).sum())
         p[0] -= y
         p[0] *= (1 - w) / batch
     if soft:
@@ -170,4 +173,4 @@ def _softmaxes(logits: tuple[Array, ...], T: float, first: int) -> tuple[Array, 
 
 def _float(logits: Array) -> np.dtype:
     """The precision to compute in: the logits' own, or float64 for integers."""
-    return logits.dtype if logits.dtype.kind == "f" else np.dtype("float64")
+    return logits.dtype.newbyteorder("=") if logits.dtype.kind == "f" else np.dtype("float64")

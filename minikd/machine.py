@@ -41,23 +41,24 @@ def _unheld(arrays: list[Array], references: int) -> Array:
     return None
 
 
-# What it counts, looking from there, where nothing but the list refers to the array: 3, or less in newer Pythons.
-# Never, on a Python that does not count references.
-_UNHELD = next((n for n in range(10) if _unheld([np.empty(0)], n) is not None), -1)
+# What it counts, looking from there, where nothing but the list refers to the array: 3, or less in newer Pythons. -1,
+# so that nothing is ever used again, where it counts otherwise: not at all, or with a debugger that looks on.
+_UNHELD = next((n for n in range(4) if _unheld([np.empty(0)], n) is not None), -1)
 
 
 def empty(xp: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """An uninitialised array, as `xp.empty` makes, but in the memory of an earlier one that nobody holds any more.
 
     Each training step needs arrays of the same shapes as the one before, and NumPy would ask the system for them
-    anew. An array is free when Python counts no reference to it but ours. A view counts too, so whatever a caller
-    still holds, or a part of it, is never written over.
+    anew. An array is free when Python counts no reference to it but ours. Callers get a view, which counts too, as does
+    a view of the view: whatever they still hold, or a part of it, is never written over, and what they do to its shape
+    or flags stays theirs.
     """
     if xp is not np:
         return xp.empty(shape, dtype)
     kept = _KEPT.arrays.get((shape, dtype))
     array = _unheld(kept, _UNHELD) if kept else None
-    return _make(shape, dtype) if array is None else array
+    return (_make(shape, dtype) if array is None else array).view()
 
 
 def _make(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -139,7 +140,10 @@ def on_all_cores(work: Callable[..., None], pieces: Sequence[tuple[Any, ...]]) -
     # Each in a copy of the context, which holds NumPy's error settings.
     helpers = min(THREADS, len(pieces)) - 1
     futures = [_helpers[0].submit(copy_context().run, work_off) for _ in range(helpers)]
-    work_off()
-    for future in futures:
-        if not future.cancel():  # where it never got a core, there is nothing left for it to do
-            future.result()
+    try:
+        work_off()
+    finally:  # also after an error: nobody may go on writing when this returns
+        todo.clear()
+        for future in futures:
+            if not future.cancel():  # where it never got a core, there is nothing left for it to do
+                future.result()

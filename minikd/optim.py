@@ -37,7 +37,7 @@ class Optimizer:
         self.weight_decay = check_number("weight_decay", weight_decay, 0)
         self.model, self.t = model, 0
         self._vectors = {name: xp_of(model.theta).zeros_like(model.theta) for name in self.buffers}
-        self._pieces = list(self._cut())
+        self._pieces, self._decays = list(self._cut()), bool(weight_decay)
 
     def _cut(self) -> Iterator[tuple[Any, ...]]:
         """Cover the vectors with pieces: (do these decay, theta, grad, state vectors), weights and biases apart."""
@@ -55,6 +55,8 @@ class Optimizer:
     def step(self) -> None:
         """One update of theta from grad, in place."""
         self.t += 1
+        if bool(self.weight_decay) != self._decays:  # it was set since
+            self._pieces, self._decays = list(self._cut()), bool(self.weight_decay)
         on_all_cores(self._update, self._pieces)
 
     def _update(self, decays: bool, theta: Array, g: Array, *vectors: Array) -> None:
@@ -167,7 +169,7 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        self.betas = check_betas(betas)
+        self.betas, self.moments = check_betas(betas), "sums"  # checkpoints that hold averages are not taken for these
         self.eps = check_number("eps", eps, 0, open_low=True)
         super().__init__(model, lr, weight_decay)
 

@@ -419,3 +419,34 @@ def test_labels_may_have_any_byte_order_and_stride_and_are_looked_at_for_what_th
         labels[3] = wrong
         with pytest.raises(ValueError, match=rf"^labels must be integers in \[0, 4\), got {wrong} at index 3$"):
             cross_entropy(logits, labels)
+
+
+def test_a_negative_label_of_a_narrow_type_is_no_large_one() -> None:
+    with pytest.raises(ValueError, match="got -1 at index 3"):
+        cross_entropy(np.zeros((4, 300)), np.array([0, 1, 2, -1], np.int8))
+    assert np.isfinite(cross_entropy(np.zeros((4, 300)), np.array([0, 1, 2, 255], np.uint8))[0])
+
+
+def test_a_class_may_be_ruled_out_by_a_logit_of_minus_infinity(xp: Any, device: str) -> None:
+    z = sample(4, 3)
+    z[0, 1] = z[1, 2] = -np.inf
+    loss, dlogits = cross_entropy(to_device(z, device), to_device(np.array([0, 1, 2, 1]), device))
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    assert float(loss) == pytest.approx(-np.log(p[np.arange(4), [0, 1, 2, 1]]).mean(), rel=1e-12)
+    assert np.isfinite(to_numpy(dlogits)).all()
+
+
+def test_what_a_caller_does_to_a_gradient_is_not_seen_by_the_next() -> None:
+    z, y = sample(6, 3), some_labels(6, 3)
+    expected = cross_entropy(z, y)[1].copy()
+    for change in ({"shape": (-1,)}, {"dtype": np.int64}):
+        dlogits = cross_entropy(z, y)[1]
+        for name, value in change.items():
+            setattr(dlogits, name, value)
+        del dlogits
+        assert_close(cross_entropy(z, y)[1], expected)
+    dlogits = cross_entropy(z, y)[1]
+    dlogits.flags.writeable = False
+    del dlogits
+    assert_close(cross_entropy(z.astype(">f8"), y)[1], expected)
+    assert cross_entropy(z.astype(">f8"), y)[1].dtype.isnative

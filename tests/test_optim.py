@@ -359,3 +359,15 @@ def test_the_learning_rate_scales_the_step(device: str, name: str) -> None:
         moves.append(to_numpy(model.theta) - before)
     assert_close(moves[1], 3 * moves[0], 1e-14)
     assert (moves[2] == 0).all()
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
+def test_weight_decay_may_be_set_later_and_spares_the_biases(kind: Any) -> None:
+    model = MLP((3, 4, 2), dtype="float64")
+    optimizer = kind(model, 0.1, weight_decay=0.0)
+    model.theta[...] = 1
+    optimizer.step()
+    assert (model.theta == 1).all()
+    optimizer.weight_decay = 0.5
+    optimizer.step()
+    assert all((W < 1).all() for W in model.weights) and all((b == 1).all() for b in model.biases)
