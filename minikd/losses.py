@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, count, empty, kernels_of, rows_of, xp_of
+from .backend import Array, count, empty, kernels_of, xp_of
 from .errors import (
     check_labels,
     check_matrix,
@@ -134,10 +134,7 @@ def _mix(logits: Array, labels: Array, teacher_logits: Array, T: float, w: float
     loss, total = 0.0, log_total.sum(axis=(1, 2))
     if hard:
         y = xp.equal(labels, count(xp, classes)[:, None], out=empty(xp, (classes, batch), p.dtype))  # one-hot
-        # s of the labels is picked out, not multiplied out: a class may be ruled out by a logit of -inf.
-        index = xp.multiply(labels, batch, out=empty(xp, (batch,), np.int64), dtype=np.int64)
-        index += count(xp, batch)
-        loss = loss + (1 - w) / batch * (total[0] - rows_of(s[0].reshape(-1), index).sum())
+        loss = loss + (1 - w) / batch * (total[0] - xp.vdot(y, s[0]))
         p[0] -= y
         p[0] *= (1 - w) / batch
     if soft:
@@ -166,6 +163,8 @@ def _softmaxes(logits: tuple[Array, ...], T: float, first: int) -> tuple[Array, 
     s -= s.max(axis=1, keepdims=True, out=top)
     if T != 1:
         s[first:] /= T
+    # A class may be ruled out by a logit of -inf; but 0 · -inf, in the losses, would be NaN.
+    xp.maximum(s, -6e4 if dtype.itemsize == 2 else -3e38, out=s)
     xp.exp(s, out=p)
     p /= p.sum(axis=1, keepdims=True, out=top)
     return s, p, xp.log(top, out=top)
@@ -173,4 +172,5 @@ def _softmaxes(logits: tuple[Array, ...], T: float, first: int) -> tuple[Array, 
 
 def _float(logits: Array) -> np.dtype:
     """The precision to compute in: the logits' own, or float64 for integers."""
-    return logits.dtype.newbyteorder("=") if logits.dtype.kind == "f" else np.dtype("float64")
+    dtype = logits.dtype if logits.dtype.kind == "f" else np.dtype("float64")
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
