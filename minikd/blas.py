@@ -23,8 +23,8 @@ def blas_settings(large: bool = True) -> dict[str, str]:
     in which they keep the optimizer's threads from the cores. 2^20 ticks of the clock, less than half a millisecond,
     is long enough to be there for the next product of the same step.
 
-    OPENBLAS_CORETYPE=SkylakeX on AMD processors with AVX-512: before its release 0.3.31, OpenBLAS took the AVX2 kernels
-    there, which on Zen 5 are half as fast.
+    OPENBLAS_CORETYPE=SkylakeX on AMD processors with AVX-512: older releases of OpenBLAS took their AVX2 kernels there;
+    0.3.31 takes these by itself.
     """
     chosen = {"OPENBLAS_THREAD_TIMEOUT": "20"} if large else {"OPENBLAS_NUM_THREADS": "1"}
     if _is_amd_with_avx512():

@@ -76,9 +76,8 @@ def soft_cross_entropy(logits: Array, targets: Array, *, temperature: float = 1.
     t = empty(xp, p[0].shape, p.dtype)  # (K, B)
     t[...] = targets.T
     loss = (log_total.sum() - xp.vdot(t, s)) / batch
-    p = p[0]
-    p -= t
-    dlogits = xp.multiply(p.T, 1 / (T * batch), out=empty(xp, (batch, classes), p.dtype))
+    p[0] -= t
+    dlogits = xp.multiply(p[0].T, 1 / (T * batch), out=empty(xp, (batch, classes), p.dtype))
     return loss, dlogits
 
 

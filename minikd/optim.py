@@ -37,10 +37,10 @@ class Optimizer:
         self.weight_decay = check_number("weight_decay", weight_decay, 0)
         self.model, self.t = model, 0
         self._vectors = {name: xp_of(model.theta).zeros_like(model.theta) for name in self.buffers}
-        self._pieces, self._decays = list(self._cut()), bool(weight_decay)
+        self._pieces, self._cut_for = list(self._cut()), self.weight_decay
 
     def _cut(self) -> Iterator[tuple[Any, ...]]:
-        """Cover the vectors with pieces: (do these decay, theta, grad, state vectors), weights and biases apart."""
+        """Cover the vectors with pieces: (weight decay, theta, grad, state vectors), weights and biases apart."""
         vectors = (self.model.theta, self.model.grad, *self._vectors.values())
         n_weights, end = sum(W.size for W in getattr(self.model, "weights", ())), len(self.model.theta)
         # On a GPU one piece is best: there the cost is in the number of kernels that are started.
@@ -50,16 +50,16 @@ class Optimizer:
             n += n % 2 if n > 1 else 0  # an even number, alike in size, shares out best over cores
             for i in range(n):
                 window = slice(low + (high - low) * i // n, low + (high - low) * (i + 1) // n)
-                yield high == n_weights, *(vector[window] for vector in vectors)
+                yield self.weight_decay if high == n_weights else 0.0, *(vector[window] for vector in vectors)
 
     def step(self) -> None:
         """One update of theta from grad, in place."""
         self.t += 1
-        if bool(self.weight_decay) != self._decays:  # it was set since
-            self._pieces, self._decays = list(self._cut()), bool(self.weight_decay)
+        if self.weight_decay != self._cut_for:  # it was set since
+            self._pieces, self._cut_for = list(self._cut()), self.weight_decay
         on_all_cores(self._update, self._pieces)
 
-    def _update(self, decays: bool, theta: Array, g: Array, *vectors: Array) -> None:
+    def _update(self, decay: float, theta: Array, g: Array, *vectors: Array) -> None:
         """The update of one piece."""
         raise NotImplementedError
 
@@ -86,6 +86,15 @@ class Optimizer:
         hidden = ("model", "t", "lr")
         values = {k: v for k, v in vars(self).items() if not k.startswith("_") and k not in hidden}
         return {"name": type(self).__name__, **values}
+
+
+def _with_decay(g: Array, theta: Array, decay: float) -> Array:
+    """g + decay · theta, in an array of its own; g itself where nothing decays."""
+    if not decay:
+        return g
+    xp = xp_of(theta)
+    decayed = xp.multiply(theta, decay, out=empty(xp, theta.shape, theta.dtype))
+    return xp.add(decayed, g, out=decayed)
 
 
 class SGD(Optimizer):
@@ -122,12 +131,10 @@ class SGD(Optimizer):
             for W in self.model.weights:
                 limit_column_norms(W, self.max_norm)
 
-    def _update(self, decays: bool, theta: Array, g: Array, *u: Array) -> None:
+    def _update(self, decay: float, theta: Array, g: Array, *u: Array) -> None:
         xp = xp_of(theta)
-        s, decayed = empty(xp, theta.shape, theta.dtype), empty(xp, theta.shape, theta.dtype)
-        if decays and self.weight_decay:
-            g = xp.add(xp.multiply(theta, self.weight_decay, out=decayed), g, out=decayed)
-        step = g
+        s = empty(xp, theta.shape, theta.dtype)
+        step = g = _with_decay(g, theta, decay)
         for velocity in u:  # one, or none without momentum
             velocity *= self.momentum
             velocity += g
@@ -180,18 +187,15 @@ class Adam(Optimizer):
         self._rate, self._eps = self.lr * c * (1 - beta1) / (1 - beta1**t), self.eps * c
         super().step()
 
-    def _update(self, decays: bool, theta: Array, g: Array, m: Array, v: Array) -> None:
+    def _update(self, decay: float, theta: Array, g: Array, m: Array, v: Array) -> None:
         xp, kernels, (beta1, beta2) = xp_of(theta), kernels_of(theta), self.betas
-        decay = self.weight_decay if decays else 0.0
         l2, shrink = (0.0, 1 - self.lr * decay) if self._decoupled else (decay, 1.0)
         if kernels is not None:
             numbers = {"beta1": beta1, "beta2": beta2, "rate": self._rate, "eps": self._eps}
             kernels.adam(theta, g, m, v, **numbers, l2=l2, shrink=shrink)
             return
         s = empty(xp, theta.shape, theta.dtype)
-        if l2:
-            decayed = empty(xp, theta.shape, theta.dtype)
-            g = xp.add(xp.multiply(theta, l2, out=decayed), g, out=decayed)
+        g = _with_decay(g, theta, l2)
         if shrink != 1:
             theta *= shrink
         m *= beta1
