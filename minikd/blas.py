@@ -7,6 +7,8 @@ setting changes speed alone (and the last bits of a sum). They are OpenBLAS's; a
 from __future__ import annotations
 
 import os
+import platform
+import sys
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -39,10 +41,23 @@ def set_where_unset(chosen: dict[str, str]) -> dict[str, str]:
     return new
 
 
+def processor() -> str:
+    """The processor's name. Some clouds name no more than the maker; family and model tell the generation."""
+    fields = _cpuinfo()
+    if "model name" not in fields:
+        return platform.processor() or sys.platform
+    return f"{fields['model name']} (family {fields.get('cpu family')}, model {fields.get('model')})"
+
+
 def _is_amd_with_avx512() -> bool:
+    fields = _cpuinfo()
+    return "AuthenticAMD" in fields.get("vendor_id", "") and set(fields.get("flags", "").split()) >= AVX512
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first processor, and nothing elsewhere."""
     try:
         lines = CPUINFO.read_text().split("\n\n")[0].splitlines()
-    except OSError:  # not Linux
-        return False
-    fields = {name.strip(): value for name, _, value in (line.partition(":") for line in lines)}
-    return "AuthenticAMD" in fields.get("vendor_id", "") and set(fields.get("flags", "").split()) >= AVX512
+    except OSError:
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

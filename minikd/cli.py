@@ -18,8 +18,10 @@ from .blas import blas_settings, set_where_unset
 
 if TYPE_CHECKING:
     from .experiment import Config, Experiment, Trained
+    from .reproduce import Study
 
 
+STUDIES = ("hinton2015", "muller2019", "subclass2020", "capacity", "generations")
 DATA = ("digits", "mnist", "fsdd", "udhr")
 DEVICES = ("cpu", "cuda")
 
@@ -90,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     _add_distill(commands)
     _add_evaluate(commands)
+    _add_reproduce(commands)
     data = commands.add_parser("data", help="list the data sets, or fetch one")
     actions = data.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
     actions.add_parser("list", help="what there is, where it comes from, its licence").set_defaults(run=_list_data)
@@ -151,6 +154,27 @@ def _add_evaluate(commands: Any) -> None:
     p.add_argument("--device", choices=DEVICES, default="cpu", metavar="DEVICE", help="cpu or cuda (default cpu)")
     _add_verbose(p)
     p.set_defaults(run=_evaluate)
+
+
+def _add_reproduce(commands: Any) -> None:
+    text = (
+        "Run a published experiment on MNIST and compare with the paper's numbers. Without NAME: what there is. Leaves "
+        "networks, numbers (JSON, CSV) and the picture in a folder. Several studies may share a folder, and then the "
+        "networks that they have in common."
+    )
+    p = commands.add_parser("reproduce", help="the papers' numbers, beside ours", description=text)
+    add = p.add_argument
+    add("name", nargs="?", choices=STUDIES, metavar="NAME", help=", ".join(STUDIES))
+    add("--seeds", type=int, default=5, metavar="N", help="how often to repeat everything (default 5)")
+    add("--quick", action="store_true", help="a minute's version, to see how it goes (one seed by default)")
+    add("--jobs", type=int, default=1, metavar="N", help="seeds at a time, sharing the cores out (default 1)")
+    add("--validation", action="store_true", help="examine on the last 10,000 training images, not on the test images")
+    add("--committed", action="store_true", help="run nothing: the results that come with minikd")
+    add("--device", choices=DEVICES, default="cpu", metavar="DEVICE", help="cpu or cuda (default cpu)")
+    add("--out", type=Path, metavar="DIR", help="the folder (default runs/NAME-1, -2, ...)")
+    add("--resume", action="store_true", help="use the networks that are in --out already, finished or not")
+    _add_verbose(p)
+    p.set_defaults(run=_reproduce, data="mnist")
 
 
 def _add_verbose(p: argparse.ArgumentParser) -> None:
@@ -275,6 +299,82 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(f"on the {len(data.y_test):,} test samples of {options.data}:")
     for name, value in scores.items():
         print(f"  {name:<10} {value:>8.4f}" if isinstance(value, float) else f"  {name:<10} {value:>8}")
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    from .reproduce import STUDIES, committed, table
+
+    for flag in ("quick", "validation", "committed", "resume", "out"):
+        if options.name is None and getattr(options, flag):
+            raise UsageError(f"--{flag} needs the NAME of a study: {', '.join(STUDIES)}")
+    for study in STUDIES.values() if options.name is None else (STUDIES[options.name],):
+        known = committed(study)
+        print(f"{fill(f'{study.name}: {study.title}', 80)}\n{study.source}")
+        if options.name is None:
+            print(f"{_committed_in_words(known)}\n")
+        elif known is not None:
+            print(f"\nCommitted: {_measured(known)}\n\n{table(study, known['values'])}\n")
+        elif options.committed:
+            raise UsageError(f"there are no committed results of {study.name} yet: run it")
+    if options.name is not None and not options.committed:
+        _run_study(STUDIES[options.name], options)
+
+
+def _run_study(study: Study, options: argparse.Namespace) -> None:
+    from .backend import get_xp
+    from .reproduce import Plan, run_study, table
+
+    try:
+        plan = Plan(**{name: getattr(options, name) for name in ("seeds", "device", "quick", "validation", "jobs")})
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"--{error}") from None
+    if options.resume and options.out is None:
+        raise UsageError("--resume needs --out, the folder of the run to go on with")
+    folder = options.out or _free_folder(study.name)
+    if not options.resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there already: choose another --out, or use its networks with --resume")
+    get_xp(plan.device)  # a missing GPU is an error before anything is written
+    if plan.quick:
+        print("QUICK: fewer images and epochs; these numbers say nothing about the paper.")
+    print(f"Running {plan.seeds} seed{'s' * (plan.seeds > 1)} in {folder}/", flush=True)
+    try:
+        content = run_study(study, folder, plan, notify=_show_epoch)
+    except KeyboardInterrupt:
+        words = f"To go on: minikd reproduce {study.name} --resume --out {folder}, with the same options"
+        sys.exit(_complain(f"stopped, and nothing is lost. {words}", 130))
+    print(f"\n{_measured(content)}\n\n{table(study, content['values'])}\n")
+    print(f"Networks, numbers and the picture are in {folder}/")
+
+
+def _show_epoch(seed: int, network: str, epoch: int, epochs: int, seconds: float) -> None:
+    """One line that is written over on a terminal; elsewhere a line for each finished network."""
+    from .reproduce import print_finished
+
+    if sys.stderr.isatty() and epoch < epochs:
+        print(f"\r\033[Kseed {seed}: {network}, epoch {epoch} of {epochs}", end="", file=sys.stderr, flush=True)
+    elif epoch == epochs:
+        print("\r\033[K" * sys.stderr.isatty(), end="", file=sys.stderr)
+        print_finished(seed, network, epoch, epochs, seconds)
+
+
+def _measured(content: dict[str, Any]) -> str:
+    """On what, how often and for how long a study was run."""
+    plan, machine, minutes = content["plan"], content["machine"], [s / 60 for s in content["seconds"]]
+    images = "validation images" if plan["validation"] else "test images"
+    return fill(
+        f"{plan['seeds']} seeds, {images}, {sum(minutes) / len(minutes):.1f} minutes of training a seed; "
+        f"{machine['processor']}, {machine['threads']} BLAS threads; minikd {machine['versions']['minikd']}, "
+        f"NumPy {machine['versions']['numpy']}, {content['date'][:10]}",
+        80,
+    )
+
+
+def _committed_in_words(content: dict[str, Any] | None) -> str:
+    if content is None:
+        return "no committed results yet"
+    verdicts = [row["verdict"] for row in content["rows"] if row["verdict"]]
+    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(sorted(verdicts)))
+    return f"committed, {content['plan']['seeds']} seeds: {counts}"
 
 
 def _list_data(options: argparse.Namespace) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from datetime import datetime, timezone
 from importlib import metadata
-from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 from processes import ROOT, Setup, WorkerError
 from report import WIDTH
+
+from minikd.blas import processor
 
 PACKAGES = (
     "numpy",
@@ -35,7 +35,7 @@ def describe(setup: Setup, cpus: list[int]) -> dict[str, Any]:
     """Processor, GPU, versions, BLAS, threads and the environment variables that speak to it, and the date."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "cores_used": len(cpus) or None,
         "threads": setup.threads,
@@ -118,16 +118,6 @@ def _blas(setup: Setup) -> dict[str, Any]:
             return workers["blas"].run("machine:blas")
         except WorkerError as error:
             return {"error": str(error)}
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines[:30])}
-    if "model name" not in fields:
-        return platform.processor() or sys.platform
-    # Some clouds name no more than the maker; family and model tell the generation.
-    return f"{fields['model name']} (family {fields.get('cpu family')}, model {fields.get('model')})"
 
 
 def _cpu_seconds() -> tuple[float, float] | None:

@@ -1,0 +1,16 @@
+"""Published experiments, with the paper's number beside ours: `minikd reproduce`.
+
+Each study is one file, which begins with what the paper did, and says where we do otherwise and why.
+"""
+
+from __future__ import annotations
+
+from . import capacity, generations, hinton2015, muller2019, subclass2020
+from .run import Plan, committed, print_finished, run_study
+from .study import Row, Study, judge, table, verdict
+
+__all__ = ["STUDIES", "Plan", "Row", "Study", "committed", "judge", "print_finished", "run_study", "table", "verdict"]
+
+STUDIES: dict[str, Study] = {
+    module.STUDY.name: module.STUDY for module in (hinton2015, muller2019, subclass2020, capacity, generations)
+}

@@ -1,0 +1,128 @@
+"""Mirzadeh et al. 2020, "Improved knowledge distillation via teacher assistant": can a teacher be too large?
+
+Source: arXiv 1902.03393 (on CIFAR, with convolutions). A student much smaller than its teacher is said to learn less
+from it than from a teacher of middle size; an assistant between the two, taught by the one and teaching the other,
+is said to help. Asked here of multilayer perceptrons on MNIST.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from minikd import MLP, cross_entropy, distill, fit
+from minikd.intervals import mean_interval
+
+from .lab import Lab
+from .study import ABOVE_0, Row, Study, Values
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEACHER, STUDENT = 0, 1  # numbers for initial weights
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Every network has two hidden layers; `teachers` and `student` are their widths, from small to large."""
+
+    images: int | None = None
+    student: int = 16
+    teachers: tuple[int, ...] = (25, 50, 100, 200, 400, 800)
+    chains: tuple[tuple[int, ...], ...] = ((800, 100), (800, 200, 50))
+    teacher_epochs: int = 20
+    epochs: int = 30
+    temperature: float = 4.0
+    soft_weight: float = 0.9
+    lr: float = 1e-3
+    student_lr: float = 3e-3
+    batch_size: int = 256
+
+
+def run(lab: Lab, p: Protocol) -> dict[str, float]:
+    """One seed: teachers of every size, a student of each, and students at the end of chains of assistants."""
+    x, y = lab.x[: p.images], lab.y[: p.images]
+
+    def trained(name: str, width: int, number: int, teacher: MLP | None) -> MLP:
+        """A network on the labels, and on a teacher where there is one."""
+        model = lab.network(width, width, number=number)
+        lr, epochs = (p.student_lr, p.epochs) if width == p.student else (p.lr, p.teacher_epochs)
+        options = lab.training(f"capacity-{name}", model, epochs=epochs, lr=lr, batch_size=p.batch_size)
+        if teacher is None:
+            fit(model, x, y, loss=cross_entropy, **options)
+        else:
+            distill(model, teacher, x, y, temperature=p.temperature, soft_weight=p.soft_weight, **options)
+        return model
+
+    teachers = {width: trained(f"teacher-{width}", width, TEACHER, None) for width in p.teachers}
+    values = {f"teacher of {width}": lab.exam.percent(model) for width, model in teachers.items()}
+    values["labels alone"] = lab.exam.percent(trained("student-labels", p.student, STUDENT, None))
+    for width, model in teachers.items():
+        student = trained(f"student-of-{width}", p.student, STUDENT, model)
+        values[f"student of {width}"] = lab.exam.percent(student)
+    for first, *assistants in p.chains:
+        model, path = teachers[first], str(first)
+        for width in assistants:
+            path += f"-{width}"
+            model = trained(f"assistant-{path}", width, TEACHER, model)
+        student = trained(f"student-of-{path}", p.student, STUDENT, model)
+        values[f"student of {path}"] = lab.exam.percent(student)
+    largest, middle = max(p.teachers), p.teachers[len(p.teachers) // 2 - 1]
+    direct = values[f"student of {largest}"]
+    values["labels alone less largest"] = values["labels alone"] - direct
+    values["largest less middle"] = direct - values[f"student of {middle}"]
+    for chain in p.chains:
+        path = "-".join(map(str, chain))
+        values[f"direct less {path}"] = direct - values[f"student of {path}"]
+    return values
+
+
+def draw(figure: Figure, values: Values, lab: Lab) -> None:
+    """Errors of teachers and of their students against the teacher's width; students of assistants beside the last."""
+    figure.set_size_inches(8, 4.4)
+    axes = figure.subplots()
+    widths = sorted(int(name.removeprefix("teacher of ")) for name in values if name.startswith("teacher of "))
+    for kind, colour in (("teacher", "#000000"), ("student", "#009E73")):
+        mean, half = np.array([mean_interval(values[f"{kind} of {width}"]) for width in widths]).T
+        label = "the teacher itself" if kind == "teacher" else "its student"
+        axes.errorbar(widths, mean, np.nan_to_num(half), fmt="o-", ms=4, capsize=2, color=colour, label=label)
+    mean, half = mean_interval(values["labels alone"])
+    axes.axhline(mean, color="#D55E00", ls="--", lw=1.2, label="the student on labels alone")
+    axes.axhspan(mean - np.nan_to_num(half), mean + np.nan_to_num(half), color="#D55E00", alpha=0.12, lw=0)
+    chains = [name for name in values if name.startswith("student of ") and "-" in name]
+    for i, name in enumerate(chains, 1):
+        mean, half = mean_interval(values[name])
+        words = f"student of {name.removeprefix('student of ').replace('-', ' → ')}"
+        colour = ("#0072B2", "#CC79A7", "#56B4E9")[i % 3]
+        at = widths[-1] * 1.15**i
+        axes.errorbar([at], [mean], [np.nan_to_num(half)], fmt="s", ms=5, capsize=2, color=colour, label=words)
+    axes.set(xscale="log", yscale="log", xlabel="units in each hidden layer of the teacher", ylabel="test errors, %")
+    axes.set_title("Does a larger teacher teach better?")
+    axes.set_xticks(widths, [str(width) for width in widths])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+STUDY = Study(
+    name="capacity",
+    title="The gap between teacher and student, and teacher assistants",
+    source="arXiv 1902.03393, sections 3 and 4",
+    rows=(
+        Row("student 16-16 on labels alone", "labels alone", None, " %", 2),
+        Row("taught by a teacher 100-100", "student of 100", None, " %", 2),
+        Row("taught by a teacher 800-800", "student of 800", None, " %", 2),
+        Row("  gain over labels alone", "labels alone less largest", ABOVE_0, " %", 2),
+        Row("  loss against the teacher 100-100", "largest less middle", ABOVE_0, " %", 2),
+        Row("taught by 800, then 100", "student of 800-100", None, " %", 2),
+        Row("  gain over the teacher 800-800 itself", "direct less 800-100", ABOVE_0, " %", 2),
+        Row("taught by 800, then 200, then 50", "student of 800-200-50", None, " %", 2),
+        Row("  gain over the teacher 800-800 itself", "direct less 800-200-50", ABOVE_0, " %", 2),
+    ),
+    full=Protocol(),
+    quick=Protocol(images=10_000, teacher_epochs=5, epochs=10),
+    run=run,
+    draw=draw,
+)

@@ -1,0 +1,138 @@
+"""Furlanello et al. 2018, "Born-again neural networks", and Zhang et al. 2018, "Deep mutual learning".
+
+Sources: arXiv 1805.04770 and 1706.00384. Neither needs a larger teacher. A born-again network is taught by a network of
+its own kind that was trained before it, and so on for generations. In mutual learning two networks start together,
+and each learns from the labels and from what the other says at that moment. Asked here of MNIST with few labels, and
+compared with the same network on labels alone: for as many steps as one such network takes, and for as many as all
+generations together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minikd import MLP, Adam, cross_entropy, distill, distillation_loss, fit
+from minikd.backend import to_device
+from minikd.intervals import mean_interval
+from minikd.optim import cosine
+
+from .lab import Lab
+from .study import ABOVE_0, Row, Study, Values
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Every network has the hidden layers `hidden`; generations are counted from 0, the one on labels alone."""
+
+    images: int = 1000
+    hidden: tuple[int, ...] = (300, 300)
+    generations: int = 5
+    epochs: int = 60
+    soft_weight: float = 0.5
+    temperature: float = 1.0
+    lr: float = 1e-3
+    batch_size: int = 50
+
+
+def run(lab: Lab, p: Protocol) -> dict[str, float]:
+    """One seed: generations of born-again networks, a pair of mutual learners, and the two controls."""
+    x, y = lab.x[: p.images], lab.y[: p.images]
+    options: dict[str, Any] = {"lr": p.lr, "batch_size": p.batch_size}
+    values: dict[str, float] = {}
+
+    first = lab.network(*p.hidden)
+    fit(first, x, y, loss=cross_entropy, **lab.training("generations-0", first, epochs=p.epochs, **options))
+    values["generation 0"] = lab.exam.percent(first)
+    parent = first
+    for g in range(1, p.generations + 1):
+        child = lab.network(*p.hidden, number=g)  # other initial weights than its parent's
+        training = lab.training(f"generations-{g}", child, epochs=p.epochs, **options)
+        distill(child, parent, x, y, temperature=p.temperature, soft_weight=p.soft_weight, **training)
+        values[f"generation {g}"] = lab.exam.percent(child)
+        parent = child
+
+    long = lab.network(*p.hidden)
+    epochs = p.epochs * (p.generations + 1)
+    fit(long, x, y, loss=cross_entropy, **lab.training("generations-long", long, epochs=epochs, **options))
+    values["labels alone, all steps"] = lab.exam.percent(long)
+
+    pair = lab.network(*p.hidden), lab.network(*p.hidden, number=1)
+    mutual(pair, x, y, p, lab.seed)
+    for i, model in enumerate(pair):
+        lab.keep(f"generations-mutual-{i}", model)
+    values["mutual"] = float(np.mean([lab.exam.percent(model) for model in pair]))
+
+    last, alone, all_steps = (
+        values[f"generation {p.generations}"],
+        values["generation 0"],
+        values["labels alone, all steps"],
+    )
+    values["labels alone less last generation"] = alone - last
+    values["labels alone, all steps, less last generation"] = all_steps - last
+    values["labels alone less mutual"] = alone - values["mutual"]
+    return values
+
+
+def mutual(pair: tuple[MLP, MLP], x: np.ndarray, y: np.ndarray, p: Protocol, seed: int) -> None:
+    """Train two networks, each on the labels and on what the other says of the same batch.
+
+    The loss of each is CE(labels) + KL(other || self), and the other's answer is a constant in it. But for a factor 2,
+    which Adam does not notice, that is `distillation_loss` at T = 1 with soft_weight 1/2.
+    """
+    x, y = to_device(x, pair[0].device), to_device(y, pair[0].device)
+    optimizers, schedule, steps = [Adam(model, p.lr) for model in pair], cosine(), -(-len(x) // p.batch_size)
+    for epoch in range(p.epochs):
+        order = np.random.default_rng((seed, epoch)).permutation(len(x))
+        for step, rows in enumerate(np.array_split(order, steps)):
+            batch = to_device(rows, pair[0].device)
+            logits = [model.forward(x[batch], train=True) for model in pair]
+            for model, optimizer, own, other in zip(pair, optimizers, logits, logits[::-1], strict=True):
+                _, dlogits = distillation_loss(own, y[batch], other, temperature=1.0, soft_weight=0.5)
+                model.backward(dlogits)
+                optimizer.lr = p.lr * schedule((epoch + step / steps) / p.epochs)
+                optimizer.step()
+
+
+def draw(figure: Figure, values: Values, lab: Lab) -> None:
+    """Errors by generation, beside mutual learning and the two controls."""
+    figure.set_size_inches(7.5, 4.2)
+    axes = figure.subplots()
+    generations = range(sum(name.startswith("generation ") for name in values))
+    mean, half = np.array([mean_interval(values[f"generation {g}"]) for g in generations]).T
+    axes.errorbar(generations, mean, np.nan_to_num(half), fmt="o-", capsize=2, color="#009E73", label="born-again")
+    others = {"mutual": ("mutual learning", "#0072B2"), "labels alone, all steps": ("labels, all steps", "#D55E00")}
+    for i, (name, (words, colour)) in enumerate(others.items(), 1):
+        mean, half = mean_interval(values[name])
+        at = generations[-1] + 0.7 * i
+        axes.errorbar([at], [mean], [np.nan_to_num(half)], fmt="s", capsize=2, color=colour, label=words)
+    axes.set_xticks(generations, ["labels\nalone", *map(str, generations[1:])])
+    axes.set(xlabel="generation", ylabel="test errors, %", title="Learning from one's own kind, on few labels")
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+STUDY = Study(
+    name="generations",
+    title="Born-again networks and deep mutual learning, with few labels",
+    source="arXiv 1805.04770 and 1706.00384",
+    rows=(
+        Row("300-300 on 1,000 labels alone", "generation 0", None, " %", 2),
+        Row("the same for as many steps as six generations", "labels alone, all steps", None, " %", 2),
+        Row("born again once", "generation 1", None, " %", 2),
+        Row("born again five times", "generation 5", None, " %", 2),
+        Row("  gain over labels alone", "labels alone less last generation", ABOVE_0, " %", 2),
+        Row("  gain at as many steps", "labels alone, all steps, less last generation", ABOVE_0, " %", 2),
+        Row("mutual learning of two, their mean", "mutual", None, " %", 2),
+        Row("  gain over labels alone", "labels alone less mutual", ABOVE_0, " %", 2),
+    ),
+    full=Protocol(),
+    quick=Protocol(epochs=20),
+    run=run,
+    draw=draw,
+)

@@ -1,0 +1,232 @@
+"""Hinton, Vinyals & Dean 2015, "Distilling the knowledge in a neural network", section 3: all of it that is on MNIST.
+
+Source: arXiv 1503.02531. A large network with dropout, trained on digits that are moved by up to two pixels, teaches
+a smaller one that is neither regularised nor ever shown a moved digit. What it knows arrives all the same, even of a
+digit that is left out of the transfer set.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minikd import MLP, cross_entropy, distill, fit
+from minikd.backend import to_numpy
+from minikd.data import jitter
+from minikd.intervals import mean_interval
+
+from .lab import Lab
+from .study import ABOVE_0, Row, Study, Values, measured_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEACHER, STUDENT = 0, 1  # numbers for initial weights: students start alike, and not as their teacher did
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Every number in the study. Lists of widths are hidden layers."""
+
+    images: int | None = None  # of the training images, the first so many; all of them by default
+    teacher: tuple[int, ...] = (1200, 1200)
+    dropout: tuple[float, ...] = (0.1, 0.25, 0.25)
+    pixels: int = 2
+    teacher_epochs: int = 60
+    teacher_lr: float = 7e-4
+    student: tuple[int, ...] = (800, 800)
+    hard_epochs: int = 40
+    soft_epochs: int = 60
+    temperature: float = 20.0
+    lr: float = 1e-3
+    batch_size: int = 256
+    widths: tuple[int, ...] = (30, 100, 300, 800)
+    temperatures: tuple[float, ...] = (1.0, 2.5, 4.0, 8.0, 20.0, 40.0)
+    curve_epochs: int = 20
+    few: float = 0.03
+    few_epochs: int = 300
+    few_batch_size: int = 64
+
+
+def run(lab: Lab, p: Protocol) -> dict[str, float]:
+    """One seed of everything."""
+    x, y, exam = lab.x[: p.images], lab.y[: p.images], lab.exam
+    big = teacher(lab, p)
+    knowledge = to_numpy(big.predict(x))  # (N, K): what the teacher says of each unmoved image, looked up from here on
+    alone = lab.network(*p.student, number=STUDENT)
+    fit(alone, x, y, loss=cross_entropy, **_training(lab, p, "hinton-student", alone, p.hard_epochs))
+    taught = student(lab, p, "hinton-distilled", knowledge)
+    values: dict[str, float] = {
+        "teacher": exam.errors(big),
+        "student": exam.errors(alone),
+        "distilled": exam.errors(taught),
+    }
+    values |= _missing(lab, p, knowledge, "no 3s", (3,), y != 3)
+    values |= _missing(lab, p, knowledge, "7s and 8s", (7, 8), (y == 7) | (y == 8))
+    values |= _curves(lab, p, knowledge)
+    values |= _few(lab, p, knowledge) | {"100 % hard": exam.percent(alone)}
+    return values
+
+
+def _training(lab: Lab, p: Protocol, name: str, model: MLP, epochs: int) -> dict[str, Any]:
+    return lab.training(name, model, epochs=epochs, lr=p.lr, batch_size=p.batch_size)
+
+
+def teacher(lab: Lab, p: Any, name: str = "hinton-teacher", targets: Any = None, loss: Any = cross_entropy) -> MLP:
+    """The large network, on labels or on other targets, with dropout, on images that are moved anew in each epoch."""
+    model = lab.network(*p.teacher, dropout=p.dropout, number=TEACHER)
+    options = lab.training(name, model, epochs=p.teacher_epochs, lr=p.teacher_lr, batch_size=p.batch_size)
+    x, y = lab.x[: p.images], lab.y[: p.images]
+    fit(model, x, y if targets is None else targets, loss=loss, augment=jitter(lab.image_shape, p.pixels), **options)
+    return model
+
+
+def student(lab: Lab, p: Any, name: str, knowledge: np.ndarray) -> MLP:
+    """The smaller network, on what a teacher says of each unmoved image, (N, K) logits, and on nothing else."""
+    model = lab.network(*p.student, number=STUDENT)
+    options = _training(lab, p, name, model, p.soft_epochs)
+    distill(model, knowledge, lab.x[: p.images], None, temperature=p.temperature, soft_weight=1.0, **options)
+    return model
+
+
+def _missing(
+    lab: Lab, p: Protocol, knowledge: np.ndarray, name: str, classes: tuple[int, ...], kept: np.ndarray
+) -> dict[str, float]:
+    """A student who is shown only the images `kept`, (N,), as it is and with the biases of `classes` corrected."""
+    x, y, exam = lab.x[: p.images], lab.y[: p.images], lab.exam
+    model = lab.network(*p.student, number=STUDENT)
+    options = _training(lab, p, f"hinton-{name.replace(' ', '-')}", model, p.soft_epochs)
+    distill(model, knowledge[kept], x[kept], None, temperature=p.temperature, soft_weight=1.0, **options)
+
+    logits, these = exam.logits(model), np.isin(np.arange(lab.n_classes), classes)  # (N_test, K), (K,)
+    prior = np.isin(y, classes).mean()
+    by_prior = logits + these * offset_to_share(to_numpy(model.predict(x)), classes, prior)
+    tuned = logits + these * exam.offset_tuned_on_test(logits, classes)
+    values: dict[str, float] = {}
+    for how, z in (("", logits), (", prior", by_prior), (", tuned on test", tuned)):
+        values[f"{name}{how}"] = exam.errors(z)
+        values[f"{name}{how}, %"] = exam.percent(z)
+        for c in classes:
+            values[f"{name}{how}, on {c}s"] = exam.errors(z, only=c)
+    return values
+
+
+def offset_to_share(logits: np.ndarray, classes: tuple[int, ...], share: float) -> float:
+    """The number to be added to the logits of `classes` so that this share of the rows is put into one of them.
+
+    logits (N, K).  A row is one of them when the offset exceeds its margin, the best logit of the other classes
+    less the best of these; so the offset lies between two neighbours among the sorted margins. A bias is a number
+    added to a logit, so this is a corrected bias, and nobody has to know the label of any single image for it.
+    """
+    these = np.isin(np.arange(logits.shape[1]), classes)
+    margins = np.sort(logits[:, ~these].max(axis=1) - logits[:, these].max(axis=1))  # (N,)
+    n = min(max(round(share * len(margins)), 1), len(margins) - 1)
+    return float((margins[n - 1] + margins[n]) / 2)
+
+
+def _curves(lab: Lab, p: Protocol, knowledge: np.ndarray) -> dict[str, float]:
+    """Errors of students of several widths at several temperatures, and what the paper says of them, in numbers."""
+    errors: dict[tuple[int, float], float] = {}
+    for width in p.widths:
+        for T in p.temperatures:
+            model = lab.network(width, width, number=STUDENT)
+            options = _training(lab, p, f"hinton-width-{width}-T-{T:g}", model, p.curve_epochs)
+            distill(model, knowledge, lab.x[: p.images], None, temperature=T, soft_weight=1.0, **options)
+            errors[width, T] = lab.exam.errors(model)
+    values: dict[str, float] = {f"{width} units, T = {T:g}": e for (width, T), e in errors.items()}
+    warm = [T for T in p.temperatures if T > 8]
+    for width in p.widths:
+        low, middle, high = (
+            np.mean([errors[width, T] for T in p.temperatures if a <= T <= b]) for a, b in ((0, 2), (2.5, 4), (8, 99))
+        )
+        values[f"{width} units: T lower less T 2.5 to 4"] = float(low - middle)
+        values[f"{width} units: T higher less T 2.5 to 4"] = float(high - middle)
+        first, last = errors[width, warm[0]], errors[width, warm[-1]]
+        values[f"{width} units: T {warm[-1]:g} against {warm[0]:g}, %"] = 100 * (last - first) / first
+    return values
+
+
+def _few(lab: Lab, p: Protocol, knowledge: np.ndarray) -> dict[str, float]:
+    """The student's network on a few images: with their labels, and with what the teacher says of them."""
+    n = round(p.few * len(knowledge))
+    x, y = lab.x[:n], lab.y[:n]
+    hard, soft = (lab.network(*p.student, number=STUDENT) for _ in range(2))
+    settings: dict[str, Any] = {"epochs": p.few_epochs, "lr": p.lr, "batch_size": p.few_batch_size}
+    fit(hard, x, y, loss=cross_entropy, **lab.training("hinton-few-hard", hard, **settings))
+    options = lab.training("hinton-few-soft", soft, **settings)
+    distill(soft, knowledge[:n], x, None, temperature=p.temperature, soft_weight=1.0, **options)
+    a, b = lab.exam.percent(hard), lab.exam.percent(soft)
+    return {"3 % hard": a, "3 % soft": b, "3 % hard less soft": a - b}
+
+
+def draw(figure: Figure, values: Values, lab: Lab) -> None:
+    """Left, the paper's errors and ours, row by row; right, errors against temperature for each width."""
+    figure.set_size_inches(11, 4.6)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
+    rows = [row for row in measured_rows(STUDY, values) if isinstance(row.paper, float | int) and not row.unit]
+    at, ours = np.arange(len(rows)), np.array([mean_interval(values[row.measure]) for row in rows])  # (n, 2)
+    left.barh(at - 0.2, [float(row.paper) for row in rows], 0.38, color="0.75", label="paper")  # type: ignore[arg-type]
+    left.barh(at + 0.2, ours[:, 0], 0.38, color="#009E73", label="minikd")
+    left.errorbar(ours[:, 0], at + 0.2, xerr=np.nan_to_num(ours[:, 1]), fmt="none", color="black", capsize=2)
+    left.set_yticks(at, [row.measure for row in rows], fontsize=8)
+    left.invert_yaxis()
+    left.set(xlabel="test errors of 10,000", title="Errors: the paper's, and ours over seeds")
+    left.legend(loc="lower right")
+    for colour, width in zip(("#CC79A7", "#D55E00", "#0072B2", "#009E73"), _widths(values), strict=False):
+        temperatures = [T for w, T in _points(values) if w == width]
+        curve = [mean_interval(values[f"{width} units, T = {T:g}"]) for T in temperatures]
+        mean, half = np.array(curve).T
+        right.errorbar(temperatures, mean, np.nan_to_num(half), fmt="o-", ms=3, lw=1.2, capsize=2, color=colour)
+        right.annotate(f"2 × {width}", (temperatures[-1], mean[-1]), (6, -3), textcoords="offset points", fontsize=8)
+    right.set(xscale="log", yscale="log", xlabel="temperature T", ylabel="test errors", title="Which temperature?")
+    right.set_xticks(temperatures, [f"{T:g}" for T in temperatures], minor=False)
+    right.minorticks_off()
+    right.grid(alpha=0.3)
+
+
+def _points(values: Values) -> list[tuple[int, float]]:
+    """(width, temperature) of every point of the curves."""
+    found = (re.fullmatch(r"(\d+) units, T = ([\d.]+)", name) for name in values)
+    return [(int(m[1]), float(m[2])) for m in found if m]
+
+
+def _widths(values: Values) -> list[int]:
+    return sorted({width for width, _ in _points(values)})
+
+
+STUDY = Study(
+    name="hinton2015",
+    title="Distilling the knowledge in a neural network: everything that is on MNIST",
+    source="arXiv 1503.02531, section 3",
+    rows=(
+        Row("teacher 1200-1200, dropout, images moved by up to 2 pixels: errors", "teacher", 67),
+        Row("student 800-800 on labels alone: errors", "student", 146),
+        Row("taught at T = 20, images not moved: errors", "distilled", 74),
+        Row("taught without any 3: errors", "no 3s", 206),
+        Row("  on the 1,010 test 3s", "no 3s, on 3s", 133),
+        Row("with the bias of 3 set by the classes' shares in training: errors", "no 3s, prior", 109),
+        Row("  on the 1,010 test 3s", "no 3s, prior, on 3s", 14),
+        Row("with the bias of 3 tuned on test labels, as in the paper: errors", "no 3s, tuned on test", 109),
+        Row("  on the 1,010 test 3s", "no 3s, tuned on test, on 3s", 14),
+        Row("taught with 7s and 8s only", "7s and 8s, %", 47.3, " %"),
+        Row("with their biases set by the classes' shares in training", "7s and 8s, prior, %", 13.2, " %"),
+        Row("with their biases tuned on test labels, as in the paper", "7s and 8s, tuned on test, %", 13.2, " %"),
+        Row("2 × 800: errors at T 40 against T 20", "800 units: T 40 against 20, %", (-10, 10), " %"),
+        Row("2 × 300: errors at T 40 against T 20", "300 units: T 40 against 20, %", (-10, 10), " %"),
+        Row("2 × 30: errors more at T 1 than at T 2.5 to 4", "30 units: T lower less T 2.5 to 4", ABOVE_0),
+        Row("2 × 30: errors more at T 8 to 40", "30 units: T higher less T 2.5 to 4", ABOVE_0),
+        Row("student on 3 % of the images, labels", "3 % hard", None, " %", 2),
+        Row("on 3 % of the images, taught", "3 % soft", None, " %", 2),
+        Row("on all images, labels", "100 % hard", None, " %", 2),
+        Row("3 %: labels less taught", "3 % hard less soft", ABOVE_0, " %", 2),
+    ),
+    full=Protocol(),
+    quick=Protocol(
+        images=10_000, teacher_epochs=6, hard_epochs=3, soft_epochs=6, widths=(30, 300), curve_epochs=3, few_epochs=30
+    ),
+    run=run,
+    draw=draw,
+)

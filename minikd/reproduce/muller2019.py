@@ -1,0 +1,129 @@
+"""Müller, Kornblith & Hinton 2019, "When does label smoothing help?", sections 2 and 5.
+
+Source: arXiv 1906.02629. A better teacher that teaches worse. Smoothed labels give every wrong class the same small
+probability. That makes a network less sure of itself, and often better; but it also draws all images of a class to one
+point of the last hidden layer, and with them goes what made one 7 more like a 1 than another: the very thing that a
+student could have learned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from minikd import MLP, soft_cross_entropy
+from minikd.backend import to_numpy
+from minikd.experiment import smooth_labels
+from minikd.intervals import mean_interval
+
+from . import hinton2015
+from .lab import Lab
+from .study import ABOVE_0, Row, Study, Values
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = (4, 7, 9)  # three digits that are taken for each other, for the picture
+
+
+@dataclass(frozen=True)
+class Protocol(hinton2015.Protocol):
+    """The networks and their training are those of hinton2015; its numbers that are not needed here are not used."""
+
+    smoothing: float = 0.1
+
+
+def run(lab: Lab, p: Protocol) -> dict[str, float]:
+    """One seed: two teachers, and a student of each."""
+    x, y, exam = lab.x[: p.images], lab.y[: p.images], lab.exam
+    smoothed = smooth_labels(y, lab.n_classes, p.smoothing)
+    teachers = {
+        "hard": hinton2015.teacher(lab, p),
+        "smoothed": hinton2015.teacher(lab, p, "muller-smoothed-teacher", smoothed, soft_cross_entropy),
+    }
+    students = {
+        "hard": hinton2015.student(lab, p, "hinton-distilled", to_numpy(teachers["hard"].predict(x))),
+        "smoothed": hinton2015.student(lab, p, "muller-smoothed-distilled", to_numpy(teachers["smoothed"].predict(x))),
+    }
+    values = {f"teacher, {kind}": exam.percent(model) for kind, model in teachers.items()}
+    values |= {f"student, {kind}": exam.percent(model) for kind, model in students.items()}
+    values |= {f"spread, {kind}": spread(model, x, y) for kind, model in teachers.items()}
+    return values | {
+        "teacher, hard less smoothed": values["teacher, hard"] - values["teacher, smoothed"],
+        "student, smoothed less hard": values["student, smoothed"] - values["student, hard"],
+        "spread, hard less smoothed": values["spread, hard"] - values["spread, smoothed"],
+    }
+
+
+def penultimate(model: MLP, x: np.ndarray) -> np.ndarray:
+    """The activations of the last hidden layer.  x (N, D) -> (N, H)"""
+    h = x
+    for W, b in zip(model.weights[:-1], model.biases[:-1], strict=True):
+        h = np.maximum(h @ to_numpy(W) + to_numpy(b), 0)  # (N, width)
+    return h
+
+
+def spread(model: MLP, x: np.ndarray, y: np.ndarray) -> float:
+    """How loosely the images of a class lie in the last hidden layer: the mean squared distance from the mean of their
+    class, as a part of the mean squared distance from the mean of all, in percent.
+    """
+    h = penultimate(model, x)  # (N, H)
+    within = sum(float(((h[y == c] - h[y == c].mean(axis=0)) ** 2).sum()) for c in np.unique(y))
+    return 100 * within / float(((h - h.mean(axis=0)) ** 2).sum())
+
+
+def projection(model: MLP, x: np.ndarray, classes: tuple[int, ...]) -> np.ndarray:
+    """Activations of the last hidden layer, on the plane through the templates of three classes.  x (N, D) -> (N, 2)
+
+    A class's template is its column of the last weight matrix (the paper's section 2).
+    """
+    a, b, c = (to_numpy(model.weights[-1])[:, k] for k in classes)  # (H,) each
+    plane, _ = np.linalg.qr(np.stack((b - a, c - a), axis=1))  # (H, 2), orthonormal
+    return np.asarray(penultimate(model, x) @ plane)
+
+
+def draw(figure: Figure, values: Values, lab: Lab) -> None:
+    """Both teachers' last hidden layer, seen on a plane, and the four error rates."""
+    figure.set_size_inches(11, 4)
+    panels = figure.subplots(1, 3)
+    shown = np.flatnonzero(np.isin(lab.y, SHOWN))[:1500]
+    files = {"hard": "hinton-teacher", "smoothed": "muller-smoothed-teacher"}
+    for axes, (kind, name) in zip(panels, files.items(), strict=False):
+        points = projection(lab.read(name), lab.x[shown], SHOWN)  # (n, 2)
+        for c, colour in zip(SHOWN, ("#0072B2", "#D55E00", "#009E73"), strict=True):
+            axes.scatter(*points[lab.y[shown] == c].T, s=4, color=colour, label=str(c))
+        axes.set(title=f"teacher on {kind} labels", xticks=(), yticks=())
+        axes.set_xlabel(
+            f"training images, last hidden layer\nspread within classes {np.mean(values[f'spread, {kind}']):.0f} %"
+        )
+    panels[0].legend(title="digit", markerscale=3)
+    names = [f"{who}, {kind}" for who in ("teacher", "student") for kind in files]
+    mean, half = np.array([mean_interval(values[name]) for name in names]).T
+    colours = ("#000000", "#999999", "#009E73", "#56B4E9")
+    panels[2].bar(range(4), mean, yerr=np.nan_to_num(half), capsize=3, color=colours)
+    panels[2].set_xticks(range(4), [name.replace(", ", ",\n") for name in names])
+    panels[2].set(ylabel="test errors, %", title="Who is right more often?")
+
+
+STUDY = Study(
+    name="muller2019",
+    title="When does label smoothing help? A better teacher that teaches worse",
+    source="arXiv 1906.02629, sections 2 and 5",
+    rows=(
+        Row("teacher on labels", "teacher, hard", 0.67, " %", 2),
+        Row("teacher on smoothed labels", "teacher, smoothed", 0.59, " %", 2),
+        Row("  gain of the teacher by smoothing", "teacher, hard less smoothed", ABOVE_0, " %", 2),
+        Row("student of the teacher on labels", "student, hard", 0.74, " %", 2),
+        Row("student of the teacher on smoothed labels", "student, smoothed", 0.91, " %", 2),
+        Row("  loss of the student by smoothing", "student, smoothed less hard", ABOVE_0, " %", 2),
+        Row("spread within classes, teacher on labels", "spread, hard", None, " %"),
+        Row("spread, teacher on smoothed labels", "spread, smoothed", None, " %"),
+        Row("  tighter by", "spread, hard less smoothed", ABOVE_0, " %"),
+    ),
+    full=Protocol(),
+    quick=Protocol(images=10_000, teacher_epochs=6, soft_epochs=6),
+    run=run,
+    draw=draw,
+)

@@ -1,0 +1,493 @@
+"""The studies: their verdicts, their mathematics, that no test label leaks, and each of them end to end at toy size."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_close, assert_same_bits, sample, some_labels
+
+from minikd import MLP, CheckpointError, check_gradients, cross_entropy, distillation_loss, fit, load_data, softmax
+from minikd.backend import to_device, to_numpy
+from minikd.cli import STUDIES as NAMES
+from minikd.cli import main
+from minikd.intervals import mean_interval
+from minikd.reproduce import STUDIES, Plan, Row, Study, committed, judge, run_study, table, verdict
+from minikd.reproduce.generations import mutual
+from minikd.reproduce.hinton2015 import offset_to_share
+from minikd.reproduce.lab import Exam, Lab
+from minikd.reproduce.muller2019 import penultimate, projection, spread
+from minikd.reproduce.run import read
+from minikd.reproduce.study import BEATS, INCONCLUSIVE, MATCHES, MISSES
+from minikd.reproduce.subclass2020 import Adversary, name_subclasses, subclass_loss
+
+DIGITS = load_data("digits")
+TOY: dict[str, dict[str, Any]] = {
+    "hinton2015": {
+        "teacher": (24, 24),
+        "pixels": 1,
+        "teacher_epochs": 3,
+        "student": (16, 16),
+        "hard_epochs": 2,
+        "soft_epochs": 2,
+        "widths": (8, 30),
+        "curve_epochs": 1,
+        "few_epochs": 2,
+    },
+    "muller2019": {"teacher": (24, 24), "pixels": 1, "teacher_epochs": 2, "student": (16, 16), "soft_epochs": 2},
+    "subclass2020": {"teacher": (24,), "student": (16,), "teacher_epochs": 3, "epochs": 2},
+    "capacity": {"student": 8, "teachers": (8, 16, 32), "chains": ((32, 16),), "teacher_epochs": 2, "epochs": 2},
+    "generations": {"images": 200, "hidden": (16,), "generations": 2, "epochs": 3},
+}
+
+
+def toy(name: str) -> Any:
+    return replace(STUDIES[name].full, **TOY[name])
+
+
+def run_toy(name: str, folder: Path, *, seeds: int = 2, device: str = "cpu", data: Any = DIGITS, **more: Any) -> Any:
+    return run_study(STUDIES[name], folder, Plan(seeds=seeds, device=device), data=data, protocol=toy(name), **more)
+
+
+# ---- verdicts ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("paper", "better", "values", "expected"),
+    [
+        (67, "lower", [60, 61, 62], BEATS),
+        (67, "lower", [66, 67, 69], MATCHES),
+        (67, "lower", [72, 73, 74], MISSES),
+        (67, "lower", [30, 67, 104], INCONCLUSIVE),  # the interval has 67 in it, and half of everything else
+        (67, "lower", [60], INCONCLUSIVE),  # one seed
+        (73.9, "higher", [85, 86, 87], BEATS),
+        (73.9, "higher", [60, 61, 62], MISSES),
+        ((0, math.inf), "lower", [0.1, 0.2, 0.3], INCONCLUSIVE),  # interval -0.05 to 0.45
+        ((0, math.inf), "lower", [0.2, 0.21, 0.22], MATCHES),
+        ((0, math.inf), "lower", [-0.2, -0.21, -0.22], MISSES),
+        ((0, math.inf), "lower", [0.0, 0.0, 0.0], MISSES),
+        ((0, math.inf), "lower", [5.0], INCONCLUSIVE),
+        ((-10, 10), "lower", [1, 2, 3], MATCHES),
+        ((-10, 10), "lower", [-8, 8, 30], INCONCLUSIVE),
+        ((-10, 10), "lower", [19, 20, 21], MISSES),
+        ((-10, 10), "lower", [-19, -20, -21], MISSES),
+        (None, "lower", [1, 2, 3], ""),
+    ],
+)
+def test_the_verdict_on_both_sides_of_each_rule(paper: Any, better: str, values: list[float], expected: str) -> None:
+    assert verdict(Row("", "m", paper, better=better), values) == expected
+
+
+def test_an_interval_that_just_reaches_the_papers_number_matches_and_one_that_just_does_not_beats_or_misses() -> None:
+    values = [60.0, 62.0, 64.0, 66.0]
+    mean, half = mean_interval(values)
+    for paper, better, expected in (
+        (mean + half - 0.01, "lower", MATCHES),
+        (mean + half + 0.01, "lower", BEATS),
+        (mean + half + 0.01, "higher", MISSES),
+        (mean - half + 0.01, "lower", MATCHES),
+        (mean - half - 0.01, "lower", MISSES),
+        (mean - half - 0.01, "higher", BEATS),
+    ):
+        assert verdict(Row("", "m", paper, better=better), values) == expected
+
+
+def test_the_table_has_80_columns_and_wraps_long_words() -> None:
+    row = Row("a row whose words are far too long for the first column of the table, and so go on", "m", 67, " %", 2)
+    study = Study("name", "title", "source", (row, Row("short", "n", (0, math.inf))), None, None, None, None)  # type: ignore[arg-type]
+    text = table(study, {"m": [60.0, 61.0, 62.0], "n": [1.0, 1.5, 2.0]})
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["paper", "ours", "verdict"]
+    assert "67 %" in lines[1] and "61.00±1.00 %" in lines[1] and lines[1].endswith("BEATS")
+    assert lines[-1].split() == ["short", "above", "0", "1.5±0.5", "MATCHES"]
+
+
+def test_a_row_that_was_not_measured_is_left_out() -> None:
+    rows = (Row("one", "m", 1), Row("two", "n", 2))
+    study = Study("name", "title", "source", rows, None, None, None, None)  # type: ignore[arg-type]
+    assert [record["measure"] for record in judge(study, {"n": [2.0, 2.1, 1.9]})] == ["n"]
+
+
+# ---- each study, end to end -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(TOY))
+def test_a_study_leaves_networks_numbers_and_a_picture(name: str, tmp_path: Path, device: str) -> None:
+    content = run_toy(name, tmp_path, device=device)
+    study = STUDIES[name]
+    for numbers in content["values"].values():
+        assert len(numbers) == 2 and np.isfinite(numbers).all()
+    assert json.loads((tmp_path / f"{name}.json").read_text()) == json.loads(json.dumps(content))
+    with open(tmp_path / f"{name}.csv", newline="") as file:
+        lines = list(csv.reader(file))
+    assert lines[0] == ["measure", "seed", "value"]
+    table_of_lines = {(measure, int(seed)): float(value) for measure, seed, value in lines[1:]}
+    assert table_of_lines == {(m, s): v for m, numbers in content["values"].items() for s, v in enumerate(numbers)}
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    networks = {path.name.rsplit("-", 1)[0] for path in tmp_path.glob("*.safetensors")}
+    assert len(networks) >= 2 and len(list(tmp_path.glob("*.safetensors"))) == 2 * len(networks)
+    for path in tmp_path.glob("*.safetensors"):
+        assert MLP.load(path).num_params > 0
+    assert all(seconds > 0 for seconds in content["seconds"])
+    assert content["protocol"] == json.loads(json.dumps(asdict(toy(name)))) or content["protocol"] == asdict(toy(name))
+    assert "verdict" in table(study, content["values"])
+
+
+@pytest.mark.parametrize("name", list(TOY))
+def test_a_study_that_was_killed_goes_on_and_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
+    whole = run_toy(name, tmp_path / "whole", seeds=1)
+
+    class Killed(BaseException):
+        pass
+
+    calls = 0
+
+    def kill(*words: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_toy(name, tmp_path / "killed", seeds=1, notify=kill)
+    resumed = run_toy(name, tmp_path / "killed", seeds=1)
+    assert resumed["values"] == whole["values"]
+    for path in (tmp_path / "whole").glob("*.safetensors"):
+        assert_same_bits(MLP.load(path).theta, MLP.load(tmp_path / "killed" / path.name).theta)
+
+
+@pytest.mark.parametrize("name", list(TOY))
+def test_no_test_label_gets_into_training_selection_or_correction(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other test labels, all networks and all answers that are examined have the same bits.
+
+    The one exception is the offset that is tuned on test labels, as its name says.
+    """
+    examined: list[np.ndarray] = []
+    logits = Exam.logits
+
+    def recorded(self: Exam, model: Any) -> np.ndarray:
+        z = logits(self, model)
+        examined.append(np.array(z))
+        return z
+
+    monkeypatch.setattr(Exam, "logits", recorded)
+    monkeypatch.setattr(Exam, "offset_tuned_on_test", lambda self, z, classes: 0.0)
+    values = [run_toy(name, tmp_path / "right", seeds=1)["values"]]
+    first, examined[:] = list(examined), []
+    wrong = DIGITS._replace(y_test=(DIGITS.y_test * 3 + 1) % 10)
+    values.append(run_toy(name, tmp_path / "wrong", seeds=1, data=wrong)["values"])
+    assert values[0] != values[1]  # the scores do depend on them
+    assert len(first) == len(examined) > 0
+    for a, b in zip(first, examined, strict=True):
+        assert_same_bits(a, b)
+    for path in (tmp_path / "right").glob("*.safetensors"):
+        assert_same_bits(MLP.load(path).theta, MLP.load(tmp_path / "wrong" / path.name).theta)
+
+
+def test_only_rows_that_say_so_are_tuned_on_test_labels() -> None:
+    sources = {
+        path.name: path.read_text() for path in Path(sys.modules[Study.__module__].__file__ or "").parent.glob("*.py")
+    }
+    assert {name for name, text in sources.items() if "offset_tuned_on_test(" in text} == {"lab.py", "hinton2015.py"}
+    for study in STUDIES.values():
+        for row in study.rows:
+            assert ("tuned on test" in row.measure) == (
+                "tuned on test labels" in row.words or row.words.startswith("  ")
+            ) or "tuned on test" not in row.measure
+
+
+def test_a_plan_for_choosing_settings_never_touches_the_test_images(tmp_path: Path) -> None:
+    data = DIGITS._replace(x_test=np.full_like(DIGITS.x_test, np.nan))
+    plan = Plan(seeds=1, validation=True)
+    content = run_study(STUDIES["generations"], tmp_path, plan, data=data, protocol=toy("generations"))
+    assert np.isfinite(content["values"]["generation 0"][0])
+
+
+# ---- the lab ----------------------------------------------------------------------------------------------------
+
+
+def test_the_lab_trains_on_training_and_validation_images_and_examines_on_test_images(tmp_path: Path) -> None:
+    lab = Lab(DIGITS, tmp_path, 0)
+    assert_same_bits(lab.x, np.concatenate((DIGITS.x_train, DIGITS.x_val)))
+    assert_same_bits(lab.y, np.concatenate((DIGITS.y_train, DIGITS.y_val)))
+    assert_same_bits(lab.exam.x, DIGITS.x_test)
+    assert "y_test" not in vars(lab) and not any(value is DIGITS.y_test for value in vars(lab).values())
+
+
+def test_the_exam_counts_errors_in_all_in_one_class_and_between_groups() -> None:
+    labels = np.array([0, 1, 2, 2, 1])
+    exam = Exam(np.zeros((5, 4), np.float32), labels)
+    logits = np.eye(3, dtype=np.float32)[[0, 2, 2, 1, 0]]  # right, wrong, right, wrong, wrong
+    assert exam.errors(logits) == 3
+    assert exam.errors(logits, only=1) == 2
+    assert exam.errors(logits, only=2) == 1
+    assert exam.percent(logits) == pytest.approx(60)
+    assert exam.percent_of_groups(logits, np.array([0, 1, 1])) == pytest.approx(20)  # the last alone: 1 for 0
+
+
+def test_students_start_alike_and_not_as_their_teacher(tmp_path: Path) -> None:
+    lab, other = Lab(DIGITS, tmp_path, 0), Lab(DIGITS, tmp_path, 1)
+    assert_same_bits(lab.network(8, number=1).theta, lab.network(8, number=1).theta)
+    assert not np.array_equal(lab.network(8, number=0).theta, lab.network(8, number=1).theta)
+    assert not np.array_equal(lab.network(8, number=1).theta, other.network(8, number=1).theta)
+
+
+def test_a_lab_needs_pictures(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data must be pictures, got data without an image_shape"):
+        Lab(DIGITS._replace(image_shape=None), tmp_path, 0)
+
+
+# ---- biases corrected -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [(3,), (1, 4)])
+@pytest.mark.parametrize("share", [0.1, 0.35, 0.8])
+def test_the_offset_by_prior_puts_that_share_of_rows_into_the_classes(classes: tuple[int, ...], share: float) -> None:
+    logits = sample(200, 5)
+    offset = offset_to_share(logits, classes, share)
+    moved = logits + offset * np.isin(np.arange(5), classes)
+    assert np.isin(moved.argmax(axis=1), classes).mean() == pytest.approx(share)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_offset_by_prior_is_finite_for_a_share_of_nothing_and_of_all(share: float) -> None:
+    offset = offset_to_share(sample(50, 4), (2,), share)
+    assert math.isfinite(offset)
+
+
+@pytest.mark.parametrize("classes", [(3,), (0, 4)])
+def test_the_offset_tuned_on_test_labels_is_the_best_of_all(classes: tuple[int, ...]) -> None:
+    labels = some_labels(300, 5)
+    logits = sample(300, 5) + 2 * np.eye(5)[labels] - 1.5 * np.isin(np.arange(5), classes)
+    exam = Exam(np.zeros((300, 2)), labels)
+    these = np.isin(np.arange(5), classes)
+    best = min(exam.errors(logits + these * offset) for offset in np.linspace(-12, 12, 4801))
+    found = exam.errors(logits + these * exam.offset_tuned_on_test(logits, classes))
+    assert found <= best < exam.errors(logits)
+
+
+# ---- subclasses -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weights", [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0.3, 0.25, 2), (0, 0, 1)])
+@pytest.mark.parametrize("superclass", [[0, 1, 1, 0, 1, 0], [1, 1, 1, 1, 1, 1]])
+def test_the_gradient_of_the_subclass_loss(
+    weights: tuple[float, ...], superclass: list[int], xp: Any, device: str
+) -> None:
+    information, sureness, agreement = weights
+    logits, answers = (to_device(sample(6, 8, seed=s), device) for s in (1, 2))
+    y = to_device(np.array(superclass), device)
+    loss = partial(subclass_loss, information=information, sureness=sureness, agreement=agreement)
+    _, dlogits = loss(logits, y, answers)
+    check_gradients(lambda z: loss(z, y, answers)[0], logits, dlogits).assert_ok(1e-7)
+
+
+def test_the_subclass_loss_without_its_extras_is_the_cross_entropy_of_two_classes() -> None:
+    logits, y = sample(7, 6), np.array([0, 1, 0, 1, 1, 0, 0])
+    loss, _ = subclass_loss(logits, y, logits, information=0, sureness=0, agreement=0)
+    two = np.log(np.exp(logits).reshape(7, 2, 3).sum(axis=2))  # each super-class's logit: log-sum-exp of its own
+    assert_close(loss, cross_entropy(two, y)[0])
+
+
+def test_information_is_worth_most_where_each_image_is_sure_and_all_subclasses_are_used() -> None:
+    y = np.zeros(4, int)
+    spread_out, same = 20 * np.eye(8)[[0, 1, 2, 3]], 20 * np.eye(8)[[0, 0, 0, 0]]
+    unsure = np.where(np.arange(8) < 4, 1.0, -20.0) * np.ones((4, 1))
+    value = partial(subclass_loss, information=1.0, sureness=1.0, agreement=0.0)
+    best, worst, middle = (float(value(z, y, z)[0]) for z in (spread_out, same, unsure))
+    assert best == pytest.approx(-math.log(4), abs=1e-6) and worst == pytest.approx(0, abs=1e-6)
+    assert middle == pytest.approx(0, abs=1e-6)  # all used, but no image is sure: no information either
+
+
+def test_the_adversary_moves_each_image_by_its_radius_and_further_than_chance_would(xp: Any, device: str) -> None:
+    model = MLP((64, 32, 10), seed=3, device=device)
+    fit(model, DIGITS.x_train, DIGITS.y_train, loss=cross_entropy, epochs=3, progress=False)
+    x = to_device(DIGITS.x_train[:200], device)
+    adversary = Adversary(model, 0.5)
+    moved = adversary.disturb(x, xp.random.default_rng(0))
+    assert moved.dtype == x.dtype
+    assert_close(np.linalg.norm(to_numpy(moved - x), axis=1), np.full(200, 0.5), 1e-4)
+    assert_same_bits(adversary.answers_for(moved), model.predict(x))
+
+    def divergence(other: Any) -> float:
+        p, q = (softmax(to_numpy(model.predict(a)).astype(float)) for a in (x, other))
+        return float((p * (np.log(p) - np.log(q))).sum())
+
+    noise = sample(200, 64, seed=5)
+    noise *= 0.5 / np.linalg.norm(noise, axis=1, keepdims=True)
+    by_chance = divergence(x + to_device(noise.astype(np.float32), device))
+    assert divergence(moved) > 3 * by_chance
+
+
+def test_subclasses_are_named_one_to_one_within_their_super_class() -> None:
+    digits = some_labels(500, 10)
+    secret = np.array([3, 1, 4, 0, 2, 7, 9, 5, 8, 6])  # subclass k holds the digit secret[k]
+    logits = np.eye(10)[np.argsort(secret)[digits]]
+    assert name_subclasses(logits, digits).tolist() == secret.tolist()
+    crowded = logits.copy()
+    crowded[:, 1] += 2 * (logits[:, 0] == 1)  # two digits fall into one subclass: still one name each
+    assert sorted(name_subclasses(crowded, digits)[:5].tolist()) == [0, 1, 2, 3, 4]
+
+
+# ---- penultimate layers -----------------------------------------------------------------------------------------
+
+
+def test_the_penultimate_layer_is_what_the_network_itself_computes(device: str) -> None:
+    model = MLP((64, 12, 7, 10), seed=1, device=device)
+    x = DIGITS.x_train[:50]
+    model.forward(to_device(x, device), train=True)
+    assert_close(penultimate(model, x), to_numpy(model.hidden[-1]), 1e-6)
+
+
+def test_the_spread_is_0_where_a_class_is_a_point_and_100_where_classes_are_alike() -> None:
+    model = MLP((2, 3, 10), seed=0)
+    model.weights[0][...] = [[1, 0, 1], [0, 1, 1]]
+    y = np.array([0, 0, 1, 1])
+    assert spread(model, np.array([[1, 2], [1, 2], [5, 1], [5, 1]], np.float32), y) == pytest.approx(0, abs=1e-6)
+    assert spread(model, np.array([[1, 2], [5, 1], [1, 2], [5, 1]], np.float32), y) == pytest.approx(100)
+
+
+def test_the_projection_keeps_the_distances_between_the_three_templates() -> None:
+    model = MLP((64, 20, 10), seed=4)
+    model.biases[0][...] = 0
+    x = np.abs(sample(3, 64)).astype(np.float32)
+    h, points = penultimate(model, x), projection(model, x, (4, 7, 9))
+    assert points.shape == (3, 2)
+    plane = np.stack([to_numpy(model.weights[-1])[:, k] - to_numpy(model.weights[-1])[:, 4] for k in (7, 9)], axis=1)
+    projector = plane @ np.linalg.pinv(plane)
+    assert_close(np.linalg.norm(points[0] - points[1]), np.linalg.norm(projector @ (h[0] - h[1])), 1e-4)
+
+
+# ---- mutual learning --------------------------------------------------------------------------------------------
+
+
+def test_mutual_learning_takes_each_step_from_the_labels_and_from_the_other_as_it_was(device: str) -> None:
+    x, y = DIGITS.x_train[:40], DIGITS.y_train[:40]
+    p = replace(STUDIES["generations"].full, epochs=1, batch_size=40)
+    pair, by_hand = ([MLP((64, 12, 10), seed=s, device=device) for s in (1, 2)] for _ in range(2))
+    mutual((pair[0], pair[1]), x, y, p, seed=0)
+    order = np.random.default_rng((0, 0)).permutation(40)
+    logits = [model.forward(to_device(x[order], device), train=True) for model in by_hand]
+    for i, model in enumerate(by_hand):
+        _, dlogits = distillation_loss(
+            logits[i], to_device(y[order], device), logits[1 - i], temperature=1.0, soft_weight=0.5
+        )
+        model.backward(dlogits)
+        from minikd import Adam
+
+        Adam(model, p.lr).step()
+        assert_close(pair[i].theta, model.theta, 1e-6)
+
+
+# ---- committed results ------------------------------------------------------------------------------------------
+
+WITH_RESULTS = [name for name in STUDIES if committed(STUDIES[name]) is not None]
+
+
+@pytest.mark.parametrize("name", WITH_RESULTS)
+def test_committed_results_are_of_a_full_run_on_test_images_and_say_what_they_were_made_with(name: str) -> None:
+    study, content = STUDIES[name], committed(STUDIES[name])
+    assert content is not None and content["study"] == name
+    assert not content["plan"]["quick"] and not content["plan"]["validation"] and content["plan"]["seeds"] >= 5
+    assert content["command"].startswith(f"minikd reproduce {name}")
+    assert content["machine"]["processor"] and content["machine"]["versions"]["numpy"]
+    assert content["protocol"] == json.loads(json.dumps(asdict(study.full))), "the protocol has changed since"
+    assert content["rows"] == json.loads(json.dumps(judge(study, content["values"])))
+    assert [record["measure"] for record in content["rows"]] == [row.measure for row in study.rows]
+
+
+def test_numbers_that_are_damaged_or_missing_are_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.json"
+    with pytest.raises(CheckpointError, match=r"cannot read .*numbers\.json"):
+        read(path)
+    for text in ("{", "[]", '{"values": {"a": [1, 2]}, "plan": {"seeds": 3}}', '{"values": 3, "plan": {}}'):
+        path.write_text(text)
+        with pytest.raises(CheckpointError, match=r"numbers\.json does not hold the numbers of a study"):
+            read(path)
+
+
+# ---- the command ------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "minikd", *arguments], capture_output=True, text=True, timeout=300, **more
+    )
+
+
+def test_the_command_knows_the_studies_without_loading_them() -> None:
+    assert list(NAMES) == list(STUDIES)
+
+
+def test_the_command_lists_the_studies(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["reproduce"])
+    text = capsys.readouterr().out
+    for study in STUDIES.values():
+        assert f"{study.name}: {study.title}" in text.replace("\n", " ") and study.source in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", WITH_RESULTS)
+def test_the_command_prints_the_committed_results(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["reproduce", name, "--committed"])
+    content = committed(STUDIES[name])
+    assert content is not None
+    assert table(STUDIES[name], content["values"]) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["hinton2016"], "invalid choice: 'hinton2016'"),
+        (["generations", "--seeds", "0"], "--seeds must be"),
+        (["generations", "--jobs", "0"], "--jobs must be"),
+        (["generations", "--resume"], "--resume needs --out"),
+        (["generations", "--out", "."], ". is there already"),
+        (["--quick"], "--quick needs the NAME of a study"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(
+    arguments: Sequence[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "something").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["reproduce", *arguments])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["something"]
+
+
+def test_a_quick_run_says_that_it_is_one_and_two_jobs_give_the_same_numbers(data_dir: Path, tmp_path: Path) -> None:
+    one = command("reproduce", "generations", "--quick", "--seeds", "2", "--out", str(tmp_path / "one"))
+    assert one.returncode == 0, one.stderr
+    assert "QUICK: fewer images and epochs; these numbers say nothing about the paper." in one.stdout
+    assert max(len(line) for line in one.stdout.splitlines() if str(tmp_path) not in line) <= 80
+    assert "seed 1: generations-5" in one.stderr
+    two = command("reproduce", "generations", "--quick", "--seeds", "2", "--jobs", "2", "--out", str(tmp_path / "two"))
+    assert two.returncode == 0, two.stderr
+    first, second = (read(tmp_path / name / "generations.json") for name in ("one", "two"))
+    assert first["plan"]["quick"] and first["command"].startswith("minikd reproduce generations --quick")
+    for name, numbers in first["values"].items():  # as many threads a process or not: a test image or two
+        assert_close(second["values"][name], numbers, 0.1)
+    again = command("reproduce", "generations", "--quick", "--seeds", "2", "--out", str(tmp_path / "one"), "--resume")
+    assert again.returncode == 0 and read(tmp_path / "one" / "generations.json")["values"] == first["values"]
+    other = command("reproduce", "generations", "--seeds", "1", "--out", str(tmp_path / "one"), "--resume")
+    assert other.returncode == 2 and "belongs to another run" in other.stderr
