@@ -44,8 +44,8 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
         "smoothed": hinton2015.teacher(lab, p, "muller-smoothed-teacher", smoothed, soft_cross_entropy),
     }
     students = {
-        "hard": hinton2015.student(lab, p, "hinton-distilled", to_numpy(teachers["hard"].predict(x))),
-        "smoothed": hinton2015.student(lab, p, "muller-smoothed-distilled", to_numpy(teachers["smoothed"].predict(x))),
+        "hard": hinton2015.student(lab, p, "hinton-distilled", teachers["hard"]),
+        "smoothed": hinton2015.student(lab, p, "muller-smoothed-distilled", teachers["smoothed"]),
     }
     values = {f"teacher, {kind}": exam.percent(model) for kind, model in teachers.items()}
     values |= {f"student, {kind}": exam.percent(model) for kind, model in students.items()}
@@ -123,7 +123,7 @@ STUDY = Study(
         Row("  tighter by", "spread, hard less smoothed", ABOVE_0, " %"),
     ),
     full=Protocol(),
-    quick=Protocol(images=10_000, teacher_epochs=6, soft_epochs=6),
+    quick=Protocol(images=10_000, teacher_epochs=6, epochs=6),
     run=run,
     draw=draw,
 )
