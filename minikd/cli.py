@@ -165,8 +165,8 @@ def _add_reproduce(commands: Any) -> None:
     p = commands.add_parser("reproduce", help="the papers' numbers, beside ours", description=text)
     add = p.add_argument
     add("name", nargs="?", choices=STUDIES, metavar="NAME", help=", ".join(STUDIES))
-    add("--seeds", type=int, default=5, metavar="N", help="how often to repeat everything (default 5)")
-    add("--quick", action="store_true", help="a minute's version, to see how it goes (one seed by default)")
+    add("--seeds", type=int, metavar="N", help="how often to repeat everything (default 5, with --quick 1)")
+    add("--quick", action="store_true", help="a minute's version, to see how it goes")
     add("--jobs", type=int, default=1, metavar="N", help="seeds at a time, sharing the cores out (default 1)")
     add("--validation", action="store_true", help="examine on the last 10,000 training images, not on the test images")
     add("--committed", action="store_true", help="run nothing: the results that come with minikd")
@@ -324,6 +324,8 @@ def _run_study(study: Study, options: argparse.Namespace) -> None:
     from .backend import get_xp
     from .reproduce import Plan, run_study, table
 
+    if options.seeds is None:
+        options.seeds = 1 if options.quick else 5
     try:
         plan = Plan(**{name: getattr(options, name) for name in ("seeds", "device", "quick", "validation", "jobs")})
     except (ValueError, TypeError) as error:
@@ -362,9 +364,9 @@ def _measured(content: dict[str, Any]) -> str:
     plan, machine, minutes = content["plan"], content["machine"], [s / 60 for s in content["seconds"]]
     images = "validation images" if plan["validation"] else "test images"
     return fill(
-        f"{plan['seeds']} seeds, {images}, {sum(minutes) / len(minutes):.1f} minutes of training a seed; "
-        f"{machine['processor']}, {machine['threads']} BLAS threads; minikd {machine['versions']['minikd']}, "
-        f"NumPy {machine['versions']['numpy']}, {content['date'][:10]}",
+        f"{plan['seeds']} seed{'s' * (plan['seeds'] > 1)}, {plan['jobs']} at a time, {images}, "
+        f"{sum(minutes) / len(minutes):.1f} minutes of training for each; {machine['processor']}, BLAS threads: "
+        f"{machine['threads']}; NumPy {machine['versions']['numpy']}; {content['date'][:10]}",
         80,
     )
 

@@ -3,6 +3,31 @@
 Source: arXiv 1503.02531. A large network with dropout, trained on digits that are moved by up to two pixels, teaches
 a smaller one that is neither regularised nor ever shown a moved digit. What it knows arrives all the same, even of a
 digit that is left out of the transfer set.
+
+The paper's protocol. Teacher: two hidden layers of 1200 rectified linear units, all 60,000 training images, dropout
+and weight constraints, images jittered by up to two pixels in any direction: 67 test errors. Student: two layers of
+800, no regularisation: 146. The same, matching the teacher at temperature 20 on images that are not jittered: 74.
+Without the 3s in the transfer set, with only 7s and 8s in it, and with biases corrected so as to do best on the test
+set: as in the table. A sentence on temperatures: with 300 units or more in each layer all above 8 are fairly similar;
+with 30, those from 2.5 to 4 are significantly better than higher or lower ones. And from section 5, of speech: with
+soft targets, 3 % of the data suffice for nearly what all of it gives.
+
+Where we do otherwise. The paper does not give its optimizer, epochs or dropout rates. Ours were chosen with
+`--validation`, which trains on 50,000 images and looks at the other 10,000; numbers in brackets are errors on those.
+
+- Adam with a cosine to zero and lighter dropout (0.1 of the inputs, 0.35 of hidden units) instead of SGD with 0.2 and
+  0.5 and weight constraints, which in as many epochs was far from done (86 against 119 after 60 epochs).
+- The student is taught by the teacher's softened answers alone, without labels, at a learning rate of 0.003: half as
+  many epochs as at 0.001 gave fewer errors (102 after 20 epochs against 107 after 40). The student on labels has the
+  rate that suits it.
+- One row more, "on mixtures": each image is laid over another, and the teacher is asked about the mixture. No image
+  is moved, yet the student sees more of what the teacher knows (88 after 20 epochs).
+- Biases are corrected without labels of single images: one number is added to the logits of the missing (or only)
+  classes, such that as large a share of the 60,000 training images falls to them as belongs to them. What the paper
+  did, the number that is best on the test set, has rows of its own.
+- "Fairly similar" is taken to mean: at T = 40 within 10 % of the errors at T = 20. "2.5 to 4" are the mean of T = 2.5
+  and 4, "lower" is T = 1, "higher" the mean of T = 8, 20 and 40. Students of the curves are trained for 8 epochs.
+- The speech claim is asked of MNIST: 3 % are the first 1,800 images, for the student's network.
 """
 
 from __future__ import annotations
@@ -40,13 +65,14 @@ class Protocol:
     student: tuple[int, ...] = (800, 800)
     epochs: int = 20
     mixed_epochs: int = 30
+    two_epochs: int = 60  # with 7s and 8s only, a fifth of the images
     temperature: float = 20.0
     lr: float = 3e-3
     hard_lr: float = 1e-3
     batch_size: int = 256
     widths: tuple[int, ...] = (30, 100, 300, 800)
     temperatures: tuple[float, ...] = (1.0, 2.5, 4.0, 8.0, 20.0, 40.0)
-    curve_epochs: int = 10
+    curve_epochs: int = 8
     few: float = 0.03
     few_epochs: int = 300
     few_batch_size: int = 64
@@ -62,9 +88,13 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
     fit(alone, x, y, loss=cross_entropy, **options)
     values: dict[str, float] = {"teacher": exam.errors(big), "student": exam.errors(alone)}
     values["distilled"] = exam.errors(student(lab, p, "hinton-distilled", big))
-    values["distilled on mixtures"] = exam.errors(student(lab, p, "hinton-mixed", big, mixing=True))
-    values |= _missing(lab, p, big, "no 3s", (3,), y != 3)
-    values |= _missing(lab, p, big, "7s and 8s", (7, 8), (y == 7) | (y == 8))
+    mixtures: dict[str, Any] = {"mixing": True, "epochs": p.mixed_epochs}
+    values["distilled on mixtures"] = exam.errors(student(lab, p, "hinton-mixed", big, **mixtures))
+    no_3s = student(lab, p, "hinton-no-3s", big, kept=y != 3)
+    no_3s_mixed = student(lab, p, "hinton-no-3s-mixed", big, kept=y != 3, **mixtures)
+    two = student(lab, p, "hinton-7s-and-8s", big, kept=(y == 7) | (y == 8), epochs=p.two_epochs)
+    values |= _missing(lab, p, "no 3s", (3,), no_3s) | _missing(lab, p, "no 3s, mixtures", (3,), no_3s_mixed)
+    values |= _missing(lab, p, "7s and 8s", (7, 8), two)
     values |= _curves(lab, p, knowledge)
     values |= _few(lab, p, knowledge) | {"100 % hard": exam.percent(alone)}
     return values
@@ -79,14 +109,14 @@ def teacher(lab: Lab, p: Any, name: str = "hinton-teacher", targets: Any = None,
     return model
 
 
-def student(lab: Lab, p: Any, name: str, big: MLP, kept: np.ndarray | slice = slice(None), mixing: bool = False) -> MLP:
+def student(
+    lab: Lab, p: Any, name: str, big: MLP, *, kept: Any = slice(None), mixing: bool = False, epochs: int | None = None
+) -> MLP:
     """The smaller network, on what a teacher says of the images `kept`, or of mixtures of them, and on nothing else."""
     model = lab.network(*p.student, number=STUDENT)
-    epochs = p.mixed_epochs if mixing else p.epochs
-    options = lab.training(name, model, epochs=epochs, lr=p.lr, batch_size=p.batch_size)
-    x = lab.x[: p.images][kept]
-    augment = mixed if mixing else None
-    distill(model, big, x, None, temperature=p.temperature, soft_weight=1.0, augment=augment, **options)
+    options = lab.training(name, model, epochs=epochs or p.epochs, lr=p.lr, batch_size=p.batch_size)
+    options |= {"augment": mixed if mixing else None}
+    distill(model, big, lab.x[: p.images][kept], None, temperature=p.temperature, soft_weight=1.0, **options)
     return model
 
 
@@ -99,12 +129,9 @@ def mixed(x: Array, rng: Any) -> Array:
     return x + part * (x[::-1] - x)
 
 
-def _missing(
-    lab: Lab, p: Protocol, big: MLP, name: str, classes: tuple[int, ...], kept: np.ndarray
-) -> dict[str, float]:
-    """A student who is shown only the images `kept`, (N,), as it is and with the biases of `classes` corrected."""
+def _missing(lab: Lab, p: Protocol, name: str, classes: tuple[int, ...], model: MLP) -> dict[str, float]:
+    """Errors of a student who was not shown all classes, as it is and with the biases of `classes` corrected."""
     x, y, exam = lab.x[: p.images], lab.y[: p.images], lab.exam
-    model = student(lab, p, f"hinton-{name.replace(' ', '-')}", big, kept, mixing=True)
     logits, these = exam.logits(model), np.isin(np.arange(lab.n_classes), classes)  # (N_test, K), (K,)
     prior = np.isin(y, classes).mean()
     by_prior = logits + these * offset_to_share(to_numpy(model.predict(x)), classes, prior)
@@ -213,13 +240,15 @@ STUDY = Study(
         Row("taught at T = 20 on mixtures of two such images: errors", "distilled on mixtures", 74),
         Row("taught without any 3: errors", "no 3s", 206),
         Row("  on the 1,010 test 3s", "no 3s, on 3s", 133),
-        Row("with the bias of 3 set by the classes' shares in training: errors", "no 3s, prior", 109),
-        Row("  on the 1,010 test 3s", "no 3s, prior, on 3s", 14),
-        Row("with the bias of 3 tuned on test labels, as in the paper: errors", "no 3s, tuned on test", 109),
-        Row("  on the 1,010 test 3s", "no 3s, tuned on test, on 3s", 14),
+        Row("taught on mixtures, without any 3: errors", "no 3s, mixtures", 206),
+        Row("  on the 1,010 test 3s", "no 3s, mixtures, on 3s", 133),
+        Row("  bias of 3 set by the share of 3s in training: errors", "no 3s, mixtures, prior", 109),
+        Row("  on the 1,010 test 3s", "no 3s, mixtures, prior, on 3s", 14),
+        Row("  bias of 3 tuned on test labels, as in the paper: errors", "no 3s, mixtures, tuned on test", 109),
+        Row("  on the 1,010 test 3s", "no 3s, mixtures, tuned on test, on 3s", 14),
         Row("taught with 7s and 8s only", "7s and 8s, %", 47.3, " %"),
-        Row("with their biases set by the classes' shares in training", "7s and 8s, prior, %", 13.2, " %"),
-        Row("with their biases tuned on test labels, as in the paper", "7s and 8s, tuned on test, %", 13.2, " %"),
+        Row("  biases set by their share in training", "7s and 8s, prior, %", 13.2, " %"),
+        Row("  biases tuned on test labels, as in the paper", "7s and 8s, tuned on test, %", 13.2, " %"),
         Row("2 × 800: errors at T 40 against T 20", "800 units: T 40 against 20, %", (-10, 10), " %"),
         Row("2 × 300: errors at T 40 against T 20", "300 units: T 40 against 20, %", (-10, 10), " %"),
         Row("2 × 30: errors more at T 1 than at T 2.5 to 4", "30 units: T lower less T 2.5 to 4", ABOVE_0),
