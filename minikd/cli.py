@@ -18,7 +18,6 @@ from .blas import blas_settings, set_where_unset
 
 if TYPE_CHECKING:
     from .experiment import Config, Experiment, Trained
-    from .reproduce import Study
 
 
 STUDIES = ("hinton2015", "muller2019", "subclass2020", "capacity", "generations")
@@ -302,27 +301,21 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _reproduce(options: argparse.Namespace) -> None:
-    from .reproduce import STUDIES, committed, table
+    from .reproduce import command
 
-    for flag in ("quick", "validation", "committed", "resume", "out"):
-        if options.name is None and getattr(options, flag):
-            raise UsageError(f"--{flag} needs the NAME of a study: {', '.join(STUDIES)}")
-    for study in STUDIES.values() if options.name is None else (STUDIES[options.name],):
-        known = committed(study)
-        print(f"{fill(f'{study.name}: {study.title}', 80)}\n{study.source}")
-        if options.name is None:
-            print(f"{_committed_in_words(known)}\n")
-        elif known is not None:
-            print(f"\nCommitted: {_measured(known)}\n\n{table(study, known['values'])}\n")
-        elif options.committed:
-            raise UsageError(f"there are no committed results of {study.name} yet: run it")
-    if options.name is not None and not options.committed:
-        _run_study(STUDIES[options.name], options)
+    if options.name is None:
+        for flag in ("quick", "validation", "committed", "resume", "out"):
+            if getattr(options, flag):
+                raise UsageError(f"--{flag} needs the NAME of a study: {', '.join(STUDIES)}")
+        command.list_studies()
+    elif options.committed:
+        command.show_committed(options.name)
+    else:
+        _run_study(options)
 
 
-def _run_study(study: Study, options: argparse.Namespace) -> None:
-    from .backend import get_xp
-    from .reproduce import Plan, run_study, table
+def _run_study(options: argparse.Namespace) -> None:
+    from .reproduce import Plan, command
 
     if options.seeds is None:
         options.seeds = 1 if options.quick else 5
@@ -332,51 +325,14 @@ def _run_study(study: Study, options: argparse.Namespace) -> None:
         raise UsageError(f"--{error}") from None
     if options.resume and options.out is None:
         raise UsageError("--resume needs --out, the folder of the run to go on with")
-    folder = options.out or _free_folder(study.name)
+    folder = options.out or _free_folder(options.name)
     if not options.resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already: choose another --out, or use its networks with --resume")
-    get_xp(plan.device)  # a missing GPU is an error before anything is written
-    if plan.quick:
-        print("QUICK: fewer images and epochs; these numbers say nothing about the paper.")
-    print(f"Running {plan.seeds} seed{'s' * (plan.seeds > 1)} in {folder}/", flush=True)
     try:
-        content = run_study(study, folder, plan, notify=_show_epoch)
+        command.run(options.name, folder, plan)
     except KeyboardInterrupt:
-        words = f"To go on: minikd reproduce {study.name} --resume --out {folder}, with the same options"
-        sys.exit(_complain(f"stopped, and nothing is lost. {words}", 130))
-    print(f"\n{_measured(content)}\n\n{table(study, content['values'])}\n")
-    print(f"Networks, numbers and the picture are in {folder}/")
-
-
-def _show_epoch(seed: int, network: str, epoch: int, epochs: int, seconds: float) -> None:
-    """One line that is written over on a terminal; elsewhere a line for each finished network."""
-    from .reproduce import print_finished
-
-    if sys.stderr.isatty() and epoch < epochs:
-        print(f"\r\033[Kseed {seed}: {network}, epoch {epoch} of {epochs}", end="", file=sys.stderr, flush=True)
-    elif epoch == epochs:
-        print("\r\033[K" * sys.stderr.isatty(), end="", file=sys.stderr)
-        print_finished(seed, network, epoch, epochs, seconds)
-
-
-def _measured(content: dict[str, Any]) -> str:
-    """On what, how often and for how long a study was run."""
-    plan, machine, minutes = content["plan"], content["machine"], [s / 60 for s in content["seconds"]]
-    images = "validation images" if plan["validation"] else "test images"
-    return fill(
-        f"{plan['seeds']} seed{'s' * (plan['seeds'] > 1)}, {plan['jobs']} at a time, {images}, "
-        f"{sum(minutes) / len(minutes):.1f} minutes of training for each; {machine['processor']}, BLAS threads: "
-        f"{machine['threads']}; NumPy {machine['versions']['numpy']}; {content['date'][:10]}",
-        80,
-    )
-
-
-def _committed_in_words(content: dict[str, Any] | None) -> str:
-    if content is None:
-        return "no committed results yet"
-    verdicts = [row["verdict"] for row in content["rows"] if row["verdict"]]
-    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(sorted(verdicts)))
-    return f"committed, {content['plan']['seeds']} seeds: {counts}"
+        words = f"minikd reproduce {options.name} --resume --out {folder}, and the options that were given"
+        sys.exit(_complain(f"stopped, and nothing is lost. To go on: {words}", 130))
 
 
 def _list_data(options: argparse.Namespace) -> None:
