@@ -60,8 +60,8 @@ def measured(content: dict[str, Any]) -> str:
     images = "validation images" if plan["validation"] else "test images"
     return fill(
         f"{'QUICK. ' * plan['quick']}{plan['seeds']} seed{'s' * (plan['seeds'] > 1)}, {plan['jobs']} at a time, "
-        f"{images}, {minutes:.1f} minutes of training for each; {machine['processor']}, BLAS threads: {machine['threads']}; "
-        f"NumPy {machine['versions']['numpy']}; {content['date'][:10]}",
+        f"{images}, {minutes:.1f} minutes of training for each; {machine['processor']}, "
+        f"BLAS threads: {machine['threads']}; NumPy {machine['versions']['numpy']}; {content['date'][:10]}",
         WIDTH,
     )
 
