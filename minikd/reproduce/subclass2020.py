@@ -36,11 +36,10 @@ class Protocol:
     images: int | None = None
     teacher: tuple[int, ...] = (400, 400)
     student: tuple[int, ...] = (100, 100)
-    information: float = 0.4
+    information: float = 0.2
     sureness: float = 0.25
     agreement: float = 1.0
     radius: float = 1.5
-    pixels: int = 0
     teacher_epochs: int = 20
     epochs: int = 20
     temperature: float = 2.0
