@@ -2,7 +2,14 @@
 
 Source: arXiv 1902.03393 (on CIFAR, with convolutions). A student much smaller than its teacher is said to learn less
 from it than from a teacher of middle size; an assistant between the two, taught by the one and teaching the other,
-is said to help. Asked here of multilayer perceptrons on MNIST.
+is said to help.
+
+The paper's protocol: convolutional networks and ResNets on CIFAR-10 and CIFAR-100. What it claims is a direction: from
+some size on, a larger teacher makes a worse student; and a student of an assistant is better than one of the teacher.
+
+What we do otherwise: all of it. Multilayer perceptrons of two hidden layers on MNIST, 20,000 images of it so that a
+seed takes a few minutes, and one temperature for all. So this asks whether the claim holds there, too, and "no
+difference" is an answer. Assistants are trained as students are, on labels and teacher.
 """
 
 from __future__ import annotations
@@ -10,13 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from minikd import MLP, cross_entropy, distill, fit
-from minikd.intervals import mean_interval
 
 from .lab import Lab
-from .study import ABOVE_0, Row, Study, Values
+from .study import ABOVE_0, Row, Study, Values, log_scale, means
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +32,7 @@ TEACHER, STUDENT = 0, 1  # numbers for initial weights
 class Protocol:
     """Every network has two hidden layers; `teachers` and `student` are their widths, from small to large."""
 
-    images: int | None = None
+    images: int = 20_000
     student: int = 16
     teachers: tuple[int, ...] = (25, 50, 100, 200, 400, 800)
     chains: tuple[tuple[int, ...], ...] = ((800, 100), (800, 200, 50))
@@ -79,29 +83,26 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
     return values
 
 
-def draw(figure: Figure, values: Values, lab: Lab) -> None:
+def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
     """Errors of teachers and of their students against the teacher's width; students of assistants beside the last."""
     figure.set_size_inches(8, 4.4)
     axes = figure.subplots()
-    widths = sorted(int(name.removeprefix("teacher of ")) for name in values if name.startswith("teacher of "))
-    for kind, colour in (("teacher", "#000000"), ("student", "#009E73")):
-        mean, half = np.array([mean_interval(values[f"{kind} of {width}"]) for width in widths]).T
-        label = "the teacher itself" if kind == "teacher" else "its student"
-        axes.errorbar(widths, mean, np.nan_to_num(half), fmt="o-", ms=4, capsize=2, color=colour, label=label)
-    mean, half = mean_interval(values["labels alone"])
+    for kind, label, colour in (("teacher", "the teacher itself", "#000000"), ("student", "its student", "#009E73")):
+        mean, half = means(values, [f"{kind} of {width}" for width in p.teachers])
+        axes.errorbar(p.teachers, mean, half, fmt="o-", ms=4, capsize=2, color=colour, label=label)
+    (mean,), (half,) = means(values, ["labels alone"])
     axes.axhline(mean, color="#D55E00", ls="--", lw=1.2, label="the student on labels alone")
-    axes.axhspan(mean - np.nan_to_num(half), mean + np.nan_to_num(half), color="#D55E00", alpha=0.12, lw=0)
-    chains = [name for name in values if name.startswith("student of ") and "-" in name]
-    for i, name in enumerate(chains, 1):
-        mean, half = mean_interval(values[name])
-        words = f"student of {name.removeprefix('student of ').replace('-', ' → ')}"
-        colour = ("#0072B2", "#CC79A7", "#56B4E9")[i % 3]
-        at = widths[-1] * 1.15**i
-        axes.errorbar([at], [mean], [np.nan_to_num(half)], fmt="s", ms=5, capsize=2, color=colour, label=words)
+    axes.axhspan(mean - half, mean + half, color="#D55E00", alpha=0.12, lw=0)
+    for i, chain in enumerate(p.chains, 1):
+        mean, half = means(values, [f"student of {'-'.join(map(str, chain))}"])
+        label = f"student of {' → '.join(map(str, chain))}"
+        at, colour = p.teachers[-1] * 1.15**i, ("#0072B2", "#CC79A7", "#56B4E9")[i % 3]
+        axes.errorbar([at], mean, half, fmt="s", ms=5, capsize=2, color=colour, label=label)
     axes.set(xscale="log", yscale="log", xlabel="units in each hidden layer of the teacher", ylabel="test errors, %")
     axes.set_title("Does a larger teacher teach better?")
-    axes.set_xticks(widths, [str(width) for width in widths])
+    axes.set_xticks(p.teachers, [str(width) for width in p.teachers])
     axes.minorticks_off()
+    log_scale(axes.yaxis)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
 
@@ -109,7 +110,7 @@ def draw(figure: Figure, values: Values, lab: Lab) -> None:
 STUDY = Study(
     name="capacity",
     title="The gap between teacher and student, and teacher assistants",
-    source="arXiv 1902.03393, sections 3 and 4",
+    source="arXiv 1902.03393",
     rows=(
         Row("student 16-16 on labels alone", "labels alone", None, " %", 2),
         Row("taught by a teacher 100-100", "student of 100", None, " %", 2),

@@ -24,7 +24,7 @@ def list_studies() -> None:
         print(study.source)
         print("no committed results yet\n" if known is None else f"{counts(known)}\n")
     print("minikd reproduce NAME --committed shows the results that come with minikd,")
-    print("minikd reproduce NAME --quick runs a minute's version, without --quick the study.")
+    print("minikd reproduce NAME --quick runs a minute's version, without it the study.")
 
 
 def show_committed(name: str) -> None:

@@ -2,9 +2,15 @@
 
 Sources: arXiv 1805.04770 and 1706.00384. Neither needs a larger teacher. A born-again network is taught by a network of
 its own kind that was trained before it, and so on for generations. In mutual learning two networks start together,
-and each learns from the labels and from what the other says at that moment. Asked here of MNIST with few labels, and
-compared with the same network on labels alone: for as many steps as one such network takes, and for as many as all
-generations together.
+and each learns from the labels and from what the other says at that moment.
+
+The papers' protocol: ResNets and DenseNets on CIFAR; both report that the student is better than the same network on
+labels alone, a direction that is asked here of a multilayer perceptron on the first 1,000 images of MNIST.
+
+What we do otherwise. Both papers compare with the network after one training, though their students come after more;
+here the control is also trained for as many steps as all generations together. A child is taught by labels and parent
+in equal parts at temperature 1. In mutual learning both networks take their step from the same two answers, where the
+paper lets the second see the first's new weights.
 """
 
 from __future__ import annotations
@@ -16,11 +22,10 @@ import numpy as np
 
 from minikd import MLP, Adam, cross_entropy, distill, distillation_loss, fit
 from minikd.backend import to_device
-from minikd.intervals import mean_interval
 from minikd.optim import cosine
 
 from .lab import Lab
-from .study import ABOVE_0, Row, Study, Values
+from .study import ABOVE_0, Row, Study, Values, means
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,18 +104,16 @@ def mutual(pair: tuple[MLP, MLP], x: np.ndarray, y: np.ndarray, p: Protocol, see
                 optimizer.step()
 
 
-def draw(figure: Figure, values: Values, lab: Lab) -> None:
-    """Errors by generation, beside mutual learning and the two controls."""
+def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
+    """Errors by generation, beside mutual learning and the longer control."""
     figure.set_size_inches(7.5, 4.2)
-    axes = figure.subplots()
-    generations = range(sum(name.startswith("generation ") for name in values))
-    mean, half = np.array([mean_interval(values[f"generation {g}"]) for g in generations]).T
-    axes.errorbar(generations, mean, np.nan_to_num(half), fmt="o-", capsize=2, color="#009E73", label="born-again")
+    axes, generations = figure.subplots(), range(p.generations + 1)
+    mean, half = means(values, [f"generation {g}" for g in generations])
+    axes.errorbar(generations, mean, half, fmt="o-", capsize=2, color="#009E73", label="born-again")
     others = {"mutual": ("mutual learning", "#0072B2"), "labels alone, all steps": ("labels, all steps", "#D55E00")}
-    for i, (name, (words, colour)) in enumerate(others.items(), 1):
-        mean, half = mean_interval(values[name])
-        at = generations[-1] + 0.7 * i
-        axes.errorbar([at], [mean], [np.nan_to_num(half)], fmt="s", capsize=2, color=colour, label=words)
+    for i, (name, (label, colour)) in enumerate(others.items(), 1):
+        mean, half = means(values, [name])
+        axes.errorbar([generations[-1] + 0.7 * i], mean, half, fmt="s", capsize=2, color=colour, label=label)
     axes.set_xticks(generations, ["labels\nalone", *map(str, generations[1:])])
     axes.set(xlabel="generation", ylabel="test errors, %", title="Learning from one's own kind, on few labels")
     axes.grid(alpha=0.3)

@@ -9,7 +9,7 @@ and weight constraints, images jittered by up to two pixels in any direction: 67
 800, no regularisation: 146. The same, matching the teacher at temperature 20 on images that are not jittered: 74.
 Without the 3s in the transfer set, with only 7s and 8s in it, and with biases corrected so as to do best on the test
 set: as in the table. A sentence on temperatures: with 300 units or more in each layer all above 8 are fairly similar;
-with 30, those from 2.5 to 4 are significantly better than higher or lower ones. And from section 5, of speech: with
+with 30, those from 2.5 to 4 are significantly better than higher or lower ones. And from section 6, of speech: with
 soft targets, 3 % of the data suffice for nearly what all of it gives.
 
 Where we do otherwise. The paper does not give its optimizer, epochs or dropout rates. Ours were chosen with
@@ -33,7 +33,6 @@ Where we do otherwise. The paper does not give its optimizer, epochs or dropout 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +41,9 @@ import numpy as np
 from minikd import MLP, cross_entropy, distill, fit
 from minikd.backend import Array, to_numpy
 from minikd.data import jitter
-from minikd.intervals import mean_interval
 
 from .lab import Lab
-from .study import ABOVE_0, Row, Study, Values, measured_rows
+from .study import ABOVE_0, Row, Study, Values, log_scale, means
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -194,39 +192,28 @@ def _few(lab: Lab, p: Protocol, knowledge: np.ndarray) -> dict[str, float]:
     return {"3 % hard": a, "3 % soft": b, "3 % hard less soft": a - b}
 
 
-def draw(figure: Figure, values: Values, lab: Lab) -> None:
+def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
     """Left, the paper's errors and ours, row by row; right, errors against temperature for each width."""
-    figure.set_size_inches(11, 4.6)
+    figure.set_size_inches(11, 4.8)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
-    rows = [row for row in measured_rows(STUDY, values) if isinstance(row.paper, float | int) and not row.unit]
-    at, ours = np.arange(len(rows)), np.array([mean_interval(values[row.measure]) for row in rows])  # (n, 2)
-    left.barh(at - 0.2, [float(row.paper) for row in rows], 0.38, color="0.75", label="paper")  # type: ignore[arg-type]
-    left.barh(at + 0.2, ours[:, 0], 0.38, color="#009E73", label="minikd")
-    left.errorbar(ours[:, 0], at + 0.2, xerr=np.nan_to_num(ours[:, 1]), fmt="none", color="black", capsize=2)
-    left.set_yticks(at, [row.measure for row in rows], fontsize=8)
+    papers = {row.measure: row.paper for row in STUDY.rows if isinstance(row.paper, float | int) and not row.unit}
+    at, (mean, half) = np.arange(len(papers)), means(values, list(papers))
+    left.barh(at - 0.2, list(papers.values()), 0.38, color="0.75", label="paper")
+    left.barh(at + 0.2, mean, 0.38, color="#009E73", label="minikd")
+    left.errorbar(mean, at + 0.2, xerr=half, fmt="none", color="black", capsize=2)
+    left.set_yticks(at, list(papers), fontsize=8)
     left.invert_yaxis()
     left.set(xlabel="test errors of 10,000", title="Errors: the paper's, and ours over seeds")
     left.legend(loc="lower right")
-    for colour, width in zip(("#CC79A7", "#D55E00", "#0072B2", "#009E73"), _widths(values), strict=False):
-        temperatures = [T for w, T in _points(values) if w == width]
-        curve = [mean_interval(values[f"{width} units, T = {T:g}"]) for T in temperatures]
-        mean, half = np.array(curve).T
-        right.errorbar(temperatures, mean, np.nan_to_num(half), fmt="o-", ms=3, lw=1.2, capsize=2, color=colour)
-        right.annotate(f"2 × {width}", (temperatures[-1], mean[-1]), (6, -3), textcoords="offset points", fontsize=8)
+    for colour, width in zip(("#CC79A7", "#D55E00", "#0072B2", "#009E73"), p.widths, strict=False):
+        mean, half = means(values, [f"{width} units, T = {T:g}" for T in p.temperatures])
+        right.errorbar(p.temperatures, mean, half, fmt="o-", ms=3, lw=1.2, capsize=2, color=colour)
+        right.annotate(f"2 × {width}", (p.temperatures[-1], mean[-1]), (6, -3), textcoords="offset points", fontsize=8)
     right.set(xscale="log", yscale="log", xlabel="temperature T", ylabel="test errors", title="Which temperature?")
-    right.set_xticks(temperatures, [f"{T:g}" for T in temperatures], minor=False)
+    right.set_xticks(p.temperatures, [f"{T:g}" for T in p.temperatures])
     right.minorticks_off()
+    log_scale(right.yaxis)
     right.grid(alpha=0.3)
-
-
-def _points(values: Values) -> list[tuple[int, float]]:
-    """(width, temperature) of every point of the curves."""
-    found = (re.fullmatch(r"(\d+) units, T = ([\d.]+)", name) for name in values)
-    return [(int(m[1]), float(m[2])) for m in found if m]
-
-
-def _widths(values: Values) -> list[int]:
-    return sorted({width for width, _ in _points(values)})
 
 
 STUDY = Study(

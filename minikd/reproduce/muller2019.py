@@ -1,9 +1,16 @@
-"""Müller, Kornblith & Hinton 2019, "When does label smoothing help?", sections 2 and 5.
+"""Müller, Kornblith & Hinton 2019, "When does label smoothing help?", sections 2 and 4.
 
 Source: arXiv 1906.02629. A better teacher that teaches worse. Smoothed labels give every wrong class the same small
 probability. That makes a network less sure of itself, and often better; but it also draws all images of a class to one
 point of the last hidden layer, and with them goes what made one 7 more like a 1 than another: the very thing that a
 student could have learned.
+
+The paper's protocol on MNIST is that of hinton2015, with a smoothing of 0.1: the teacher errs on 0.67 % of the test
+images, with smoothed labels on 0.59 %; their students on 0.74 % and 0.91 %. Its pictures show the last hidden layer on
+the plane through the templates of three classes.
+
+What we do otherwise is what hinton2015 does otherwise; the teacher and the student on hard labels are the very ones of
+that study, and are found where both studies share a folder. That classes lie tighter is also measured: `spread`.
 """
 
 from __future__ import annotations
@@ -16,11 +23,10 @@ import numpy as np
 from minikd import MLP, soft_cross_entropy
 from minikd.backend import to_numpy
 from minikd.experiment import smooth_labels
-from minikd.intervals import mean_interval
 
 from . import hinton2015
 from .lab import Lab
-from .study import ABOVE_0, Row, Study, Values
+from .study import ABOVE_0, Row, Study, Values, means
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,7 +90,7 @@ def projection(model: MLP, x: np.ndarray, classes: tuple[int, ...]) -> np.ndarra
     return np.asarray(penultimate(model, x) @ plane)
 
 
-def draw(figure: Figure, values: Values, lab: Lab) -> None:
+def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
     """Both teachers' last hidden layer, seen on a plane, and the four error rates."""
     figure.set_size_inches(11, 4)
     panels = figure.subplots(1, 3)
@@ -100,9 +106,9 @@ def draw(figure: Figure, values: Values, lab: Lab) -> None:
         )
     panels[0].legend(title="digit", markerscale=3)
     names = [f"{who}, {kind}" for who in ("teacher", "student") for kind in files]
-    mean, half = np.array([mean_interval(values[name]) for name in names]).T
+    mean, half = means(values, names)
     colours = ("#000000", "#999999", "#009E73", "#56B4E9")
-    panels[2].bar(range(4), mean, yerr=np.nan_to_num(half), capsize=3, color=colours)
+    panels[2].bar(range(4), mean, yerr=half, capsize=3, color=colours)
     panels[2].set_xticks(range(4), [name.replace(", ", ",\n") for name in names])
     panels[2].set(ylabel="test errors, %", title="Who is right more often?")
 
@@ -110,7 +116,7 @@ def draw(figure: Figure, values: Values, lab: Lab) -> None:
 STUDY = Study(
     name="muller2019",
     title="When does label smoothing help? A better teacher that teaches worse",
-    source="arXiv 1906.02629, sections 2 and 5",
+    source="arXiv 1906.02629, sections 2 and 4",
     rows=(
         Row("teacher on labels", "teacher, hard", 0.67, " %", 2),
         Row("teacher on smoothed labels", "teacher, smoothed", 0.59, " %", 2),

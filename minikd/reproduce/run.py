@@ -71,7 +71,14 @@ def run_study(
     notify           called after each epoch: (seed, network, epoch, epochs, seconds); with jobs > 1, each process
                      prints a line for each network that it has finished instead
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    from matplotlib.figure import Figure
+
+    from .. import plots
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot make the folder {folder}: {error.strerror}") from error
     tasks = [(study, seed, folder, plan) for seed in range(plan.seeds)]
     if plan.jobs == 1:
         done = [_one_seed(*task, data=data, protocol=protocol, notify=notify) for task in tasks]
@@ -83,18 +90,24 @@ def run_study(
         with ProcessPoolExecutor(plan.jobs, get_context("spawn")) as pool:
             done = list(pool.map(_named_seed, *zip(*((study.name, *task[1:]) for task in tasks), strict=True)))
     values = {name: [measured[name] for measured, _ in done] for name in done[0][0]}
+    protocol = protocol or (study.quick if plan.quick else study.full)
     content = {
         "study": study.name,
         "command": shlex.join(["minikd", *sys.argv[1:]]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "plan": asdict(plan),
-        "protocol": asdict(protocol or (study.quick if plan.quick else study.full)),
+        "protocol": asdict(protocol),
         "machine": machine(),
         "rows": judge(study, values),
         "values": values,
         "seconds": [seconds for _, seconds in done],
     }
-    write(study, folder, content, make_lab(folder, 0, plan, data, notify))
+    write(study, folder, content)
+    figure = Figure(dpi=110, layout="constrained")
+    study.draw(figure, values, make_lab(folder, 0, plan, data, notify), protocol)
+    if plan.quick:
+        figure.suptitle("QUICK: too few images and epochs to say anything about the paper", color="#D55E00")
+    plots.save(figure, folder / f"{study.name}.png")
     return content
 
 
@@ -147,12 +160,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(study: Study, folder: Path, content: dict[str, Any], lab: Lab) -> None:
-    """The numbers of a study as JSON and as CSV (a line a value), and its picture."""
-    from matplotlib.figure import Figure
-
-    from .. import plots
-
+def write(study: Study, folder: Path, content: dict[str, Any]) -> None:
+    """The numbers of a study as JSON, and as CSV with a line for each value."""
     write_atomically(folder / f"{study.name}.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     text = io.StringIO()
     lines = csv.writer(text)
@@ -160,11 +169,6 @@ def write(study: Study, folder: Path, content: dict[str, Any], lab: Lab) -> None
     for name, numbers in content["values"].items():
         lines.writerows((name, seed, number) for seed, number in enumerate(numbers))
     write_atomically(folder / f"{study.name}.csv", text.getvalue().encode())
-    figure = Figure(dpi=110, layout="constrained")
-    study.draw(figure, content["values"], lab)
-    if content["plan"]["quick"]:
-        figure.suptitle("QUICK: too few images and epochs to say anything about the paper", color="#D55E00")
-    plots.save(figure, folder / f"{study.name}.png")
 
 
 def committed(study: Study) -> dict[str, Any] | None:

@@ -76,7 +76,7 @@ class Study:
 
     full, quick   the protocol, and one that takes a minute and shows how it goes
     run           (lab, protocol) -> what was measured, by name, for the seed of that lab
-    draw          (figure, values, the first seed's lab) draws the study's picture
+    draw          (figure, values, the first seed's lab, protocol) draws the study's picture
     """
 
     name: str
@@ -86,7 +86,7 @@ class Study:
     full: Any
     quick: Any
     run: Callable[[Lab, Any], dict[str, float]]
-    draw: Callable[[Figure, Values, Lab], None]
+    draw: Callable[[Figure, Values, Lab, Any], None]
 
 
 def verdict(row: Row, values: Sequence[float]) -> str:
@@ -125,6 +125,21 @@ def judge(study: Study, values: Values) -> list[dict[str, Any]]:
         record = {"row": row.words, "measure": row.measure, "paper": row.claim(), "mean": mean, "sd": spread}
         records.append({**record, "interval_95": interval, "verdict": verdict(row, numbers)})
     return records
+
+
+def means(values: Values, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """For a picture: of each measure the mean over seeds and the half-width of its interval (0 for one seed), (n,)."""
+    mean, half = np.array([mean_interval(values[name]) for name in names]).T
+    return mean, np.nan_to_num(half)
+
+
+def log_scale(axis: Any) -> None:
+    """A logarithmic axis of a picture with plain numbers at 1, 2 and 5."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ScalarFormatter())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def table(study: Study, values: Values) -> str:

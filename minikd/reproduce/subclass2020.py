@@ -3,6 +3,16 @@
 Source: arXiv 2002.03936. The teacher is told of each digit only whether it is below 5. It has five logits for each of
 the two answers, and shares its probability among them as it likes. The student is taught by these ten, sees no label
 at all, and finds the ten digits.
+
+The paper's protocol: labels 0 to 4 against 5 to 9, a teacher with five sub-logits for each, an auxiliary loss that
+keeps it from using but one of them, and a student that matches the subclass probabilities.
+
+What we do otherwise. The paper's auxiliary loss pushes the sub-logits of different images of a batch apart. Ours asks
+for information, that subclasses are used evenly and images are sure of theirs; with that and moved images it found the
+digits of 64 % of the validation images (one seed). And ours asks for agreement with itself when an image is changed in
+the worst direction by a small step (virtual adversarial training, an idea from clustering: Hu et al. 2017, arXiv
+1702.08720): 92 % (mean of 3 seeds). Five digits can be named in 120 ways, and the networks know none of them: names
+are given by training labels, after training.
 """
 
 from __future__ import annotations
@@ -16,10 +26,9 @@ import numpy as np
 
 from minikd import MLP, distill, fit, soft_cross_entropy, softmax
 from minikd.backend import Array, to_numpy, xp_of
-from minikd.intervals import mean_interval
 
 from .lab import Lab
-from .study import Row, Study, Values
+from .study import Row, Study, Values, means
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -163,7 +172,7 @@ def name_subclasses(logits: np.ndarray, digits: np.ndarray) -> np.ndarray:
     return np.array(names)
 
 
-def draw(figure: Figure, values: Values, lab: Lab) -> None:
+def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
     """Training images of each subclass of the first seed's student, and how often the digit is found."""
     figure.set_size_inches(9.5, 4.4)
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
@@ -183,8 +192,8 @@ def draw(figure: Figure, values: Values, lab: Lab) -> None:
     left.set_ylabel("named after the digit")
     for i, name in enumerate(("teacher", "student")):
         numbers = values[name]
-        mean, half = mean_interval(numbers)
-        right.bar([i], [mean], yerr=[np.nan_to_num(half)], capsize=4, width=0.6, color=("0.6", "#009E73")[i])
+        mean, half = means(values, [name])
+        right.bar([i], mean, yerr=half, capsize=4, width=0.6, color=("0.6", "#009E73")[i])
         right.plot(i + np.linspace(-0.2, 0.2, len(numbers)), numbers, "o", ms=4, color="black")
     right.axhline(PRECEDENT, color="#D55E00", ls="--", lw=1.2, label="NumPy precedent")
     right.set_xticks((0, 1), ("teacher", "student"))
@@ -195,7 +204,7 @@ def draw(figure: Figure, values: Values, lab: Lab) -> None:
 STUDY = Study(
     name="subclass2020",
     title="Subclass distillation: ten digits from two labels",
-    source="arXiv 2002.03936, section 4 (MNIST-2×5)",
+    source="arXiv 2002.03936 (MNIST-2×5)",
     rows=(
         Row("teacher: right of the two super-classes", "teacher, two classes", None, " %"),
         Row("teacher: test images in the subclass of their digit", "teacher", None, " %", better="higher"),
