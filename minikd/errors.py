@@ -254,6 +254,40 @@ def check_same_library(name: str, value: Any, other: Any, other_name: str = "log
         raise TypeError(f"{name} must be on the device of {other_name}; minikd.backend.to_device moves it there")
 
 
+def check_input(x: Any, columns: int, theta: Any = None, device: str = "") -> None:
+    """`x` must be a matrix with so many columns; with `theta`, the parameters of a model, on their device."""
+    check_matrix("x", x, columns=columns)
+    if theta is not None:
+        check_same_library("x", x, theta, f"the model, {device!r}")
+
+
+def check_backward(dlogits: Any, hidden_grads: Any, layers: Sequence[Any]) -> dict[int, Any]:
+    """The arguments of MLP.backward must fit `layers`, what a forward pass left: hidden activations and logits.
+
+    Returns `hidden_grads` as a dictionary in which layers count from 0.
+    """
+    if not layers:
+        raise ValueError("dlogits has nothing to be the gradient of: call forward(x, train=True) first")
+    *hidden, logits = layers
+    check_matrix("dlogits", dlogits, rows=logits.shape[0], columns=logits.shape[1])
+    check_same_library("dlogits", dlogits, logits, "the logits")
+    if hidden_grads is None:
+        return {}
+    check_type("hidden_grads", hidden_grads, Mapping, "a dictionary of gradients by hidden layer")
+    n, injected = len(hidden), {}
+    for layer, grad in hidden_grads.items():
+        if isinstance(layer, bool) or not isinstance(layer, Integral) or not -n <= int(layer) < n:
+            wanted = f"{-n} to {n - 1}" if n else "nothing: this network has none"
+            raise ValueError(f"hidden_grads must name hidden layers, {wanted}; got {describe(layer)}")
+        name, a = f"hidden_grads[{layer}]", hidden[layer]
+        check_matrix(name, grad, rows=a.shape[0], columns=a.shape[1])
+        check_same_library(name, grad, a, "the logits")
+        if int(layer) % n in injected:
+            raise ValueError(f"hidden_grads must name a hidden layer once, got layer {layer % n} twice")
+        injected[int(layer) % n] = grad
+    return injected
+
+
 def check_theta(theta: Any, count: int, dtype: str) -> None:
     """The parameters in a file must be as many, and of the type, as its header says, and finite."""
     if theta.shape != (count,) or str(theta.dtype) != dtype:

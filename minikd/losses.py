@@ -32,7 +32,7 @@ from .errors import (
     check_soft,
 )
 
-Loss = Callable[..., tuple[Any, Array]]  # (logits, *targets) -> (loss, dlogits)
+Loss = Callable[..., tuple[Any, ...]]  # (logits, *targets) -> (loss, dlogits), or also hidden_grads: see MLP.backward
 
 
 def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from .backend import Array, empty, get_xp, to_device, to_numpy
 from .checkpoint import load_arrays, save_arrays
-from .errors import CheckpointError, check_layout, check_matrix, check_same_library, check_sizes, check_theta
+from .errors import CheckpointError, check_backward, check_input, check_layout, check_sizes, check_theta
 from .ops import (
     ACTIVATIONS,
     activation_backward,
@@ -31,6 +31,7 @@ from .ops import (
     linear_backward,
 )
 
+HiddenGrads = Mapping[int, Array] | None
 DTYPES = ("float32", "float64")
 PIECE = 2048  # rows that predict takes at a time: enough to keep the processor busy, little enough to stay small
 
@@ -103,8 +104,7 @@ class MLP:
 
         train=True draws dropout masks and keeps what `backward` needs.
         """
-        check_matrix("x", x, columns=self.sizes[0])
-        check_same_library("x", x, self.theta, f"the model, {self.device!r}")
+        check_input(x, self.sizes[0], self.theta, self.device)
         x = x if x.dtype == self._float else x.astype(self._float)
         return self._forward_train(x) if train else self._forward_plain(x)
 
@@ -132,17 +132,16 @@ class MLP:
                 linear(a, W, b, out=z)  # (B, K)
         return z
 
-    def backward(self, dlogits: Array, *, need_dx: bool = True) -> Array:
+    def backward(self, dlogits: Array, hidden_grads: HiddenGrads = None, *, need_dx: bool = True) -> Array:
         """From dL/dlogits (B, K) of the last forward(x, train=True): overwrite `grad`, return dL/dx (B, D).
 
-        With need_dx=False the last product, which only dx needs, is saved, and None comes back.
+        hidden_grads  for a loss that also looks at hidden layers: {i: dL/dhidden[i], (B, width)}, where i may count
+                      from the last (-1). It is what the loss says of hidden[i] itself, not by way of the logits
+        need_dx       with False the last product, which only dx needs, is saved, and None comes back
+
         ValueError where there was no such forward, or where its shape was another.
         """
-        if not self._cache:
-            raise ValueError("dlogits has nothing to be the gradient of: call forward(x, train=True) first")
-        logits = self._cache[-1][2]
-        check_matrix("dlogits", dlogits, rows=logits.shape[0], columns=logits.shape[1])
-        check_same_library("dlogits", dlogits, logits, "the logits")
+        injected = check_backward(dlogits, hidden_grads, [*self.hidden, *(z for _, _, z in self._cache[-1:])])
         dz = dlogits if dlogits.dtype == self._float else dlogits.astype(self._float)
         for i in reversed(range(len(self.weights))):
             x, mask, _ = self._cache[i]
@@ -151,13 +150,15 @@ class MLP:
             dx, _, _ = linear_backward(dz, x, self.weights[i], out=grads, need_dx=out is not None)
             if mask is not None and dx is not None:
                 dx = dropout_backward(dx, mask, out=dx)
+            if i - 1 in injected:  # hidden[i - 1] reaches the loss by two ways, and their gradients add up
+                dx += injected[i - 1]
             if i > 0:
                 dz = activation_backward(dx, self._cache[i - 1][2], self.hidden[i - 1], self.activation, out=dx)
         return dx
 
     def predict(self, x: Array) -> Array:
         """Logits (N, K) for any number of rows x (N, D), on the model's device, a piece at a time; keeps nothing."""
-        check_matrix("x", x, columns=self.sizes[0])
+        check_input(x, self.sizes[0])
         logits = self._xp.empty((len(x), self.sizes[-1]), self.dtype)
         for start in range(0, len(x), PIECE):
             logits[start : start + PIECE] = self.forward(to_device(x[start : start + PIECE], self.device))

@@ -55,7 +55,8 @@ def fit(
     x            (N, D);  targets  an array, or a tuple of arrays, with one row for each row of x. Arrays of integers
                  of shape (N,) are class labels. Instead of an array, a function x -> rows may compute them from
                  the (augmented) rows of a batch. Arrays are moved to the model's device once
-    loss         called as loss(logits, *targets) with the rows of one batch; returns (loss, dlogits)
+    loss         called as loss(logits, *targets) with the rows of one batch; returns (loss, dlogits), or, if it also
+                 looks at model.hidden, (loss, dlogits, hidden_grads): see MLP.backward
     optimizer    SGD, Adam or AdamW made for this model; by default Adam(model)
     batch_size   rows a step; the last batch of an epoch holds what is left over
     schedule     progress in [0, 1) -> a factor for the optimizer's learning rate (see minikd.optim)
@@ -149,8 +150,8 @@ class _Run:
                 optimizer.lr = self.lr * float(self.schedule((epoch + step / len(starts)) / self.epochs))
                 x, *targets = self._draw(order[start : start + self.batch_size], noise)
                 logits = model.forward(x, train=True)
-                value, dlogits = loss(logits, *targets)
-                model.backward(dlogits, need_dx=False)
+                value, *grads = loss(logits, *targets)
+                model.backward(*grads, need_dx=False)
                 optimizer.step()
                 values[step] = value
                 # On a GPU a look at each loss would make every step wait; there it is looked at once an epoch.
@@ -238,23 +239,32 @@ def distill(
     augmented batch instead: the teacher must speak of what the student sees.
     """
     check_type("student", student, MLP, "an MLP")
-    if teacher is student or getattr(teacher, "__self__", None) is student:  # student.predict is the student, too
-        raise ValueError("teacher must be another network than student: a network cannot be its own fixed target")
     if {"loss", "targets"} & set(fit_options):
         raise TypeError("loss and targets are what distill decides itself; call fit for a loss of your own")
     check_samples("x", x, columns=student.sizes[0])
     check_mix(labels, temperature, soft_weight, (len(x), student.sizes[-1]))
-    if fit_options.get("augment") is not None and not (isinstance(teacher, MLP) or callable(teacher)):
-        raise ValueError("teacher must be an MLP or a callable with augment: an array holds its logits for the plain x")
-
-    def teacher_logits_for(x: Array) -> Array:
-        return to_device(logits_of(teacher, x, student.sizes[-1], "teacher"), student.device)
-
+    teacher_logits = ask(teacher, student, x, fit_options.get("augment"))
     loss = partial(
         _teacher_alone if labels is None else distillation_loss, temperature=temperature, soft_weight=soft_weight
     )
-    teacher_logits = teacher_logits_for(x) if fit_options.get("augment") is None else teacher_logits_for
     return fit(student, x, (teacher_logits,) if labels is None else (labels, teacher_logits), loss=loss, **fit_options)
+
+
+def ask(teacher: Classifier, student: MLP, x: Array, augment: Augment | None = None) -> Any:
+    """What `teacher` says of x, as a target for `fit`: its logits (N, K), computed once, on the student's device.
+
+    With `augment` it is a function of the augmented rows instead: the teacher must speak of what the student sees.
+    ValueError and TypeError for a teacher that cannot be asked, or is the student itself.
+    """
+    if teacher is student or getattr(teacher, "__self__", None) is student:  # student.predict is the student, too
+        raise ValueError("teacher must be another network than student: a network cannot be its own fixed target")
+    if augment is not None and not (isinstance(teacher, MLP) or callable(teacher)):
+        raise ValueError("teacher must be an MLP or a callable with augment: an array holds its logits for the plain x")
+
+    def teacher_logits(x: Array) -> Array:
+        return to_device(logits_of(teacher, x, student.sizes[-1], "teacher"), student.device)
+
+    return teacher_logits(x) if augment is None else teacher_logits
 
 
 def _teacher_alone(logits: Array, teacher_logits: Array, **options: float) -> tuple[Any, Array]:

@@ -76,7 +76,7 @@ def test_the_training_step_in_the_readme_is_the_one_in_the_code() -> None:
     assert step
     code = re.sub(r"\s+", " ", (ROOT / "minikd/training.py").read_text())
     for line in step[1].splitlines()[1:]:
-        assert line.replace("(dlogits)", "(dlogits") in code, line
+        assert line.replace("(*grads)", "(*grads") in code, line
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:

@@ -1,0 +1,111 @@
+"""Several teachers: one student learns what a committee says (Hinton et al. 2015; TextBrewer, Yang et al. 2020).
+
+Idea. Several networks, trained from different initial weights, are wrong in different places; their mean is better
+and softer than each of them. One student takes the committee's place.
+
+Two means. With teachers' logits v^m, m = 1..M:
+
+    of logits          v̄ = 1/M Σ_m v^m
+    of probabilities   q̄ = 1/M Σ_m softmax(v^m / T),      as logits: T log q̄, for softmax(T log q̄ / T) = q̄
+
+They differ. softmax(v̄ / T) is, up to a factor for each sample, the geometric mean of the probabilities: prod_m
+(q^m_k)^(1/M). So one teacher that rules a class out rules it out for all with the first, while with the second a
+class that one teacher believes in keeps 1/M of that belief. For teachers q^1 = (0.99, 0.01) and q^2 = (0.01, 0.99)
+both are (½, ½); for (0.99, 0.01) and (0.5, 0.5) the mean of logits gives (0.91, 0.09), that of probabilities (0.745,
+0.255). As T grows they become the same, since then softmax is nearly linear.
+
+The gradient is that of `distillation_loss` with those logits.
+
+Defaults. Three teachers, and the mean of their probabilities, as in the first paper (its section 2 leaves the choice
+open: "an arithmetic or geometric mean").
+
+When. Almost always better than one teacher, at so many times the cost of training, which the student does not pay.
+
+Sources: arXiv 1503.02531, sections 1 and 2; arXiv 2002.12620.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..backend import Array, xp_of
+from ..errors import check_choice, check_count, check_number
+from ..losses import cross_entropy
+from ..metrics import Classifier, History, logits_of
+from ..mlp import MLP
+from ..ops import log_softmax
+from ..optim import Adam
+from ..training import fit
+from . import kd
+from .method import MakeOptimizer, Method, beside, check_student, relative
+
+MEANS = ("logits", "probabilities")
+
+
+def mean_logits(*teachers: Classifier) -> Callable[[Array], Array]:
+    """A teacher x -> the mean of the teachers' logits, (N, K)."""
+    check_count("the number of teachers", len(teachers))
+
+    def committee(x: Array) -> Array:
+        first, *others = (logits_of(teacher, x, None, f"teacher {i + 1}") for i, teacher in enumerate(teachers))
+        return sum(others, first) / len(teachers)
+
+    return committee
+
+
+def mean_probabilities(*teachers: Classifier, temperature: float = 1.0) -> Callable[[Array], Array]:
+    """A teacher x -> T log mean_m softmax(v^m / T): logits whose softmax at T is the mean of the teachers', (N, K)."""
+    check_count("the number of teachers", len(teachers))
+    T = check_number("temperature", temperature, 0, open_low=True)
+
+    def committee(x: Array) -> Array:
+        logs = [log_softmax(logits_of(t, x, None, f"teacher {i + 1}"), T) for i, t in enumerate(teachers)]
+        xp = xp_of(logs[0])
+        top = logs[0]
+        for log in logs[1:]:
+            top = xp.maximum(top, log)
+        total = sum((xp.exp(log - top) for log in logs[1:]), xp.exp(logs[0] - top))
+        return T * (top + xp.log(total / len(teachers)))
+
+    return committee
+
+
+def train(
+    student: MLP,
+    teacher: Any,
+    x: Array,
+    labels: Array,
+    *,
+    strength: float = 1.0,
+    optimizer: MakeOptimizer = Adam,
+    mean: str = "probabilities",
+    n_teachers: int = 3,
+    temperature: float = 4.0,
+    **fit_options: Any,
+) -> History:
+    """`kd` from a committee.
+
+    teacher     a list of teachers; or one MLP, beside which n_teachers - 1 more of its kind are trained on the labels,
+                like the student: as many epochs, the same optimizer
+    mean        "probabilities" or "logits"
+    """
+    check_student(student, x, labels)
+    check_choice("mean", mean, MEANS)
+    check_count("n_teachers", n_teachers)
+    teachers = list(teacher) if isinstance(teacher, list | tuple) else [teacher]
+    if isinstance(teacher, MLP):
+        for i in range(1, n_teachers):
+            another = relative(student, i, fit_options, teacher.sizes)
+            another.dropout = teacher.dropout
+            options = beside(fit_options, f"teacher-{i}")
+            fit(another, x, labels, loss=cross_entropy, optimizer=optimizer(another), **options)
+            teachers.append(another)
+    if any(t is student for t in teachers):
+        raise ValueError("teacher must not hold the student: a network cannot be its own fixed target")
+    committee = mean_logits(*teachers) if mean == "logits" else mean_probabilities(*teachers, temperature=temperature)
+    options = {**fit_options, "temperature": temperature}
+    return kd.train(student, committee, x, labels, strength=strength, optimizer=optimizer, **options)
+
+
+METHOD = Method("ensemble", "the mean of several teachers", "Hinton et al. 2015, arXiv 1503.02531", train)

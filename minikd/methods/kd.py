@@ -1,0 +1,67 @@
+"""Soft targets: the student imitates the teacher's softened probabilities (Hinton, Vinyals & Dean 2015).
+
+Idea. A teacher's wrong answers are not all equally wrong, and how it ranks them is knowledge that a label does not
+hold. A temperature T makes the small probabilities large enough to be learnt from.
+
+Loss. With p = softmax(z), p^T = softmax(z / T) the student's, q^T = softmax(v / T) the teacher's, w the soft_weight:
+
+    L = (1 - w) CE(y, p) + w T² CE(q^T, p^T),         dlogits = [(1 - w) (p - y) + w T (p^T - q^T)] / B
+
+This is `minikd.distillation_loss`, and derived there. Many libraries write a divergence instead of the
+cross-entropy: CE(q, p) = KL(q || p) + H(q), and the teacher's entropy H(q) does not depend on z. So `kl_loss` has
+the same gradient, and is smaller by w T² H(q^T): at w = 1 it is 0, as is its gradient, where the student says what
+the teacher says.
+
+Defaults. T = 4 and w = 0.9 are what most later papers compare with; this paper tells of T from 1 to 20, and of "a
+considerably lower weight" for the labels.
+
+When. First, and as the yardstick. It has little to say where the teacher is sure of everything, where there are only
+two classes (one number a sample), or where the student is so small that it should not follow the teacher everywhere.
+
+Source: arXiv 1503.02531.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array, xp_of
+from ..losses import distillation_loss
+from ..metrics import History
+from ..mlp import MLP
+from ..ops import log_softmax
+from ..optim import Adam
+from ..training import distill
+from .method import MakeOptimizer, Method, check_student, mix
+
+
+def kl_loss(
+    logits: Array, labels: Array | None, teacher_logits: Array, *, temperature: float = 4.0, soft_weight: float = 0.9
+) -> tuple[Any, Array]:
+    """(1 - w) CE(y, p) + w T² KL(q^T || p^T); the gradient is that of `distillation_loss`."""
+    options = {"temperature": temperature, "soft_weight": soft_weight}
+    value, dlogits = distillation_loss(logits, labels, teacher_logits, **options)
+    logq = log_softmax(teacher_logits, temperature)
+    entropy = -(xp_of(logq).exp(logq) * logq).sum() / len(logits)
+    return value - soft_weight * temperature**2 * entropy, dlogits
+
+
+def train(
+    student: MLP,
+    teacher: Any,
+    x: Array,
+    labels: Array,
+    *,
+    strength: float = 1.0,
+    optimizer: MakeOptimizer = Adam,
+    temperature: float = 4.0,
+    soft_weight: float = 0.9,
+    **fit_options: Any,
+) -> History:
+    """`distill`, with an optimizer made by `optimizer`."""
+    check_student(student, x, labels)
+    options = {"temperature": temperature, "soft_weight": mix(soft_weight, strength)}
+    return distill(student, teacher, x, labels, optimizer=optimizer(student), **options, **fit_options)
+
+
+METHOD = Method("kd", "soft targets at a temperature", "Hinton et al. 2015, arXiv 1503.02531", train)

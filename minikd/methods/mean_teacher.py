@@ -1,0 +1,116 @@
+"""Mean teacher: learn from a moving average of one's own weights (Tarvainen & Valpola 2017).
+
+Idea. The average of a network's weights over its last steps is a better network than the last step's. So let that
+average be the teacher: it costs one copy of the weights, and gets better as the student does.
+
+Loss. With θ̄ the average's weights, after each step θ̄ <- d θ̄ + (1 - d) θ; p = softmax(z), q the average's softmax:
+
+    L = CE(y, p) + w(t) / (B K) Σ_ik (p_ik - q_ik)²,       dp = 2 w (p - q) / (B K)
+
+and on through the softmax by `softmax_backward`; q is a constant in it. A squared difference, not a divergence: an
+unsure average then pulls less. Early in training the average is poor, so w grows in: w(t) = w exp(-5 (1 - t)²) over
+the first t = 0..1 of a share of the steps, and the average forgets faster at first: d is at most 1 - 1/(step + 1).
+
+Defaults. d = 0.999, w = 100, grown in over the first quarter of the steps (the paper: 100 · the share of samples
+with labels, over 40,000 steps). In the paper student and average see different noise (dropout, moved images), which
+is what makes them differ; give the student dropout, or `augment`, or there is little to learn.
+
+When. With many unlabelled samples beside few labels, which is what it was made for. As self-distillation on labelled
+ones it is a regulariser.
+
+Source: arXiv 1703.01780, equations 1 and 2.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+from ..backend import Array
+from ..errors import check_matrix, check_number, check_soft
+from ..losses import cross_entropy
+from ..metrics import History
+from ..mlp import MLP
+from ..ops import softmax
+from ..optim import Adam
+from ..training import fit
+from .method import MakeOptimizer, Method, Scheduled, check_student, relative, steps_of, whole
+from .parts import as_float, softmax_backward
+
+
+def consistency_loss(
+    logits: Array, labels: Array, teacher_logits: Array, *, weight: float = 100.0
+) -> tuple[Any, Array]:
+    """CE + w · mean squared difference of probabilities.  logits, teacher_logits (B, K), labels (B,) -> L, (B, K)"""
+    check_matrix("logits", logits)
+    check_soft("teacher_logits", teacher_logits, logits)
+    value, dlogits = cross_entropy(logits, labels)
+    p = softmax(as_float(logits))
+    difference = p - softmax(as_float(teacher_logits))
+    pull = softmax_backward(difference * (2 * weight / difference.size), p)
+    return value + weight * (difference * difference).mean(), dlogits + pull
+
+
+class Average:
+    """A network whose weights are a moving average of another's; as a target for `fit`, x -> its logits.
+
+    `fit` asks for its targets once a step, before the student's forward pass; so that is when the average moves on.
+    """
+
+    def __init__(self, student: MLP, average: MLP, decay: float) -> None:
+        self.student, self.average, self.decay, self.steps = student, average, decay, 0
+        average.theta[...] = student.theta
+
+    def __call__(self, x: Array) -> Array:
+        """Move towards the student, then say what the average thinks of x."""
+        decay = min(1 - 1 / (self.steps + 1), self.decay)
+        self.average.theta *= decay
+        self.average.theta += (1 - decay) * self.student.theta
+        self.steps += 1
+        return self.average.forward(x)
+
+
+def train(
+    student: MLP,
+    teacher: Any,
+    x: Array,
+    labels: Array,
+    *,
+    strength: float = 1.0,
+    optimizer: MakeOptimizer = Adam,
+    weight: float = 100.0,
+    decay: float = 0.999,
+    ramp: float = 0.25,
+    average: MLP | None = None,
+    **fit_options: Any,
+) -> History:
+    """`fit` on labels and on what a moving average of the student says; no other teacher is asked.
+
+    ramp      the share of the steps over which the weight grows in
+    average   an MLP of the student's sizes to keep the average in, for whoever wants to use it afterwards
+    """
+    check_student(student, x, labels)
+    check_number("decay", decay, 0, 1)
+    ramp, weight = check_number("ramp", ramp, 0, 1), check_number("weight", weight, 0) * strength
+    average = relative(student, 1, fit_options) if average is None else average
+    if average is student or average.sizes != student.sizes:
+        raise ValueError(f"average must be another network of the student's sizes {student.sizes}, got {average!r}")
+    update = optimizer(student)
+    grown = partial(_grown, weight=weight, ramp=ramp)
+    loss = Scheduled(consistency_loss, update, steps_of(len(x), fit_options), weight=grown)
+    targets = labels, Average(student, average, decay)
+    return fit(student, x, targets, loss=loss, optimizer=update, **whole(fit_options))
+
+
+def _grown(progress: float, weight: float, ramp: float) -> float:
+    return weight * math.exp(-5 * max(0.0, 1 - progress / ramp) ** 2) if ramp else weight
+
+
+METHOD = Method(
+    "mean-teacher",
+    "a moving average of the student itself",
+    "Tarvainen & Valpola 2017, arXiv 1703.01780",
+    train,
+    teacher="none",
+)

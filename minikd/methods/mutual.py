@@ -1,0 +1,116 @@
+"""Deep mutual learning: two networks that learn together, each from the other's answers too (Zhang et al. 2018).
+
+Idea. Nobody is the teacher. Each network learns from the labels, and is pulled towards what its peer says of the
+same batch; they agree on the right class and differ in how they rank the others, and that is what they teach each
+other. With a large peer this is how a teacher, too, learns from its student's output.
+
+Loss. Networks 1 and 2 with p1 = softmax(z1), p2 = softmax(z2), at temperature 1:
+
+    L1 = CE(y, p1) + w KL(p2 || p1),       L2 = CE(y, p2) + w KL(p1 || p2)
+
+The peer's answer is a constant in each: L1 is differentiated with respect to z1 alone (nobody would want network 2
+to go where network 1 finds it easier to follow), so
+
+    dz1 = [(p1 - y) + w (p1 - p2)] / B,    dz2 = [(p2 - y) + w (p2 - p1)] / B
+
+by `soft_cross_entropy` with targets p2 and p1. Both take their step from the same two answers; the paper's second
+network answers to what the first says after its step.
+
+Defaults. w = 1, T = 1; in a cohort of more than two, which is not built here, each adds up what it hears from all
+others. The peer is a fresh network of the teacher's sizes, or of the student's own where none is
+given: the teacher itself is not asked, and not changed.
+
+When. Where there is no trained teacher. Peers of one size gain little each; a cohort, or a peer that is larger,
+gives more.
+
+Source: arXiv 1706.00384, equations 3 to 7.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array
+from ..errors import check_number
+from ..losses import cross_entropy
+from ..metrics import History
+from ..mlp import MLP
+from ..optim import Adam, Optimizer
+from ..training import fit
+from .kd import kl_loss
+from .method import MakeOptimizer, Method, check_student, relative, whole
+
+
+def mutual_loss(logits: Array, labels: Array, peer_logits: Array, *, weight: float = 1.0) -> tuple[Any, Array]:
+    """CE + w KL(peer || self), the peer's logits a constant.  logits, peer_logits (B, K), labels (B,) -> L, (B, K)"""
+    value, dlogits = cross_entropy(logits, labels)
+    pull, dpull = kl_loss(logits, None, peer_logits, temperature=1.0, soft_weight=1.0)
+    return value + weight * pull, dlogits + weight * dpull
+
+
+class WithPeer:
+    """`mutual_loss` for `fit`, in which the peer takes its own step on each batch: loss(logits, labels, x)."""
+
+    def __init__(self, peer: MLP, update: Optimizer, leader: Optimizer, weight: float) -> None:
+        self.peer, self.update, self.leader, self.weight = peer, update, leader, weight
+        self.ratio = update.lr / leader.lr
+        self.__qualname__ = f"mutual_loss with {peer!r}, {update.settings()}, weight {weight}"
+
+    def __call__(self, logits: Array, labels: Array, x: Array) -> tuple[Any, Array]:
+        """The student's loss; the peer has learnt from the batch when this returns."""
+        peer_logits = self.peer.forward(x, train=True)
+        _, dpeer = mutual_loss(peer_logits, labels, logits, weight=self.weight)
+        self.peer.backward(dpeer, need_dx=False)
+        self.update.lr = self.ratio * self.leader.lr  # the peer follows the student's schedule
+        self.update.step()
+        return mutual_loss(logits, labels, peer_logits, weight=self.weight)
+
+
+def learn_together(
+    student: MLP,
+    peer: MLP,
+    x: Array,
+    labels: Array,
+    *,
+    weight: float = 1.0,
+    optimizer: MakeOptimizer = Adam,
+    **fit_options: Any,
+) -> History:
+    """Train both networks, in place, each on the labels and on what the other says. The history is the student's."""
+    check_student(student, x, labels)
+    check_student(peer, x, labels)
+    if peer is student:
+        raise ValueError("peer must be another network than student")
+    if peer.device != student.device:
+        raise ValueError(f"peer must be on the student's device, {student.device!r}, got {peer.device!r}")
+    update = optimizer(student)
+    loss = WithPeer(peer, optimizer(peer), update, check_number("weight", weight, 0))
+    targets = labels, _the_batch_itself
+    return fit(student, x, targets, loss=loss, optimizer=update, **whole(fit_options))
+
+
+def _the_batch_itself(x: Array) -> Array:
+    return x
+
+
+def train(
+    student: MLP,
+    teacher: Any,
+    x: Array,
+    labels: Array,
+    *,
+    strength: float = 1.0,
+    optimizer: MakeOptimizer = Adam,
+    **fit_options: Any,
+) -> History:
+    """`learn_together` with a fresh network of the teacher's sizes and dropout."""
+    check_student(student, x, labels)
+    peer = relative(student, 1, fit_options, teacher.sizes if isinstance(teacher, MLP) else None)
+    if isinstance(teacher, MLP):
+        peer.dropout = teacher.dropout
+    return learn_together(student, peer, x, labels, weight=strength, optimizer=optimizer, **fit_options)
+
+
+METHOD = Method(
+    "mutual", "a peer that learns at the same time", "Zhang et al. 2018, arXiv 1706.00384", train, teacher="none"
+)

@@ -1,0 +1,63 @@
+"""Pieces of derivations that several methods need: how a gradient comes back through a softmax or a normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array, xp_of
+
+TINY = 1e-12  # a norm below this counts as this: then what is divided by it is 0, not NaN
+
+
+def softmax_backward(dp: Array, p: Array, temperature: float = 1.0) -> Array:
+    """From dL/dp to dL/dz for p = softmax(z / T), all (B, K).
+
+    dp_k/dz_j = p_k ([k = j] - p_j) / T, so dL/dz_j = p_j (dL/dp_j - sum_k p_k dL/dp_k) / T.
+    """
+    return p * (dp - (p * dp).sum(axis=1, keepdims=True)) / temperature
+
+
+def unit_rows(f: Array) -> tuple[Array, Array]:
+    """Rows scaled to L2 norm 1, u = f / |f|, and the norms.  f (B, W) -> (B, W), (B, 1). A row of zeros stays one."""
+    xp = xp_of(f)
+    norms = xp.sqrt((f * f).sum(axis=1, keepdims=True))
+    return f / xp.maximum(norms, TINY), norms
+
+
+def unit_rows_backward(du: Array, u: Array, norms: Array) -> Array:
+    """From dL/du to dL/df for u = f / |f|: what of du points along u changes only the length, which is divided out.
+
+    du_a/df_b = ([a = b] - u_a u_b) / |f|, so dL/df = (du - (du · u) u) / |f|; 0 for a row of zeros, which has no
+    direction to be turned.
+    """
+    xp = xp_of(du)
+    turned = (du - (du * u).sum(axis=1, keepdims=True) * u) / xp.maximum(norms, TINY)
+    return xp.where(norms > TINY, turned, 0)
+
+
+def gram_backward(dG: Array, f: Array) -> Array:
+    """From dL/dG to dL/df for G = f f^T, (B, B) and (B, W): G_ij = f_i · f_j, so f_i is in row i and in column i."""
+    return (dG + dG.T) @ f
+
+
+def huber(difference: Array) -> tuple[Array, Array]:
+    """d² / 2 where |d| < 1, |d| - 1/2 beyond, and its slope, which is d held between -1 and 1."""
+    xp = xp_of(difference)
+    slope = xp.clip(difference, -1, 1)
+    return slope * (difference - slope / 2), slope
+
+
+def one_hot(labels: Array, like: Array) -> Array:
+    """labels (B,) -> (B, K), 1 at the label's class and 0 elsewhere, in the type of the logits `like` (B, K)."""
+    xp = xp_of(like)
+    return (xp.arange(like.shape[1]) == labels[:, None]).astype(like.dtype)
+
+
+def as_float(array: Array) -> Array:
+    """The array itself, or as float64 if it holds integers."""
+    return array if array.dtype.kind == "f" else array.astype("float64")
+
+
+def mean_rows(values: Array) -> Any:
+    """The sum over all entries, divided by the number of rows: the mean over a batch."""
+    return values.sum() / len(values)

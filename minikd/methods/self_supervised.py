@@ -1,0 +1,183 @@
+"""Self-supervised distillation: learn a representation with no labels at all (Fang et al. 2021, "SEED").
+
+Idea. A representation is where samples are near to which others. Ask the teacher's representation how near a sample
+is to each of many anchors, and let the student's say the same: no class is ever mentioned, so teacher and student
+may have learnt nothing of classes. How good a representation is, a linear probe tells afterwards.
+
+Loss. e (B, W) is the student's embedding, t (B, W) the teacher's, u = e / |e| and the teacher's w alike; A (M, W)
+are anchors, embeddings of the teacher's of length 1, to which each sample's own w_i is added as the last:
+
+    s_i = (A u_i, w_i · u_i) / τ_S,    r_i = (A w_i, w_i · w_i) / τ_T          both (M + 1,)
+    L = -1/B Σ_ij softmax(r_i)_j log softmax(s_i)_j
+
+Gradient. In s it is that of `soft_cross_entropy` at temperature 1, ds = (softmax(s) - softmax(r)) / B; then du_i =
+(A^T ds_i,1..M + ds_i,M+1 w_i) / τ_S, and on through the norm by `unit_rows_backward`. The student's embedding is a
+linear map of its last hidden layer (a projection, thrown away afterwards) to the teacher's width.
+
+Defaults. τ_S = 0.2 and τ_T = 0.01 as in the paper (its code has 0.0001), the teacher's last hidden layer as
+embedding. The paper's queue of 65,536 embeddings of earlier batches is here a fixed sample of 1,024: as the teacher
+does not change, an anchor never becomes stale. Then a linear probe: the student's last layer alone, trained with the
+labels, a quarter of the epochs; this is the only place where a label is read.
+
+When. With many unlabelled samples, and for representations that several tasks shall use. Against soft targets on the
+very classes that are asked for, it loses.
+
+Source: arXiv 2101.04731, equations 1 to 4.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array, to_device, to_numpy, xp_of
+from ..errors import check_count, check_matrix, check_number, check_samples, check_type
+from ..losses import cross_entropy, soft_cross_entropy
+from ..metrics import History
+from ..mlp import MLP
+from ..ops import softmax
+from ..optim import Adam
+from ..training import fit
+from .method import (
+    MakeOptimizer,
+    Method,
+    ask_features,
+    beside,
+    check_layer,
+    check_student,
+    copy_layers,
+    features,
+    joined,
+    option,
+    relative,
+    trunk,
+)
+from .parts import as_float, unit_rows, unit_rows_backward
+
+
+def similarity_loss(
+    embeddings: Array,
+    teacher_embeddings: Array,
+    *,
+    anchors: Array,
+    temperature: float = 0.2,
+    teacher_temperature: float = 0.01,
+) -> tuple[Any, Array]:
+    """Cross-entropy of similarities to anchors.  embeddings, teacher_embeddings (B, W), anchors (M, W) -> L, (B, W)"""
+    check_matrix("embeddings", embeddings)
+    check_matrix("teacher_embeddings", teacher_embeddings, rows=len(embeddings), columns=embeddings.shape[1])
+    check_matrix("anchors", anchors, columns=embeddings.shape[1])
+    cool = check_number("temperature", temperature, 0, open_low=True)
+    sharp = check_number("teacher_temperature", teacher_temperature, 0, open_low=True)
+    u, norms = unit_rows(as_float(embeddings))
+    w, _ = unit_rows(as_float(teacher_embeddings))
+    s, r = (_similarities(v, w, anchors) for v in (u, w))
+    value, ds = soft_cross_entropy(s / cool, softmax(r, sharp))
+    du = (ds[:, :-1] @ anchors + ds[:, -1:] * w) / cool
+    return value, unit_rows_backward(du, u, norms)
+
+
+def _similarities(v: Array, own: Array, anchors: Array) -> Array:
+    """v (B, W) with each anchor, and with its sample's own teacher embedding: (B, M + 1)."""
+    return xp_of(v).concatenate((v @ anchors.T, (v * own).sum(axis=1, keepdims=True)), axis=1)
+
+
+def represent(
+    student: MLP,
+    teacher: Any,
+    x: Array,
+    *,
+    optimizer: MakeOptimizer = Adam,
+    teacher_layer: int = -1,
+    n_anchors: int = 1024,
+    temperature: float = 0.2,
+    teacher_temperature: float = 0.01,
+    **fit_options: Any,
+) -> History:
+    """Train the student's hidden layers on the teacher's similarities, without labels; its last layer stays as it was.
+
+    teacher  an MLP, or an array (N, W) of embeddings made anywhere
+    """
+    check_type("student", student, MLP, "an MLP")
+    check_samples("x", x, columns=student.sizes[0])
+    last = check_layer("the student's last layer", -1, student)
+    check_count("n_anchors", n_anchors)
+    targets = ask_features(teacher, student, x, teacher_layer, fit_options.get("augment"))
+    rows = np.random.default_rng(option(fit_options, "seed")).permutation(len(x))[:n_anchors]
+    chosen = targets(to_device(to_numpy(x)[rows], student.device)) if callable(targets) else targets[rows]
+    anchors, _ = unit_rows(chosen.astype(student.dtype))
+    model = trunk(student, last, anchors.shape[1], 1, fit_options)
+    temperatures = {"temperature": temperature, "teacher_temperature": teacher_temperature}
+    loss = Similarity(partial(similarity_loss, anchors=anchors, **temperatures), f"{temperatures} {len(rows)}")
+    history = fit(model, x, targets, loss=loss, optimizer=optimizer(model), **beside(fit_options, "representation"))
+    copy_layers(model, student, last + 1)
+    return history
+
+
+class Similarity:
+    """`similarity_loss` with its anchors, under a name that does not change from run to run, for checkpoints."""
+
+    def __init__(self, loss: Any, words: str) -> None:
+        self.loss, self.__qualname__ = loss, f"similarity_loss {words}"
+
+    def __call__(self, embeddings: Array, teacher_embeddings: Array) -> tuple[Any, Array]:
+        """Called by `fit`."""
+        value, gradient = self.loss(embeddings, teacher_embeddings)
+        return value, gradient
+
+
+def linear_probe(
+    student: MLP, x: Array, labels: Array, *, optimizer: MakeOptimizer = Adam, **fit_options: Any
+) -> History:
+    """Train the student's last layer on labels and leave the others as they are: how good are its features?
+
+    A linear map from frozen features is a network without hidden layers, which `fit` trains.
+    """
+    check_student(student, x, labels)
+    if fit_options.get("augment") is not None:
+        raise ValueError("augment must be left out: the features of x are computed once")
+    probe = relative(student, 2, fit_options, student.sizes[-2:])
+    inside = features(student, x)
+    history = fit(probe, inside, labels, loss=cross_entropy, optimizer=optimizer(probe), **beside(fit_options, "probe"))
+    student.weights[-1][...], student.biases[-1][...] = probe.weights[0], probe.biases[0]
+    return history
+
+
+def train(
+    student: MLP,
+    teacher: Any,
+    x: Array,
+    labels: Array,
+    *,
+    strength: float = 1.0,
+    optimizer: MakeOptimizer = Adam,
+    probe_epochs: int | None = None,
+    **fit_options: Any,
+) -> History:
+    """`represent`, then `linear_probe` for the last probe_epochs; strength has no meaning here."""
+    check_student(student, x, labels)
+    epochs = option(fit_options, "epochs")
+    probe_epochs = max(1, epochs // 4) if probe_epochs is None else check_count("probe_epochs", probe_epochs)
+    if probe_epochs >= epochs:
+        raise ValueError(f"probe_epochs must leave some of the {epochs} epochs for the features, got {probe_epochs}")
+    stages = [
+        represent(student, teacher, x, optimizer=optimizer, **{**fit_options, "epochs": epochs - probe_epochs}),
+        linear_probe(
+            student, x, labels, optimizer=optimizer, **{**fit_options, "epochs": probe_epochs, "augment": None}
+        ),
+    ]
+    if fit_options.get("checkpoint") is not None:
+        student.save(fit_options["checkpoint"])
+    return joined(*stages)
+
+
+METHOD = Method(
+    "self-supervised",
+    "a representation without labels, then a probe",
+    "Fang et al. 2021, arXiv 2101.04731",
+    train,
+    weighted=False,
+    teacher="network",
+)

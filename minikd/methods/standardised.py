@@ -1,0 +1,100 @@
+"""Logit standardisation: compare logits after giving both the same mean and spread (Sun et al. 2024).
+
+Idea. A shared temperature asks the student to match the range of the teacher's logits, which a small network can
+hardly do and need not: only the relations between logits matter. So let each sample's logits, the student's and the
+teacher's alike, first be standardised; that is a temperature of its own for each sample of each network.
+
+Loss. With z̄ the mean and σ the standard deviation (over K - 1) of a sample's K logits,
+
+    Z(z) = (z - z̄) / σ,     p = softmax(Z(z) / T),     q = softmax(Z(v) / T)
+    L = a CE(y, softmax(z)) + b T² KL(q || p)
+
+Gradient. Let g = dL/dZ = b T (p - q) / B, by `distillation_loss`. Z is c / σ with c = z - z̄; σ² = Σ c² / (K - 1)
+gives dσ/dz_j = c_j / ((K - 1) σ) = Z_j / (K - 1), and so
+
+    dL/dz = (g - mean(g) - Z Σ_k g_k Z_k / (K - 1)) / σ
+
+where mean(g) is 0 here. What changes all logits alike (g along 1) or their spread (g along Z) is taken out, which is
+the invariance in another form: L's second term does not change when a row of z, or of v, is scaled or shifted.
+Logits that are all equal have no spread: they standardise to 0, and get no gradient from the second term.
+
+Defaults. a = 0.1, b = 9 and T = 2, as in the reference code for plain distillation.
+
+When. With a teacher whose logits are far larger than the student's. The student's confidence is then not the
+teacher's: its calibration comes from the labels alone.
+
+Source: arXiv 2403.01427.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..backend import Array, xp_of
+from ..errors import check_matrix, check_number, check_soft
+from ..losses import cross_entropy
+from ..metrics import History
+from ..mlp import MLP
+from .kd import kl_loss
+from .method import Method, teach
+from .parts import TINY, as_float
+
+
+def standardise(z: Array) -> tuple[Array, Array]:
+    """Rows with mean 0 and standard deviation 1, (B, K), and the deviations they had, (B, 1)."""
+    xp = xp_of(z)
+    centred = z - z.mean(axis=1, keepdims=True)
+    deviation = xp.sqrt((centred * centred).sum(axis=1, keepdims=True) / max(z.shape[1] - 1, 1))
+    return centred / xp.maximum(deviation, TINY), deviation
+
+
+def standardise_backward(dZ: Array, Z: Array, deviation: Array) -> Array:
+    """From dL/dZ to dL/dz, (B, K), for Z, deviation = standardise(z)."""
+    xp = xp_of(dZ)
+    along = (dZ * Z).sum(axis=1, keepdims=True) / max(Z.shape[1] - 1, 1)
+    dz = (dZ - dZ.mean(axis=1, keepdims=True) - along * Z) / xp.maximum(deviation, TINY)
+    return xp.where(deviation > TINY, dz, 0)
+
+
+def standardised_loss(
+    logits: Array,
+    labels: Array,
+    teacher_logits: Array,
+    *,
+    hard_weight: float = 0.1,
+    soft_weight: float = 9.0,
+    temperature: float = 2.0,
+) -> tuple[Any, Array]:
+    """a CE + b T² KL of standardised logits; a is hard_weight, b soft_weight, and they need not add up to 1.
+
+    logits, teacher_logits (B, K), labels (B,) -> L, dlogits (B, K)
+    """
+    check_matrix("logits", logits)
+    check_soft("teacher_logits", teacher_logits, logits)
+    a, b = check_number("hard_weight", hard_weight, 0), check_number("soft_weight", soft_weight, 0)
+    hard, dhard = cross_entropy(logits, labels)
+    Z, deviation = standardise(as_float(logits))
+    soft, dZ = kl_loss(Z, None, standardise(as_float(teacher_logits))[0], temperature=temperature, soft_weight=1.0)
+    return a * hard + b * soft, a * dhard + standardise_backward(b * dZ, Z, deviation)
+
+
+def train(
+    student: MLP,
+    teacher: Any,
+    x: Array,
+    labels: Array,
+    *,
+    strength: float = 1.0,
+    hard_weight: float = 0.1,
+    soft_weight: float = 9.0,
+    temperature: float = 2.0,
+    **options: Any,
+) -> History:
+    """`fit` on labels and on the teacher's logits, standardised."""
+    soft_weight = check_number("strength", strength, 0) * soft_weight
+    loss = partial(standardised_loss, hard_weight=hard_weight, soft_weight=soft_weight, temperature=temperature)
+    return teach(student, teacher, x, labels, loss, **options)
+
+
+METHOD = Method("standardised", "soft targets of standardised logits", "Sun et al. 2024, arXiv 2403.01427", train)
