@@ -39,13 +39,13 @@ from .method import (
     Method,
     OnHidden,
     ask_features,
-    beside,
     check_layer,
     check_pair,
     check_student,
     copy_layers,
     joined,
     option,
+    stage,
     trunk,
 )
 
@@ -90,7 +90,7 @@ def train(
         teacher_layer = (len(teacher.sizes) - 2) // 2 if isinstance(teacher, MLP) else -1
     hints = ask_features(teacher, student, x, teacher_layer, fit_options.get("augment"))
     width = teacher.sizes[1:-1][teacher_layer]
-    first = {**beside(fit_options, "hint"), "epochs": hint_epochs}
+    first = {**stage(fit_options, "hint"), "epochs": hint_epochs}
     if width == student.sizes[layer + 1]:
         loss = OnHidden(student, layer, hint_loss)
         history = fit(student, x, hints, loss=loss, optimizer=optimizer(student), **first)

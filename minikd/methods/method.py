@@ -21,6 +21,7 @@ so that methods can be compared by training the same student with each of them.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -266,11 +267,16 @@ def count_weights(sizes: Sequence[int]) -> int:
     return sum((n + 1) * m for n, m in pairwise(sizes))
 
 
-def beside(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
-    """The options for another network that a method trains: a checkpoint beside the student's, and nobody notified."""
+def stage(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
+    """The options for a stage in which not the student itself is trained, but part of it: a checkpoint of its own."""
     path = fit_options.get("checkpoint")
     other = None if path is None else Path(path).with_name(f"{Path(path).stem}-{name}{Path(path).suffix}")
-    return {**fit_options, "checkpoint": other, "validation": None, "callbacks": ()}
+    return {**fit_options, "checkpoint": other, "validation": None}
+
+
+def beside(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
+    """The options for another network that a method trains: a checkpoint beside the student's, and nobody notified."""
+    return {**stage(fit_options, name), "callbacks": ()}
 
 
 def whole(fit_options: dict[str, Any]) -> dict[str, Any]:
@@ -286,8 +292,8 @@ def whole(fit_options: dict[str, Any]) -> dict[str, Any]:
 
 
 def joined(*histories: History) -> History:
-    """The histories of several stages as one, with epochs counted through."""
+    """The histories of several stages as one, with epochs counted through; NaN where a stage lacks a column."""
     rows = [row for history in histories for row in history.rows]
-    shared = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
-    numbered = [{**{name: row[name] for name in shared}, "epoch": i + 1} for i, row in enumerate(rows)]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    numbered = [{**{name: row.get(name, math.nan) for name in columns}, "epoch": i + 1} for i, row in enumerate(rows)]
     return History(numbered, sum(history.seconds for history in histories))

@@ -44,7 +44,6 @@ from .method import (
     MakeOptimizer,
     Method,
     ask_features,
-    beside,
     check_layer,
     check_student,
     copy_layers,
@@ -52,6 +51,7 @@ from .method import (
     joined,
     option,
     relative,
+    stage,
     trunk,
 )
 from .parts import as_float, unit_rows, unit_rows_backward
@@ -106,12 +106,13 @@ def represent(
     check_count("n_anchors", n_anchors)
     targets = ask_features(teacher, student, x, teacher_layer, fit_options.get("augment"))
     rows = np.random.default_rng(option(fit_options, "seed")).permutation(len(x))[:n_anchors]
-    chosen = targets(to_device(to_numpy(x)[rows], student.device)) if callable(targets) else targets[rows]
+    inputs = to_device(to_numpy(x)[rows], student.device)
+    chosen = targets(inputs) if callable(targets) else targets[to_device(rows, student.device)]
     anchors, _ = unit_rows(chosen.astype(student.dtype))
     model = trunk(student, last, anchors.shape[1], 1, fit_options)
     temperatures = {"temperature": temperature, "teacher_temperature": teacher_temperature}
     loss = Similarity(partial(similarity_loss, anchors=anchors, **temperatures), f"{temperatures} {len(rows)}")
-    history = fit(model, x, targets, loss=loss, optimizer=optimizer(model), **beside(fit_options, "representation"))
+    history = fit(model, x, targets, loss=loss, optimizer=optimizer(model), **stage(fit_options, "representation"))
     copy_layers(model, student, last + 1)
     return history
 
@@ -140,7 +141,7 @@ def linear_probe(
         raise ValueError("augment must be left out: the features of x are computed once")
     probe = relative(student, 2, fit_options, student.sizes[-2:])
     inside = features(student, x)
-    history = fit(probe, inside, labels, loss=cross_entropy, optimizer=optimizer(probe), **beside(fit_options, "probe"))
+    history = fit(probe, inside, labels, loss=cross_entropy, optimizer=optimizer(probe), **stage(fit_options, "probe"))
     student.weights[-1][...], student.biases[-1][...] = probe.weights[0], probe.biases[0]
     return history
 

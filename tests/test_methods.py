@@ -1,0 +1,785 @@
+"""Each method of the gallery is its formula, its gradient is that formula's slope, and training with it is safe.
+
+Gradients are checked against central differences (relative error under 1e-7) and against PyTorch's autograd (1e-10) of
+the loss as it is written there, independently; then come the identities and limits that the docstrings promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import (
+    assert_close,
+    assert_same_bits,
+    blocks_of,
+    import_torch,
+    sample,
+    some_labels,
+    torch_tensor,
+)
+
+from minikd import MLP, Adam, check_gradients, cross_entropy, distillation_loss, load_data, softmax
+from minikd.backend import Array, to_device, to_numpy
+from minikd.methods import (
+    METHODS,
+    annealing,
+    assistants,
+    born_again,
+    data_free,
+    dist,
+    dkd,
+    ensemble,
+    fitnets,
+    kd,
+    label_smoothing,
+    logit_matching,
+    mean_teacher,
+    mutual,
+    pkt,
+    rkd,
+    self_supervised,
+    sp,
+    standardised,
+    virtual_teacher,
+)
+from minikd.methods.method import Scheduled, features, mix, trunk
+
+B, K, W = 6, 5, 7
+LOGITS, TEACHER, LABELS = sample(B, K, seed=1, scale=2), sample(B, K, seed=2, scale=3), some_labels(B, K)
+FEATURES, THEIRS = np.abs(sample(B, W, seed=3)), np.abs(sample(B, W + 2, seed=4))
+HINTS, ANCHORS = sample(B, W, seed=5), sample(9, W, seed=6)
+ANCHORS /= np.linalg.norm(ANCHORS, axis=1, keepdims=True)
+DIGITS = load_data("digits")
+
+Value = Callable[[Array], tuple[Any, Array]]  # (what the loss is differentiated by) -> (loss, gradient)
+
+
+def on_logits(xp: Any, teacher: Any = None, labels: Any = None) -> dict[str, Value]:
+    """Every loss on logits, as a function of the student's logits alone."""
+    v, y = xp.array(TEACHER) if teacher is None else teacher, xp.array(LABELS) if labels is None else labels
+    losses: dict[str, Any] = {
+        "kl": lambda z: kd.kl_loss(z, y, v),
+        "kl without labels": lambda z: kd.kl_loss(z, None, v, temperature=2.0, soft_weight=1.0),
+        "logits": lambda z: logit_matching.matching_loss(z, y, v),
+        "logits without labels": lambda z: logit_matching.matching_loss(z, None, v, soft_weight=1.0),
+        "dkd": lambda z: dkd.dkd_loss(z, y, v),
+        "dkd at T = 1": lambda z: dkd.dkd_loss(z, y, v, alpha=2.0, beta=0.5, temperature=1.0, warmup=0.3),
+        "dist": lambda z: dist.dist_loss(z, y, v),
+        "dist at T = 4": lambda z: dist.dist_loss(z, y, v, beta=2.0, gamma=0.7, temperature=4.0),
+        "standardised": lambda z: standardised.standardised_loss(z, y, v),
+        "mutual": lambda z: mutual.mutual_loss(z, y, v),
+        "cwtm": lambda z: born_again.cwtm_loss(z, y, v),
+        "annealed, stage 1": lambda z: annealing.annealed_loss(z, y, v, phi=0.3),
+        "annealed, stage 2": lambda z: annealing.annealed_loss(z, y, v, phi=0.3, stage=2),
+        "label smoothing": lambda z: label_smoothing.smoothed_loss(z, y),
+        "virtual teacher": lambda z: virtual_teacher.virtual_teacher_loss(z, y),
+        "mean teacher": lambda z: mean_teacher.consistency_loss(z, y, v),
+        "generator, by the student": lambda z: _generator(v, z, 2),
+        "generator, by the teacher": lambda v2: _generator(v2, v, 1),
+    }
+    return losses
+
+
+def _generator(v: Array, z: Array, which: int) -> tuple[Any, Array]:
+    h = 0.1 + v[:, :2] ** 2
+    value, *grads = data_free.generator_loss(v, h * 0 + 1, z)
+    return value, grads[0 if which == 1 else 2]
+
+
+def on_features(xp: Any) -> dict[str, Value]:
+    """Every loss on features, as a function of the student's features alone."""
+    t, hints, anchors = xp.array(THEIRS), xp.array(HINTS), xp.array(ANCHORS)
+    return {
+        "hint": lambda f: fitnets.hint_loss(f, hints),
+        "rkd": lambda f: rkd.rkd_loss(f, t),
+        "rkd, distances": lambda f: rkd.rkd_loss(f, t, angle_weight=0.0),
+        "rkd, angles": lambda f: rkd.rkd_loss(f, t, distance_weight=0.0, angle_weight=1.0),
+        "sp": lambda f: sp.sp_loss(f, t),
+        "pkt": lambda f: pkt.pkt_loss(f, t),
+        "self-supervised": lambda f: self_supervised.similarity_loss(
+            f, hints, anchors=anchors, teacher_temperature=0.3
+        ),
+        "generator, by the features": lambda h: data_free.generator_loss(hints, h, hints[::-1])[::2],
+    }
+
+
+ON_LOGITS, ON_FEATURES = list(on_logits(np)), list(on_features(np))
+
+# ---- gradients --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ON_LOGITS)
+def test_dlogits_agrees_with_central_differences(xp: Any, name: str) -> None:
+    loss, z = on_logits(xp)[name], xp.array(LOGITS)
+    check_gradients(lambda z: loss(z)[0], z, loss(z)[1]).assert_ok(1e-7)
+
+
+@pytest.mark.parametrize("name", ON_FEATURES)
+def test_dfeatures_agrees_with_central_differences(xp: Any, name: str) -> None:
+    loss, f = on_features(xp)[name], xp.array(FEATURES)
+    check_gradients(lambda f: loss(f)[0], f, loss(f)[1]).assert_ok(1e-7)
+
+
+def in_torch(name: str, z: Any) -> Any:
+    """The losses once more, in PyTorch, as their papers or reference codes write them."""
+    torch = import_torch()
+    F = torch.nn.functional
+    v, y, t, hints, anchors = (torch_tensor(a) for a in (TEACHER, LABELS, THEIRS, HINTS, ANCHORS))
+    ce = F.cross_entropy
+
+    def kl(z: Any, v: Any, T: float) -> Any:
+        return F.kl_div(F.log_softmax(z / T, 1), F.softmax(v / T, 1), reduction="batchmean") * T * T
+
+    def dkd_(a: float, b: float, T: float, warm: float) -> Any:
+        mask = F.one_hot(y, K).bool()
+        p, q = F.softmax(z / T, 1), F.softmax(v / T, 1)
+        p2, q2 = (torch.stack([(s * mask).sum(1), (s * ~mask).sum(1)], 1) for s in (p, q))
+        target = F.kl_div(torch.log(p2), q2, reduction="batchmean") * T * T
+        rest = F.kl_div(F.log_softmax(z / T - 1000 * mask, 1), F.softmax(v / T - 1000 * mask, 1), reduction="batchmean")
+        return ce(z, y) + warm * (a * target + b * rest * T * T)
+
+    def pearson(a: Any, b: Any) -> Any:
+        return F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)).mean()
+
+    def dist_(b: float, c: float, T: float) -> Any:
+        p, q = F.softmax(z / T, 1), F.softmax(v / T, 1)
+        return ce(z, y) + T * T * (b * (1 - pearson(p, q)) + c * (1 - pearson(p.T, q.T)))
+
+    def distances(f: Any) -> Any:
+        square = f.pow(2).sum(1)
+        d = (square[:, None] + square - 2 * f @ f.T).clamp(min=1e-12).sqrt() * (1 - torch.eye(len(f)))
+        return d / d[d > 0].mean()
+
+    def angles(f: Any) -> Any:
+        e = F.normalize(f[None] - f[:, None], p=2, dim=2)
+        return torch.bmm(e, e.transpose(1, 2))
+
+    def neighbours(f: Any) -> Any:
+        u = F.normalize(f, dim=1)
+        S = (u @ u.T + 1) / 2
+        return S / S.sum(1, keepdim=True)
+
+    def generator(v: Any, z: Any, h: Any) -> Any:
+        mean = F.softmax(v, 1).mean(0)
+        return ce(v, v.argmax(1)) + 5 * (mean * mean.log()).sum() - 0.1 * h.abs().mean() - (v - z).abs().mean()
+
+    def soft(targets: Any) -> Any:
+        return -(targets * F.log_softmax(z, 1)).sum(1).mean()
+
+    if name.startswith("self"):
+        u, w = F.normalize(z, dim=1), F.normalize(hints, dim=1)
+        s = torch.cat([u @ anchors.T, (u * w).sum(1, keepdim=True)], 1) / 0.2
+        r = torch.cat([w @ anchors.T, (w * w).sum(1, keepdim=True)], 1) / 0.3
+        return -(F.softmax(r, 1) * F.log_softmax(s, 1)).sum(1).mean()
+    standard = lambda z: (z - z.mean(1, keepdim=True)) / z.std(1, keepdim=True)  # noqa: E731
+    confidence = F.softmax(v, 1).max(1).values
+    u = torch.full((B, K), 0.01 / (K - 1)).double().scatter(1, y[:, None], 0.99)
+    answers: dict[str, Callable[[], Any]] = {
+        "kl": lambda: 0.1 * ce(z, y) + 0.9 * kl(z, v, 4.0),
+        "kl without labels": lambda: kl(z, v, 2.0),
+        "logits": lambda: 0.1 * ce(z, y) + 0.9 * F.mse_loss(z, v),
+        "logits without labels": lambda: F.mse_loss(z, v),
+        "dkd": lambda: dkd_(1.0, 8.0, 4.0, 1.0),
+        "dkd at T = 1": lambda: dkd_(2.0, 0.5, 1.0, 0.3),
+        "dist": lambda: dist_(1.0, 1.0, 1.0),
+        "dist at T = 4": lambda: dist_(2.0, 0.7, 4.0),
+        "standardised": lambda: 0.1 * ce(z, y) + 9 * kl(standard(z), standard(v), 2.0),
+        "mutual": lambda: ce(z, y) + kl(z, v, 1.0),
+        "cwtm": lambda: (ce(z, y, reduction="none") * confidence / confidence.sum()).sum(),
+        "annealed, stage 1": lambda: F.mse_loss(z, 0.3 * v),
+        "annealed, stage 2": lambda: ce(z, y),
+        "label smoothing": lambda: ce(z, y, label_smoothing=0.1),
+        "virtual teacher": lambda: 0.9 * ce(z, y) + 0.1 * soft(F.softmax(u / 20, 1)),
+        "mean teacher": lambda: ce(z, y) + 100 * F.mse_loss(F.softmax(z, 1), F.softmax(v, 1)),
+        "generator, by the student": lambda: generator(v, z, torch.ones(B, 2).double()),
+        "generator, by the teacher": lambda: generator(z, v, torch.ones(B, 2).double()),
+        "hint": lambda: (z - hints).pow(2).sum(1).mean() / 2,
+        "rkd": lambda: 25 * F.smooth_l1_loss(distances(z), distances(t)) + 50 * F.smooth_l1_loss(angles(z), angles(t)),
+        "rkd, distances": lambda: 25 * F.smooth_l1_loss(distances(z), distances(t)),
+        "rkd, angles": lambda: F.smooth_l1_loss(angles(z), angles(t)),
+        "sp": lambda: (F.normalize(z @ z.T, dim=1) - F.normalize(t @ t.T, dim=1)).pow(2).sum() / B**2,
+        "pkt": lambda: (neighbours(t) * (neighbours(t) / neighbours(z)).log()).mean(),
+        "generator, by the features": lambda: generator(hints, hints.flip(0), z),
+    }
+    return answers[name]()
+
+
+@pytest.mark.parametrize("name", ON_LOGITS + ON_FEATURES)
+def test_loss_and_gradient_agree_with_autograd(xp: Any, name: str) -> None:
+    loss, at = (on_logits(xp)[name], LOGITS) if name in ON_LOGITS else (on_features(xp)[name], FEATURES)
+    value, gradient = loss(xp.array(at))
+    z = torch_tensor(at, requires_grad=True)
+    theirs = in_torch(name, z)
+    theirs.backward()
+    assert_close(np.asarray(to_numpy(xp.asarray(value))), theirs.detach().numpy(), 1e-10)
+    assert_close(gradient, z.grad.numpy(), 1e-10)
+
+
+# ---- extreme and degenerate numbers -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ON_LOGITS)
+def test_logits_of_ten_thousand_give_finite_losses_and_gradients(xp: Any, name: str, dtype: str) -> None:
+    spikes = 1e4 * (2 * (np.arange(K) == some_labels(B, K)[:, None]) - 1.0)
+    for z, v in ((spikes, -spikes), (-spikes, spikes), (spikes, spikes), (spikes, 0 * spikes), (0 * spikes, spikes)):
+        value, dlogits = on_logits(xp, xp.array(v.astype(dtype)))[name](xp.array(z.astype(dtype)))
+        assert np.isfinite(float(value)) and np.isfinite(to_numpy(dlogits)).all()
+        assert dlogits.shape == (B, K)
+
+
+@pytest.mark.parametrize("name", ON_FEATURES)
+def test_features_that_are_all_zero_or_all_alike_have_finite_losses_and_no_gradient_where_there_is_no_direction(
+    xp: Any, name: str
+) -> None:
+    half = FEATURES.copy()
+    half[::2] = 0
+    for f in (0 * FEATURES, np.ones_like(FEATURES), half, 1e4 * FEATURES, 1e-20 * FEATURES):
+        value, dfeatures = on_features(xp)[name](xp.array(f))
+        assert np.isfinite(float(value)) and np.isfinite(to_numpy(dfeatures)).all()
+
+
+@pytest.mark.parametrize("loss", [rkd.rkd_loss, sp.sp_loss, pkt.pkt_loss])
+def test_a_batch_of_one_has_no_relations_and_so_no_gradient(xp: Any, loss: Any) -> None:
+    value, dfeatures = loss(xp.array(FEATURES[:1]), xp.array(THEIRS[:1]))
+    assert float(value) == 0 and not to_numpy(dfeatures).any()
+
+
+def test_dist_in_a_batch_of_one_is_left_with_the_classes_of_the_sample() -> None:
+    value, dlogits = dist.dist_loss(LOGITS[:1], LABELS[:1], TEACHER[:1], gamma=5.0)
+    hard, _ = cross_entropy(LOGITS[:1], LABELS[:1])
+    inter, _ = dist.correlation_loss(softmax(LOGITS[:1]), softmax(TEACHER[:1]))
+    assert value == pytest.approx(hard + inter + 5.0)
+    assert_close(dlogits, dist.dist_loss(LOGITS[:1], LABELS[:1], TEACHER[:1], gamma=0.0)[1])
+
+
+# ---- identities and limits --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("T", [1.0, 4.0])
+def test_kl_is_zero_with_its_gradient_where_the_student_is_the_teacher_and_ce_where_the_teacher_has_no_weight(
+    T: float,
+) -> None:
+    value, dlogits = kd.kl_loss(TEACHER, None, TEACHER + 3.0, temperature=T, soft_weight=1.0)
+    assert_close(value, 0.0, 1e-12)
+    assert_close(dlogits, np.zeros((B, K)), 1e-15)
+    value, dlogits = kd.kl_loss(LOGITS, LABELS, TEACHER, temperature=T, soft_weight=0.0)
+    hard, dhard = cross_entropy(LOGITS, LABELS)
+    assert value == pytest.approx(hard)
+    assert_same_bits(dlogits, dhard)
+    assert_same_bits(
+        kd.kl_loss(LOGITS, LABELS, TEACHER, temperature=T)[1],
+        distillation_loss(LOGITS, LABELS, TEACHER, temperature=T)[1],
+    )
+
+
+def test_soft_targets_become_logit_matching_as_the_temperature_grows() -> None:
+    z, v = (a - a.mean(axis=1, keepdims=True) for a in (LOGITS, TEACHER))
+    limit, dlimit = logit_matching.matching_loss(z, None, v, soft_weight=1.0)  # 1/(B K) Σ (z - v)²
+    errors = []
+    for T in (100.0, 1e3, 1e4):
+        value, dlogits = kd.kl_loss(LOGITS, None, TEACHER, temperature=T, soft_weight=1.0)
+        errors.append(abs(value - limit / 2))
+        assert_close(dlogits, dlimit / 2, 30 / T)
+    assert errors[1] < errors[0] / 5 and errors[2] < errors[1] / 5 and errors[2] < 1e-2
+
+
+def test_dkd_takes_the_divergence_apart(xp: Any) -> None:
+    z, y, v = xp.array(LOGITS), xp.array(LABELS), xp.array(TEACHER)
+    for T in (1.0, 4.0):
+        target, others, dtarget, dothers = map(to_numpy, dkd.decoupled(z, y, v, temperature=T))
+        q_t = to_numpy(softmax(v, T))[np.arange(B), LABELS]
+        whole, dwhole = kd.kl_loss(z, None, v, temperature=T, soft_weight=1.0)
+        assert_close(np.mean(target + (1 - q_t) * others), float(whole) / T**2)
+        assert_close((dtarget + (1 - q_t)[:, None] * dothers) / B, to_numpy(dwhole) / T**2)
+    with pytest.raises(ValueError, match="at least 3 classes: among the others, two have nothing to rank"):
+        dkd.dkd_loss(LOGITS[:, :2], LABELS % 2, TEACHER[:, :2])
+
+
+def test_dist_does_not_notice_the_scale_and_shift_of_a_row_or_of_a_column() -> None:
+    P, Q = softmax(LOGITS), softmax(TEACHER)
+    scale, shift = np.exp(sample(B, 1, seed=8)), sample(B, 1, seed=9)
+    for mine, theirs in zip(dist.correlation_loss(P, Q), dist.correlation_loss(P, scale * Q + shift), strict=True):
+        assert_close(mine, theirs)
+    scale, shift = np.exp(sample(1, K, seed=8)), sample(1, K, seed=9)
+    for mine, theirs in zip(
+        dist.correlation_loss(P.T, Q.T), dist.correlation_loss(P.T, (scale * Q + shift).T), strict=True
+    ):
+        assert_close(mine, theirs)
+    assert_close(dist.correlation_loss(P, 3 * P + 1)[0], 0.0)
+    assert_close(dist.correlation_loss(P, -P)[0], 2.0)
+
+
+def test_standardised_logits_do_not_notice_scale_and_shift_of_either_network() -> None:
+    scale, shift = np.exp(sample(B, 1, seed=8)), sample(B, 1, seed=9)
+    loss = partial(standardised.standardised_loss, hard_weight=0.0)
+    value, dlogits = loss(LOGITS, LABELS, TEACHER)
+    moved = loss(LOGITS, LABELS, scale * TEACHER + shift)
+    assert_close(moved[0], value)
+    assert_close(moved[1], dlogits)
+    moved = loss(scale * LOGITS + shift, LABELS, TEACHER)
+    assert_close(moved[0], value)
+    assert_close(moved[1] * scale, dlogits)
+    Z, _ = standardised.standardise(LOGITS)
+    assert_close(Z.mean(axis=1), np.zeros(B))
+    assert_close(Z.std(axis=1, ddof=1), np.ones(B))
+
+
+@pytest.mark.parametrize("loss", [rkd.rkd_loss, sp.sp_loss, pkt.pkt_loss])
+def test_relations_do_not_notice_that_the_features_are_turned(loss: Any) -> None:
+    turn, _ = np.linalg.qr(sample(W, W, seed=7))
+    value, dfeatures = loss(FEATURES, THEIRS)
+    turned = loss(FEATURES @ turn, THEIRS)
+    assert_close(turned[0], value)
+    assert_close(turned[1], dfeatures @ turn)
+    scaled = loss(3 * FEATURES, THEIRS)
+    assert_close(scaled[0], value)
+    assert_close(scaled[1] * 3, dfeatures)
+    assert_close(loss(FEATURES, 2 * FEATURES @ turn)[0], 0.0, 1e-12)
+
+
+def test_rkd_does_not_notice_that_the_features_are_moved_and_sp_and_pkt_do() -> None:
+    assert_close(rkd.rkd_loss(FEATURES + 5, THEIRS - 3)[0], rkd.rkd_loss(FEATURES, THEIRS)[0], 1e-9)
+    for loss in (sp.sp_loss, pkt.pkt_loss):
+        assert abs(loss(FEATURES + 5, THEIRS)[0] - loss(FEATURES, THEIRS)[0]) > 1e-4
+
+
+def test_the_peers_answer_is_a_constant_in_mutual_learning() -> None:
+    """Each network's gradient is that of its own loss by its own logits; together they descend no common loss."""
+    value, by_peer = mutual.mutual_loss(TEACHER, LABELS, LOGITS)
+    assert_close(by_peer * B, 2 * softmax(TEACHER) - np.eye(K)[LABELS] - softmax(LOGITS))
+    assert value == pytest.approx(
+        cross_entropy(TEACHER, LABELS)[0] + kd.kl_loss(TEACHER, None, LOGITS, temperature=1.0, soft_weight=1.0)[0]
+    )
+
+
+def test_cwtm_with_a_teacher_that_is_equally_sure_of_all_is_cross_entropy_with_labels() -> None:
+    value, dlogits = born_again.cwtm_loss(LOGITS, LABELS, np.roll(np.tile(TEACHER[:1], (B, 1)), 1, axis=1))
+    assert value == pytest.approx(cross_entropy(LOGITS, LABELS)[0])
+    assert_close(dlogits, cross_entropy(LOGITS, LABELS)[1])
+
+
+def test_dkpp_keeps_the_first_ranked_class_and_shuffles_the_others(xp: Any) -> None:
+    v = sample(200, K, seed=3)
+    out = to_numpy(born_again.permuted(xp.array(v), seed=1))
+    top = v.argmax(axis=1)
+    assert_same_bits(out.argmax(axis=1), top)
+    assert_same_bits(out.max(axis=1), v.max(axis=1))
+    assert_same_bits(np.sort(out, axis=1), np.sort(v, axis=1))
+    moved = (out != v) & (np.arange(K) != top[:, None])
+    assert 0.6 < moved.sum() / (200 * (K - 1)) < 0.9  # of four in random order, three quarters stand elsewhere
+    assert_same_bits(out, to_numpy(born_again.permuted(xp.array(v), seed=1)))
+
+
+def test_the_two_means_of_several_teachers_differ_as_the_docstring_says() -> None:
+    def teacher(*p: float) -> Callable[[Array], Array]:
+        return lambda x: np.log([p])
+
+    x = np.zeros((1, 3))
+    pair = teacher(0.99, 0.01), teacher(0.5, 0.5)
+    assert_close(softmax(ensemble.mean_logits(*pair)(x)), [[0.909, 0.091]], 1e-3)
+    assert_close(softmax(ensemble.mean_probabilities(*pair)(x)), [[0.745, 0.255]], 1e-12)
+    for mean in (ensemble.mean_logits, ensemble.mean_probabilities):
+        assert_close(softmax(mean(teacher(0.99, 0.01), teacher(0.01, 0.99))(x)), [[0.5, 0.5]], 1e-12)
+        assert_close(softmax(mean(pair[0])(x)), [[0.99, 0.01]], 1e-12)
+    near = [mean(*pair) for mean in (ensemble.mean_logits, partial(ensemble.mean_probabilities, temperature=1e3))]
+    assert_close(*(softmax(committee(x), 1e3) for committee in near), 1e-5)
+
+
+def test_mean_probabilities_are_a_mean_of_probabilities_at_their_temperature(xp: Any) -> None:
+    z, v = xp.array(LOGITS), xp.array(TEACHER)
+    committee = ensemble.mean_probabilities(lambda x: z, lambda x: v, temperature=3.0)
+    assert_close(softmax(committee(z), 3.0), (to_numpy(softmax(z, 3.0)) + to_numpy(softmax(v, 3.0))) / 2)
+    huge = ensemble.mean_probabilities(lambda x: 1e4 * z, lambda x: -1e4 * v)(z)
+    assert np.isfinite(to_numpy(huge)).all()
+
+
+def test_label_smoothing_is_distillation_from_a_uniform_teacher() -> None:
+    targets = 0.9 * np.eye(K)[LABELS] + 0.1 / K
+    value, dlogits = label_smoothing.smoothed_loss(LOGITS, LABELS)
+    assert_close(dlogits, (softmax(LOGITS) - targets) / B)
+    assert value == pytest.approx(-(targets * np.log(softmax(LOGITS))).sum() / B)
+
+
+def test_assistants_stand_at_equal_ratios() -> None:
+    assert assistants.between((784, 30, 10), (784, 1200, 1200, 10)) == [(784, 190, 10)]
+    assert assistants.between((784, 10, 10, 10), (784, 640, 10), 2) == [(784, 160, 160, 10), (784, 40, 40, 10)]
+    with pytest.raises(ValueError, match="must have hidden layers"):
+        assistants.between((784, 10), (784, 20, 10))
+
+
+# ---- schedules --------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """An optimizer that has taken t steps."""
+
+    t = 0
+
+
+def test_scheduled_options_follow_the_optimizers_steps() -> None:
+    clock: Any = Clock()
+    loss = Scheduled(distillation_loss, clock, 10, temperature=lambda s: 1 + s, soft_weight=0.5)
+    for t in range(10):
+        clock.t = t
+        expected = distillation_loss(LOGITS, LABELS, TEACHER, temperature=1 + t / 10, soft_weight=0.5)
+        assert_same_bits(loss(LOGITS, LABELS, TEACHER)[1], expected[1])
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[dict[str, Any]]:
+    """The options with which a loss of a module is called from now on."""
+    calls, original = [], getattr(module, name)
+
+    def wrapper(*arguments: Any, **options: Any) -> Any:
+        calls.append(options)
+        return original(*arguments, **options)
+
+    wrapper.__qualname__ = name
+    monkeypatch.setattr(module, name, wrapper)
+    return calls
+
+
+def test_an_annealed_teacher_grows_clear_in_whole_steps_and_then_the_labels_take_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = recorded(monkeypatch, annealing, "annealed_loss")
+    x, y = DIGITS.x_train[:40], DIGITS.y_train[:40]
+    student, teacher = MLP((64, 8, 10)), MLP((64, 9, 10), seed=1)
+    annealing.train(student, teacher, x, y, epochs=16, batch_size=40, max_temperature=4, progress=False)
+    assert [c["phi"] for c in calls[:12]] == [0.25] * 3 + [0.5] * 3 + [0.75] * 3 + [1.0] * 3
+    assert [c["stage"] for c in calls] == [1] * 12 + [2] * 4
+
+
+def test_dkd_grows_in_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = recorded(monkeypatch, dkd, "dkd_loss")
+    x, y = DIGITS.x_train[:40], DIGITS.y_train[:40]
+    dkd.train(MLP((64, 8, 10)), MLP((64, 9, 10), seed=1), x, y, epochs=24, batch_size=20, progress=False)
+    assert [c["warmup"] for c in calls[:5]] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+    assert calls[-1]["warmup"] == 1 and calls[0]["beta"] == 8.0
+
+
+# ---- features, regressors and other networks --------------------------------------------------------------------
+
+
+def test_features_are_what_forward_leaves(device: str) -> None:
+    model = MLP((64, 12, 7, 10), activation="tanh", dropout=0.0, seed=1, device=device)
+    x = DIGITS.x_train[:50]
+    model.forward(to_device(x, device), train=True)
+    for layer in (0, 1, -1, -2):
+        assert_close(features(model, x, layer), to_numpy(model.hidden[layer]), 1e-6)
+
+
+@pytest.mark.parametrize("width", [5, 8])
+def test_the_regressor_of_fitnets_is_a_layer_whose_gradient_is_checked_too(xp: Any, device: str, width: int) -> None:
+    student = MLP((4, 6, 8, 3), activation="tanh", seed=2, device=device, dtype="float64")
+    guided = trunk(student, 1, width, 1, {})
+    assert guided.sizes == (4, 6, 8, width)
+    for mine, theirs in zip(
+        guided.weights[:2] + guided.biases[:2], student.weights[:2] + student.biases[:2], strict=True
+    ):
+        assert_same_bits(mine, theirs)
+    x, hints = xp.array(sample(5, 4)), xp.array(sample(5, width, seed=1))
+
+    def loss(theta: Any) -> float:
+        return float(fitnets.hint_loss(guided.forward(x), hints)[0])
+
+    _, dr = fitnets.hint_loss(guided.forward(x, train=True), hints)
+    guided.backward(dr)
+    report = check_gradients(loss, *blocks_of(guided))
+    assert {check.block for check in report.checks} >= {"W3", "b3", "W1"}
+    report.assert_ok(1e-7)
+
+
+@pytest.mark.parametrize("hidden", [(12,), (20, 12), (16, 12)])
+def test_fitnets_first_brings_the_hidden_layer_near_the_teachers(hidden: tuple[int, ...]) -> None:
+    x, y = DIGITS.x_train[:300], DIGITS.y_train[:300]
+    teacher, student = MLP((64, 30, 20, 10), seed=5), MLP((64, *hidden, 10), seed=1)
+    history = fitnets.train(
+        student,
+        teacher,
+        x,
+        y,
+        epochs=8,
+        hint_epochs=6,
+        optimizer=partial(Adam, lr=1e-2),
+        progress=False,
+        teacher_layer=-1,
+    )
+    assert history["loss"][5] < 0.6 * history["loss"][0] and history["epoch"] == list(range(1, 9))
+
+
+def test_mutual_learning_takes_both_steps_from_the_same_answers(device: str) -> None:
+    x, y = to_device(DIGITS.x_train[:40], device), to_device(DIGITS.y_train[:40], device)
+    pair, by_hand = ([MLP((64, 12, 10), seed=s, device=device) for s in (1, 2)] for _ in range(2))
+    mutual.learn_together(*pair, x, y, epochs=1, batch_size=40, progress=False)
+    order = to_device(np.random.default_rng((0, 0)).permutation(40), device)
+    logits = [model.forward(x[order], train=True) for model in by_hand]
+    for i, model in enumerate(by_hand):
+        model.backward(mutual.mutual_loss(logits[i], y[order], logits[1 - i])[1])
+        Adam(model).step()
+        assert_close(pair[i].theta, model.theta, 1e-6)
+
+
+def test_the_mean_teacher_is_the_moving_average() -> None:
+    student, average = MLP((64, 5, 10), seed=1), MLP((64, 5, 10), seed=2)
+    target = mean_teacher.Average(student, average, 0.6)
+    x, expected, decays = DIGITS.x_train[:4], student.theta.copy(), [0.0, 0.5, 0.6, 0.6]
+    for step, d in enumerate(decays):
+        student.theta[...] += 0.1 * (step + 1)
+        expected = d * expected + (1 - d) * student.theta
+        assert_close(target(x), average.predict(x), 1e-6)
+        assert_close(average.theta, expected, 1e-6)
+
+
+def test_the_generators_gradient_comes_back_through_both_networks(xp: Any, device: str) -> None:
+    options: Any = {"activation": "tanh", "device": device, "dtype": "float64"}
+    teacher, student = MLP((6, 5, 4, 3), seed=1, dropout=0.5, **options), MLP((6, 4, 3), seed=2, **options)
+    network = MLP((2, 5, 6), seed=3, **options)
+    generator = data_free.Generator(network, Adam(network), teacher, student, 1)
+    s = xp.array(np.random.default_rng(0).uniform(0.1, 0.9, (7, 6)))
+    before = [to_numpy(model.theta).copy() for model in (teacher, student)]
+    check_gradients(lambda s: generator.loss_of(s)[0], s, generator.loss_of(s)[1]).assert_ok(1e-7)
+    fixed = xp.array(sample(7, 2))
+    generator._noise = lambda rows, rng: fixed  # type: ignore[method-assign]
+    first = network.theta.copy()
+    generator.step(7, None)
+    grad = network.grad.copy()
+
+    def loss(theta: Any) -> Any:
+        from minikd.ops import sigmoid
+
+        return generator.loss_of(sigmoid(network.forward(fixed)))[0]
+
+    network.theta[...] = first
+    check_gradients(loss, network.theta, grad).assert_ok(1e-7)
+    for model, theta in zip((teacher, student), before, strict=True):
+        assert_same_bits(model.theta, theta)
+
+
+def test_no_image_and_no_label_is_read_while_distilling_without_data() -> None:
+    teacher = MLP((64, 20, 10), seed=1)
+    thetas = []
+    for x in (DIGITS.x_train[:100], np.full((100, 64), np.nan)):
+        student = MLP((64, 8, 10), seed=2)
+        data_free.train(student, teacher, x, None, epochs=2, batch_size=25, progress=False)
+        thetas.append(student.theta)
+    assert_same_bits(*thetas)
+
+
+def test_a_representation_is_learnt_without_labels_and_the_probe_leaves_it_alone() -> None:
+    x, y = DIGITS.x_train[:200], DIGITS.y_train[:200]
+    teacher, student = MLP((64, 20, 10), seed=1), MLP((64, 8, 10), seed=2)
+    last = student.weights[-1].copy()
+    history = self_supervised.represent(student, teacher, x, epochs=5, n_anchors=50, progress=False)
+    assert history["loss"][-1] < history["loss"][0]
+    assert_same_bits(student.weights[-1], last)
+    hidden = student.weights[0].copy(), student.biases[0].copy()
+    self_supervised.linear_probe(student, x, y, epochs=5, progress=False)
+    assert_same_bits(student.weights[0], hidden[0])
+    assert_same_bits(student.biases[0], hidden[1])
+    assert np.abs(student.weights[-1] - last).max() > 1e-3
+
+
+# ---- every method, trained --------------------------------------------------------------------------------------
+
+X, Y = DIGITS.x_train[:400], DIGITS.y_train[:400]
+RECIPE: dict[str, Any] = {"epochs": 16, "batch_size": 32, "progress": False, "optimizer": partial(Adam, lr=1e-2)}
+
+
+@pytest.fixture(scope="module")
+def teacher() -> MLP:
+    """A good teacher of the digits."""
+    from minikd import fit
+
+    model = MLP((64, 48, 32, 10), dropout=(0.0, 0.2, 0.2), seed=3)
+    fit(
+        model,
+        DIGITS.x_train,
+        DIGITS.y_train,
+        loss=cross_entropy,
+        epochs=15,
+        optimizer=Adam(model, 1e-2),
+        progress=False,
+    )
+    return model
+
+
+def student_of(device: str = "cpu", seed: int = 100) -> MLP:
+    return MLP((64, 16, 10), seed=seed, device=device)
+
+
+def errors(model: MLP) -> float:
+    """In percent, on validation data."""
+    return 100 * float((to_numpy(model.predict(DIGITS.x_val)).argmax(axis=1) != DIGITS.y_val).mean())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_teaches_leaves_the_teacher_alone_and_gives_the_same_bits_again(name: str, teacher: MLP) -> None:
+    theta, students = teacher.theta.copy(), []
+    for _ in range(2):
+        student = student_of()
+        history = METHODS[name].train(student, teacher, X, Y, **RECIPE)
+        assert len(history) == 16 and np.isfinite(history["loss"]).all()
+        students.append(student)
+    assert_same_bits(students[0].theta, students[1].theta)
+    assert_same_bits(teacher.theta, theta)
+    # By chance 90. What sees no image, or no label but through 16 frozen features, learns less from so little.
+    assert errors(students[0]) < {"data-free": 75, "self-supervised": 45}.get(name, 25)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_both_devices_train_alike(name: str, device: str, teacher: MLP) -> None:
+    if device == "cpu":
+        pytest.skip("the CPU is what the other device is compared with")
+    students = []
+    for where in ("cpu", "cuda"):
+        one = MLP(teacher.sizes, dropout=0.0, device=where)
+        one.theta[...] = to_device(teacher.theta, where)
+        students.append(student_of(where))
+        METHODS[name].train(students[-1], one, X[:64], Y[:64], **{**RECIPE, "epochs": 2})
+    assert np.isfinite(to_numpy(students[1].theta)).all()
+    if name != "data-free":  # its noise is drawn on the device
+        assert_close(students[1].theta, students[0].theta, 2e-3)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_that_was_killed_and_resumed_ends_with_the_same_bits(name: str, teacher: MLP, tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(model: MLP, history: Any) -> None:
+        if len(history) == 2:
+            raise Killed
+
+    whole, broken = student_of(), student_of()
+    recipe = {**RECIPE, "epochs": 6}
+    METHODS[name].train(whole, teacher, X, Y, **recipe)
+    with pytest.raises(Killed):
+        METHODS[name].train(
+            broken, teacher, X, Y, **recipe, checkpoint=tmp_path / "s.safetensors", resume=True, callbacks=(kill,)
+        )
+    for _ in range(2):  # the second time everything is there already
+        again = student_of()
+        METHODS[name].train(again, teacher, X, Y, **recipe, checkpoint=tmp_path / "s.safetensors", resume=True)
+        assert_same_bits(again.theta, whole.theta)
+        assert_same_bits(MLP.load(tmp_path / "s.safetensors").theta, whole.theta)
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if name not in ("data-free",)])
+def test_every_method_works_on_augmented_samples(name: str, teacher: MLP) -> None:
+    def shaken(x: Array, rng: Any) -> Array:
+        return x + 0.05 * rng.standard_normal(x.shape).astype(x.dtype)
+
+    plain, moved = student_of(), student_of()
+    recipe = {**RECIPE, "epochs": 4}
+    METHODS[name].train(plain, teacher, X, Y, **recipe)
+    METHODS[name].train(moved, teacher, X, Y, **recipe, augment=shaken)
+    assert np.abs(plain.theta - moved.theta).max() > 1e-3 and np.isfinite(moved.theta).all()
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.weighted])
+def test_strength_changes_what_is_learnt_and_the_default_is_one(name: str, teacher: MLP) -> None:
+    thetas = []
+    for options in ({}, {"strength": 1.0}, {"strength": 3.0}, {"strength": 0.0}):
+        student = student_of()
+        METHODS[name].train(student, teacher, X, Y, **{**RECIPE, "epochs": 4}, **options)
+        thetas.append(student.theta)
+    assert_same_bits(thetas[0], thetas[1])
+    assert np.abs(thetas[0] - thetas[2]).max() > 1e-5 and np.abs(thetas[0] - thetas[3]).max() > 1e-5
+
+
+@pytest.mark.parametrize("name", ["kd", "logits", "dkd", "dist", "standardised", "annealing", "ensemble"])
+def test_teacher_logits_may_come_from_anywhere(name: str, teacher: MLP) -> None:
+    logits = teacher.predict(X)
+    students = []
+    options = {"n_teachers": 1} if name == "ensemble" else {}
+    for source in (teacher, logits, teacher.predict, lambda x: teacher.forward(x)):
+        student = student_of()
+        METHODS[name].train(student, source, X, Y, **RECIPE, **options)
+        students.append(student.theta)
+    for theta in students[1:]:
+        assert_close(theta, students[0], 1e-4)
+
+
+@pytest.mark.parametrize("name", ["rkd", "sp", "pkt"])
+def test_teacher_features_may_come_from_anywhere(name: str, teacher: MLP) -> None:
+    one, two = student_of(), student_of()
+    METHODS[name].train(one, teacher, X, Y, **RECIPE)
+    METHODS[name].train(two, features(teacher, X), X, Y, **RECIPE)
+    assert_same_bits(one.theta, two.theta)
+
+
+def test_born_again_children_are_other_objects_with_weights_of_their_own(teacher: MLP, tmp_path: Path) -> None:
+    student = student_of()
+    born_again.train(student, None, X, Y, generations=2, checkpoint=tmp_path / "s.safetensors", **RECIPE)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["s-generation-0.safetensors", "s-generation-1.safetensors", "s.safetensors"]
+    thetas = [MLP.load(tmp_path / name).theta for name in names]
+    assert np.abs(thetas[0] - thetas[1]).max() > 0.1 and np.abs(thetas[1] - thetas[2]).max() > 0.1
+    for control in ("cwtm", "dkpp"):
+        other = student_of()
+        born_again.train(other, None, X, Y, control=control, **RECIPE)
+        assert errors(other) < 25 and np.abs(other.theta - student.theta).max() > 1e-3
+
+
+def test_several_teachers_given_as_a_list_are_all_asked(teacher: MLP) -> None:
+    other = MLP((64, 8, 10), seed=8)
+    thetas = []
+    for committee in ([teacher], [teacher, other], [other, teacher]):
+        student = student_of()
+        ensemble.train(student, committee, X, Y, **RECIPE)
+        thetas.append(student.theta)
+    assert np.abs(thetas[0] - thetas[1]).max() > 1e-3
+    assert_close(thetas[1], thetas[2], 1e-2)
+
+
+def test_the_strength_is_a_ratio() -> None:
+    assert mix(0.9, 1.0) == pytest.approx(0.9)
+    assert mix(0.5, 3.0) == pytest.approx(0.75)
+    assert mix(0.9, 0.0) == 0.0 and mix(1.0, 2.0) == 1.0
+
+
+# ---- what is refused --------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_is_refused_with_the_arguments_name(teacher: MLP) -> None:
+    flat, student = MLP((64, 10)), student_of()
+    refused: list[tuple[Callable[[], Any], str]] = [
+        (lambda: METHODS["kd"].train(student, student, X, Y), "teacher must be another network than student"),
+        (lambda: METHODS["rkd"].train(student, student, X, Y), "teacher must be another network than student"),
+        (lambda: METHODS["born-again"].train(student, student, X, Y), "teacher must be another network than student"),
+        (lambda: METHODS["ensemble"].train(student, [student], X, Y), "teacher must not hold the student"),
+        (lambda: METHODS["rkd"].train(flat, teacher, X, Y), "layer must be a hidden layer, but"),
+        (lambda: METHODS["sp"].train(student, flat, X, Y), "teacher_layer must be a hidden layer, but"),
+        (lambda: METHODS["pkt"].train(student, teacher, X, Y, layer=1), r"layer must be a hidden layer, -1 to 0"),
+        (lambda: METHODS["pkt"].train(student, teacher, X, Y, layer="last"), "layer must be a whole number"),
+        (
+            lambda: METHODS["rkd"].train(student, teacher.predict, X, Y),
+            "teacher must be an MLP or an array of features",
+        ),
+        (lambda: METHODS["rkd"].train(student, sample(3, 4), X, Y), "teacher must have 400 rows"),
+        (lambda: METHODS["sp"].train(student, teacher, X, Y, batch_size=1), "batch_size must be at least 2"),
+        (lambda: METHODS["dkd"].train(student, teacher, X, None), "labels must be given"),
+        (lambda: METHODS["kd"].train(student, teacher, X, Y, strength=-1), "strength must be in"),
+        (lambda: METHODS["dist"].train(student, teacher, X, Y, beta=-1.0), "beta must be in"),
+        (lambda: METHODS["fitnets"].train(student, teacher, X, Y, epochs=1), "hint_epochs must leave"),
+        (lambda: METHODS["assistants"].train(student, teacher.predict, X, Y), "teacher must be an MLP"),
+        (lambda: METHODS["assistants"].train(student, teacher, X, Y, sizes=[(5, 3)]), r"sizes\[0\] must have"),
+        (lambda: METHODS["data-free"].train(student, flat, X, Y), "teacher must have a hidden layer"),
+        (lambda: METHODS["data-free"].train(student, teacher, X, Y, augment=len), "augment must be left out"),
+        (lambda: METHODS["self-supervised"].train(student, teacher, X, Y, epochs=1), "probe_epochs must leave"),
+        (lambda: METHODS["born-again"].train(student, None, X, Y, control="x"), "control must be one of"),
+        (lambda: mutual.learn_together(student, student, X, Y), "peer must be another network"),
+        (lambda: fitnets.hint_loss(FEATURES, THEIRS), "teacher_features must have 7 columns"),
+        (lambda: rkd.rkd_loss(FEATURES, THEIRS[:3]), "teacher_features must have 6 rows"),
+        (lambda: logit_matching.matching_loss(LOGITS, None, TEACHER), "labels may be None only with soft_weight 1"),
+        (lambda: dist.dist_loss(LOGITS, LABELS, TEACHER[:, :3]), "teacher_logits must have 5 columns"),
+    ]
+    for call, message in refused:
+        with pytest.raises((ValueError, TypeError), match=message):
+            call()
