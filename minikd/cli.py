@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_reproduce(commands)
     data = commands.add_parser("data", help="list the data sets, or fetch one")
     actions = data.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
+    commands.add_parser("methods", help="list the methods of distillation").set_defaults(run=_list_methods)
     actions.add_parser("list", help="what there is, where it comes from, its licence").set_defaults(run=_list_data)
     get = actions.add_parser("fetch", help="download a data set and check it")
     get.add_argument("name", choices=DATA, metavar="NAME", help=", ".join(DATA))
@@ -114,13 +115,9 @@ def _add_distill(commands: Any) -> None:
     add("--data", choices=DATA, metavar="NAME", help=f"{', '.join(DATA)} (default digits)")
     add("--teacher", type=_widths, metavar="N-N", help="widths of the teacher's hidden layers (default 256-256)")
     add("--student", type=_widths, metavar="N", help="widths of the student's hidden layers (default 64)")
-    add(
-        "--temperature",
-        type=float,
-        metavar="T",
-        help="softens the teacher's probabilities (default 4)",
-    )
-    add("--soft-weight", type=float, metavar="W", help="the teacher's part of the loss, 0 to 1 (default 0.9)")
+    add("--method", metavar="NAME", help="how the teacher teaches: a name that `minikd methods` lists (default kd)")
+    add("--temperature", type=float, metavar="T", help="kd: softens the teacher's probabilities (default 4)")
+    add("--soft-weight", type=float, metavar="W", help="kd: the teacher's part of the loss, 0 to 1 (default 0.9)")
     add("--epochs", type=int, metavar="N", help="passes of a student over the data (default 100)")
     add(
         "--teacher-epochs",
@@ -206,9 +203,12 @@ def _distill(options: argparse.Namespace) -> None:
     experiment = Experiment(config, folder)
     if not options.resume:
         config.write(folder)
+    how = f"method {config.method}"
+    if config.method == "kd":
+        how = f"T = {config.temperature:g}, soft weight {config.soft_weight:g}"
     print(
         f"{config.data}: teacher {_dashed(experiment.teacher_widths)}, student {_dashed(config.student)}, "
-        f"T = {config.temperature:g}, soft weight {config.soft_weight:g}, seeds {config.seeds}, in {folder}/"
+        f"{how}, seeds {config.seeds}, in {folder}/"
     )
     try:
         done = _train(experiment)
@@ -235,6 +235,8 @@ def _settle(options: argparse.Namespace, config_type: type[Config]) -> tuple[Con
         raise UsageError(
             "--teacher-from brings a trained teacher: leave out the --teacher flags that say how to train one"
         )
+    if given.get("method", "kd") != "kd" and {"temperature", "soft_weight"} & set(given):
+        raise UsageError("--temperature and --soft-weight are options of --method kd: the others keep their defaults")
     try:
         config = config_type.for_data(**given)
     except (ValueError, TypeError) as error:
@@ -340,6 +342,14 @@ def _list_data(options: argparse.Namespace) -> None:
 
     for name, dataset in DATASETS.items():
         print(f"{name:<8}{dataset.summary}\n{'':8}{dataset.licence}; {dataset.source}")
+
+
+def _list_methods(options: argparse.Namespace) -> None:
+    from .methods import METHODS
+
+    for method in METHODS.values():
+        print(f"{method.name:<17}{method.title}")
+    print("\nThe derivation of each, with its paper, is at the head of its file in minikd/methods/.")
 
 
 def _fetch_data(options: argparse.Namespace) -> None:

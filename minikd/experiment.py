@@ -6,7 +6,7 @@ weights, on the same batches, for the same number of steps, which differ in noth
     labels     the right class, nothing else
     smoothed   the right class, with a little probability for every other class alike (label smoothing, Szegedy et
                al. 2016, arXiv 1512.00567): the control, which regularises as a teacher does but knows nothing
-    distilled  what the teacher thinks of every class, and the right class
+    distilled  what the teacher thinks of every class, and the right class, by one of the methods of the gallery
 
 The folder of a run holds everything: the settings, each network, the scores, the curves and the pictures. Each
 network's file is also the checkpoint of its training, so resuming a run is running it again: what is finished is
@@ -20,6 +20,7 @@ import math
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,11 @@ from .data import DATASETS, Data, load_data
 from .errors import CheckpointError, check_choice, check_count, check_number
 from .intervals import mean_interval
 from .losses import cross_entropy, soft_cross_entropy
+from .methods import METHODS
 from .metrics import History, Scores, evaluate
 from .mlp import MLP
 from .optim import Adam, cosine
-from .training import distill, fit
+from .training import fit
 
 STUDENTS = ("labels", "smoothed", "distilled")
 NAMES = {"teacher": "teacher", "labels": "labels alone", "smoothed": "label smoothing", "distilled": "distilled"}
@@ -78,12 +80,13 @@ class Config:
 
     teacher and student are widths of hidden layers; epochs and lr are the students', teacher_epochs and teacher_lr
     the teacher's, and learning rates fall along a cosine to zero. `teacher_from` names the file of a trained teacher,
-    for all seeds.
+    for all seeds. `temperature` and `soft_weight` are options of the method "kd"; the others keep their defaults.
     """
 
     data: str = "digits"
     teacher: tuple[int, ...] = (256, 256)
     student: tuple[int, ...] = (64,)
+    method: str = "kd"
     temperature: float = 4.0
     soft_weight: float = 0.9
     epochs: int = 100
@@ -98,6 +101,7 @@ class Config:
     def __post_init__(self) -> None:
         check_choice("data", self.data, DATASETS)
         check_choice("device", self.device, DEVICES)
+        check_choice("method", self.method, METHODS)
         for name in ("teacher", "student"):
             for width in getattr(self, name):
                 check_count(f"{name} widths", width)
@@ -187,34 +191,45 @@ class Experiment:
         done: list[Trained] = []
         for seed in range(self.config.seeds):
             if seed == 0 or self.given_teacher is None:  # a given teacher is one for all seeds
-                teacher = self._teacher(seed)
+                teacher = self.train_teacher(seed)
                 done.append(teacher)
             done += [self._student(kind, seed, teacher.model) for kind in STUDENTS]
         self._write(done)
         return done
 
-    def _teacher(self, seed: int) -> Trained:
+    def train_teacher(self, seed: int) -> Trained:
+        """The teacher of a seed, or the given one."""
         if self.given_teacher is not None:
             return Trained("teacher", seed, self.given_teacher, History(), self._test(self.given_teacher))
         dropout = (TEACHER_DROPOUT[0], *(TEACHER_DROPOUT[1] for _ in self.config.teacher))
         model = self._network(self.config.teacher, seed, dropout)
-        options = self._options(model, self.config.teacher_epochs, self.config.teacher_lr, "teacher", seed)
-        history = fit(model, self.data.x_train, self.data.y_train, loss=cross_entropy, **options)
+        options = self._options(self.config.teacher_epochs, "teacher", "teacher", seed)
+        adam = Adam(model, self.config.teacher_lr)
+        history = fit(model, self.data.x_train, self.data.y_train, loss=cross_entropy, optimizer=adam, **options)
         return Trained("teacher", seed, model, history, self._test(model))
 
     def _student(self, kind: str, seed: int, teacher: MLP) -> Trained:
+        if kind == "distilled":
+            kd = {"temperature": self.config.temperature, "soft_weight": self.config.soft_weight}
+            return self.teach(self.config.method, seed, teacher, kind, **(kd if self.config.method == "kd" else {}))
         student = self._network(self.config.student, STUDENT_SEED + seed)
-        options = self._options(student, self.config.epochs, self.config.lr, kind, seed)
-        x, labels = self.data.x_train, self.data.y_train
-        if kind == "labels":
-            history = fit(student, x, labels, loss=cross_entropy, **options)
-        elif kind == "smoothed":
-            history = fit(
-                student, x, smooth_labels(labels, self.n_classes, SMOOTHING), loss=soft_cross_entropy, **options
-            )
-        else:
-            temperature, soft_weight = self.config.temperature, self.config.soft_weight
-            history = distill(student, teacher, x, labels, temperature=temperature, soft_weight=soft_weight, **options)
+        options = self._options(self.config.epochs, kind, NAMES[kind], seed)
+        labels = self.data.y_train
+        targets, loss = (
+            (labels, cross_entropy)
+            if kind == "labels"
+            else (smooth_labels(labels, self.n_classes, SMOOTHING), soft_cross_entropy)
+        )
+        adam = Adam(student, self.config.lr)
+        history = fit(student, self.data.x_train, targets, loss=loss, optimizer=adam, **options)
+        return Trained(kind, seed, student, history, self._test(student, teacher))
+
+    def teach(self, method: str, seed: int, teacher: MLP, kind: str, **method_options: Any) -> Trained:
+        """The student of a seed, taught by a method of the gallery; `kind` names the network's file."""
+        student = self._network(self.config.student, STUDENT_SEED + seed)
+        options = self._options(self.config.epochs, kind, NAMES.get(kind, kind), seed) | method_options
+        options["optimizer"] = partial(Adam, lr=self.config.lr)
+        history = METHODS[method].train(student, teacher, self.data.x_train, self.data.y_train, **options)
         return Trained(kind, seed, student, history, self._test(student, teacher))
 
     def _test(self, model: MLP, teacher: MLP | None = None) -> Scores:
@@ -223,15 +238,14 @@ class Experiment:
     def _network(self, hidden: tuple[int, ...], seed: int, dropout: Any = 0.0) -> MLP:
         return MLP((self.n_inputs, *hidden, self.n_classes), dropout=dropout, seed=seed, device=self.config.device)
 
-    def _options(self, model: MLP, epochs: int, lr: float, kind: str, seed: int) -> dict[str, Any]:
-        words = f"seed {seed + 1}/{self.config.seeds}, {NAMES[kind]}"
+    def _options(self, epochs: int, kind: str, name: str, seed: int) -> dict[str, Any]:
+        words = f"seed {seed + 1}/{self.config.seeds}, {name}"
         self.notify(0, words)
 
         def callback(model: MLP, history: History) -> None:
             self.notify(1, words)
 
         return {
-            "optimizer": Adam(model, lr),
             "epochs": epochs,
             "batch_size": self.config.batch_size,
             "schedule": cosine(),

@@ -25,9 +25,11 @@ from helpers import (
 
 from minikd import MLP, Adam, check_gradients, cross_entropy, distillation_loss, load_data, softmax
 from minikd.backend import Array, to_device, to_numpy
+from minikd.errors import CheckpointError
 from minikd.methods import (
     METHODS,
     annealing,
+    answers,
     assistants,
     born_again,
     data_free,
@@ -783,3 +785,78 @@ def test_what_cannot_be_is_refused_with_the_arguments_name(teacher: MLP) -> None
     for call, message in refused:
         with pytest.raises((ValueError, TypeError), match=message):
             call()
+
+
+# ---- answers in a file ------------------------------------------------------------------------------------------
+
+
+def test_answers_are_asked_once_and_looked_up_by_index(tmp_path: Path, teacher: MLP, device: str) -> None:
+    path, model = tmp_path / "answers.npy", MLP.from_arrays({"theta": teacher.theta}, teacher.metadata(), device, "t")
+    first = answers.cached_logits(path, model, X)
+    assert_close(first, to_numpy(model.predict(X)), 1e-6)
+    before = path.read_bytes()
+    assert_same_bits(answers.cached_logits(path, model, X), first)
+    assert_same_bits(answers.read_logits(path, X), first)
+    assert path.read_bytes() == before and isinstance(first, np.ndarray)
+    student, other = student_of(), student_of()
+    kd.train(student, first, X, Y, **RECIPE)
+    kd.train(other, to_numpy(model.predict(X)), X, Y, **RECIPE)
+    assert_same_bits(student.theta, other.theta)
+
+
+def test_a_function_is_asked_again_about_a_few_rows_only(tmp_path: Path, teacher: MLP) -> None:
+    asked = []
+
+    def function(x: Array) -> Array:
+        asked.append(len(x))
+        return teacher.predict(x)
+
+    for _ in range(2):
+        answers.cached_logits(tmp_path / "a.npy", function, X)
+    assert asked == [len(X), 16]
+
+
+@pytest.mark.parametrize("what", ["another teacher", "another function", "shuffled", "other samples", "edited", "short",
+                                  "no stamp", "damaged stamp", "pickled", "no matrix"])  # fmt: skip
+def test_a_stale_shuffled_or_damaged_file_is_an_error(what: str, tmp_path: Path, teacher: MLP) -> None:
+    path, asked, x = tmp_path / "answers.npy", teacher, X
+    logits = answers.cached_logits(path, teacher.predict if what == "another function" else teacher, X)
+    message = r"answers\.npy"
+    if what.startswith("another"):
+        other = MLP(teacher.sizes, seed=9)
+        asked = other.predict if what == "another function" else other
+        message = "delete it to ask"
+    elif what == "shuffled":
+        x = X[::-1]
+        message = "about other samples than x, or in another order"
+    elif what == "other samples":
+        x = X[:-1]
+    elif what == "edited":
+        np.save(path, logits[::-1])
+        message = "has changed since it was stamped"
+    elif what == "short":
+        path.write_bytes(path.read_bytes()[:-9])
+    elif what == "no stamp":
+        Path(f"{path}.json").unlink()
+        message = r"call minikd\.methods\.answers\.stamp once"
+    elif what == "damaged stamp":
+        Path(f"{path}.json").write_text("[")
+    elif what == "pickled":
+        np.save(path, np.array([[object()]]), allow_pickle=True)
+    else:
+        np.save(path, np.arange(3.0))
+        message = "does not hold a matrix of numbers"
+    with pytest.raises(CheckpointError, match=message):
+        answers.cached_logits(path, asked, x)
+
+
+def test_a_file_of_another_framework_is_stamped_once(tmp_path: Path, teacher: MLP) -> None:
+    path = tmp_path / "theirs.npy"
+    np.save(path, teacher.predict(X).astype(np.float64))
+    answers.stamp(path, X, "a network of torch's")
+    assert_close(answers.read_logits(path, X), teacher.predict(X), 1e-7)
+    with pytest.raises(ValueError, match="must have 399 rows"):
+        answers.stamp(path, X[1:], "a network of torch's")
+    np.save(path, np.full((400, 10), np.nan))
+    with pytest.raises(ValueError, match="must be finite"):
+        answers.stamp(path, X, "a network of torch's")

@@ -226,6 +226,118 @@ def test_predict_leaves_nothing_to_go_backward_from(device: str) -> None:
         model.backward(logits)
 
 
+# ---- gradients that come in at hidden layers --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layers", [2, 4])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradients_injected_at_hidden_layers_agree_with_central_differences(
+    xp: Any, device: str, activation: str, layers: int
+) -> None:
+    model = make_model(layers, device, dropout=True, activation=activation)
+    x, labels, _ = make_batch(device)
+
+    def loss(model: MLP) -> tuple[Any, Array, dict[int, Array]]:
+        model.seed_dropout(7)
+        value, dlogits = cross_entropy(model.forward(x, train=True), labels)
+        first, last = model.hidden[0], model.hidden[-1]
+        grads = {0: 3 * xp.cos(first)}
+        grads[layers - 2] = grads.get(layers - 2, 0) + last
+        return value + 3 * xp.sin(first).sum() + (last * last).sum() / 2, dlogits, grads
+
+    _, dlogits, grads = loss(model)
+    dx = model.backward(dlogits, grads)
+    check_gradients(lambda theta: loss(model)[0], *blocks_of(model)).assert_ok(1e-7)
+    x0, dx = x, dx.copy()
+
+    def of_x(moved: Array) -> Any:
+        nonlocal x
+        x = moved
+        return loss(model)[0]
+
+    check_gradients(of_x, x0.copy(), dx).assert_ok(1e-7)
+
+
+def test_without_injected_gradients_nothing_changes_and_layers_may_count_from_the_last(device: str) -> None:
+    model, (x, labels, _) = make_model(4, device), make_batch(device)
+    logits = model.forward(x, train=True)
+    dlogits = cross_entropy(logits, labels)[1]
+    model.backward(dlogits)
+    plain = model.grad.copy()
+    for nothing in (None, {}, {1: 0 * model.hidden[1]}):
+        model.backward(dlogits, nothing)
+        assert_close(model.grad, plain, 1e-15)
+    grads = {i: h + 1 for i, h in enumerate(model.hidden)}
+    model.backward(dlogits, grads)
+    both = model.grad.copy()
+    model.backward(dlogits, {i - 3: g for i, g in grads.items()})
+    assert_same_bits(model.grad, both)
+    for i, h in enumerate(model.hidden):
+        assert_close(grads[i], to_numpy(h) + 1, 1e-15)  # the caller's arrays are left alone
+
+
+def test_injected_gradients_agree_with_pytorch(device: str) -> None:
+    torch = import_torch()
+    model, (x, labels, _) = make_model(3, device, activation="tanh"), make_batch(device)
+    dlogits = cross_entropy(model.forward(x, train=True), labels)[1]
+    model.backward(dlogits, {0: 2 * model.hidden[0], 1: 4 * model.hidden[1]})
+    Ws, bs = ([torch_tensor(a, requires_grad=True) for a in views] for views in (model.weights, model.biases))
+    first = torch.tanh(torch_tensor(x) @ Ws[0] + bs[0])
+    second = torch.tanh(first @ Ws[1] + bs[1])
+    loss = torch.nn.functional.cross_entropy(second @ Ws[2] + bs[2], torch_tensor(labels))
+    (loss + (first**2).sum() + 2 * (second**2).sum()).backward()
+    for mine, theirs in zip(model.weight_grads + model.bias_grads, Ws + bs, strict=True):
+        assert_close(mine, theirs.grad.numpy(), 1e-10)
+
+
+@pytest.mark.parametrize(
+    ("grads", "message"),
+    [
+        (lambda h: [h[0]], r"hidden_grads must be a dictionary of gradients by hidden layer, got"),
+        (lambda h: {2: h[0]}, r"hidden_grads must name hidden layers, -2 to 1; got 2"),
+        (lambda h: {"0": h[0]}, r"hidden_grads must name hidden layers, -2 to 1; got str '0'"),
+        (lambda h: {0: h[1]}, r"hidden_grads\[0\] must have 5 columns, got float64 array of shape \(4, 3\)"),
+        (lambda h: {0: h[0][:2]}, r"hidden_grads\[0\] must have 4 rows"),
+        (lambda h: {1: h[1], -1: h[1]}, r"hidden_grads must name a hidden layer once, got layer 1 twice"),
+        (lambda h: {1: 0.5}, r"hidden_grads\[1\] must be a NumPy or CuPy array, got 0.5"),
+    ],
+)
+def test_gradients_of_layers_that_are_not_there_are_refused_and_grad_is_kept(grads: Any, message: str) -> None:
+    model, (x, labels, _) = make_model(3, "cpu"), make_batch("cpu")
+    dlogits = cross_entropy(model.forward(x, train=True), labels)[1]
+    model.backward(dlogits)
+    before = model.grad.copy()
+    with pytest.raises((TypeError, ValueError), match=message):
+        model.backward(2 * dlogits, grads(model.hidden))
+    assert_same_bits(model.grad, before)
+
+
+def test_a_network_without_hidden_layers_takes_no_injected_gradients() -> None:
+    model, (x, labels, _) = make_model(1, "cpu"), make_batch("cpu")
+    dlogits = cross_entropy(model.forward(x, train=True), labels)[1]
+    with pytest.raises(ValueError, match="nothing: this network has none; got 0"):
+        model.backward(dlogits, {0: dlogits})
+
+
+def test_fit_passes_gradients_of_hidden_layers_on(device: str) -> None:
+    """Ten steps by fit are ten steps by hand."""
+    x, labels, _ = make_batch(device)
+    one, two = make_model(3, device), make_model(3, device)
+
+    def loss(logits: Array, labels: Array, model: MLP = one) -> tuple[Any, Array, dict[int, Array]]:
+        value, dlogits = cross_entropy(logits, labels)
+        return value, dlogits, {-1: 0.1 * model.hidden[-1]}
+
+    fit(one, x, labels, loss=loss, epochs=10, batch_size=B, progress=False)
+    adam = Adam(two)
+    for epoch in range(10):
+        order = to_device(np.random.default_rng((0, epoch)).permutation(B), device)
+        _, *grads = loss(two.forward(x[order], train=True), labels[order], two)
+        two.backward(*grads)
+        adam.step()
+    assert_close(one.theta, two.theta, 1e-12)
+
+
 # ---- one vector, many views ------------------------------------------------------------------------------------
 
 

@@ -94,6 +94,8 @@ def check_student(student: Any, x: Any, labels: Any) -> None:
 def mix(soft_weight: float, strength: float) -> float:
     """The soft_weight at which teacher : labels is `strength` times what it is at `soft_weight`: w : (1 - w)."""
     s = check_number("strength", strength, 0) * check_number("soft_weight", soft_weight, 0, 1)
+    if strength == 1:
+        return soft_weight
     return s / (s + 1 - soft_weight) if s else 0.0
 
 
