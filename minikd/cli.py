@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_distill(commands)
     _add_evaluate(commands)
     _add_reproduce(commands)
+    _add_compare(commands)
     data = commands.add_parser("data", help="list the data sets, or fetch one")
     actions = data.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
     commands.add_parser("methods", help="list the methods of distillation").set_defaults(run=_list_methods)
@@ -171,6 +172,29 @@ def _add_reproduce(commands: Any) -> None:
     add("--resume", action="store_true", help="use the networks that are in --out already, finished or not")
     _add_verbose(p)
     p.set_defaults(run=_reproduce, data="mnist")
+
+
+def _add_compare(commands: Any) -> None:
+    text = (
+        "Train the same student by several methods, with everything else the same, and compare them with labels alone. "
+        "How strongly the teacher counts is tuned for each method on validation data. Leaves networks, numbers (JSON) "
+        "and the picture in a folder. Defaults are those of `minikd distill` for the data set."
+    )
+    p = commands.add_parser("compare", help="the methods, on the same student", description=text)
+    add = p.add_argument
+    add("--data", choices=DATA, metavar="NAME", help=f"{', '.join(DATA)} (default digits)")
+    add("--student", type=_widths, metavar="N", help="widths of the student's hidden layers")
+    add("--teacher", type=_widths, metavar="N-N", help="widths of the teacher's hidden layers")
+    add("--methods", metavar="A,B", help="some of the names that `minikd methods` lists (default all)")
+    add("--epochs", type=int, metavar="N", help="passes of a student over the data")
+    add("--seeds", type=int, metavar="N", help="how often to repeat everything (default 5)")
+    add("--jobs", type=int, default=1, metavar="N", help="seeds at a time, sharing the cores out (default 1)")
+    add("--device", choices=DEVICES, metavar="DEVICE", help="cpu, or cuda for an NVIDIA GPU (default cpu)")
+    add("--out", type=Path, metavar="DIR", help="the folder (default runs/compare-1, -2, ...)")
+    add("--resume", action="store_true", help="use the networks that are in --out already, finished or not")
+    add("--show", type=_file, metavar="FILE", help="run nothing: the table of a compare.json")
+    _add_verbose(p)
+    p.set_defaults(run=_compare)
 
 
 def _add_verbose(p: argparse.ArgumentParser) -> None:
@@ -325,16 +349,56 @@ def _run_study(options: argparse.Namespace) -> None:
         plan = Plan(**{name: getattr(options, name) for name in ("seeds", "device", "quick", "validation", "jobs")})
     except (ValueError, TypeError) as error:
         raise UsageError(f"--{error}") from None
-    if options.resume and options.out is None:
-        raise UsageError("--resume needs --out, the folder of the run to go on with")
-    folder = options.out or _free_folder(options.name)
-    if not options.resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is there already: choose another --out, or use its networks with --resume")
+    folder = _study_folder(options, options.name)
     try:
         command.run(options.name, folder, plan)
     except KeyboardInterrupt:
         words = f"minikd reproduce {options.name} --resume --out {folder}, and the options that were given"
         sys.exit(_complain(f"stopped, and nothing is lost. To go on: {words}", 130))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from . import compare
+    from .backend import get_xp
+    from .experiment import Config
+    from .methods import METHODS
+
+    if options.show is not None:
+        content = compare.read(Path(options.show))
+    else:
+        methods = tuple(METHODS) if options.methods is None else tuple(options.methods.split(","))
+        names = ("data", "student", "teacher", "seeds", "device")
+        given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        if options.epochs is not None:
+            given |= {"epochs": options.epochs, "teacher_epochs": options.epochs}
+        try:
+            config = Config.for_data(**{**given, "batch_size": compare.BATCH_SIZE})
+            for method in methods:
+                compare.check_choice("methods", method, METHODS)
+            compare.check_count("jobs", options.jobs)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"--{error}") from None
+        get_xp(config.device)
+        folder = _study_folder(options, "compare")
+        print(f"{len(methods)} methods, {config.seeds} seeds, in {folder}/", flush=True)
+        try:
+            content = compare.compare(config, methods, folder, options.jobs)
+        except KeyboardInterrupt:
+            words = f"minikd compare --resume --out {folder}, and the options that were given"
+            sys.exit(_complain(f"stopped, and nothing is lost. To go on: {words}", 130))
+    print(f"\n{fill(compare.caption(content), 80)}\n\n{compare.table(content)}")
+    if options.show is None:
+        print(f"\nNetworks, numbers and the picture are in {folder}/")
+
+
+def _study_folder(options: argparse.Namespace, name: str) -> Path:
+    """The folder of a study or comparison: a new one, or with --resume one that is there."""
+    if options.resume and options.out is None:
+        raise UsageError("--resume needs --out, the folder of the run to go on with")
+    folder: Path = options.out or _free_folder(name)
+    if not options.resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there already: choose another --out, or use its networks with --resume")
+    return folder
 
 
 def _list_data(options: argparse.Namespace) -> None:
@@ -348,8 +412,9 @@ def _list_methods(options: argparse.Namespace) -> None:
     from .methods import METHODS
 
     for method in METHODS.values():
-        print(f"{method.name:<17}{method.title}")
-    print("\nThe derivation of each, with its paper, is at the head of its file in minikd/methods/.")
+        print(f"{method.name:<16} {method.title:<50} {method.source.split()[-1]:>12}")
+    print("\nThe derivation of each is at the head of its file in minikd/methods/; the numbers")
+    print("are the papers' at arXiv.")
 
 
 def _fetch_data(options: argparse.Namespace) -> None:

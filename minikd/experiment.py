@@ -193,7 +193,7 @@ class Experiment:
             if seed == 0 or self.given_teacher is None:  # a given teacher is one for all seeds
                 teacher = self.train_teacher(seed)
                 done.append(teacher)
-            done += [self._student(kind, seed, teacher.model) for kind in STUDENTS]
+            done += [self.train_student(kind, seed, teacher.model) for kind in STUDENTS]
         self._write(done)
         return done
 
@@ -208,7 +208,8 @@ class Experiment:
         history = fit(model, self.data.x_train, self.data.y_train, loss=cross_entropy, optimizer=adam, **options)
         return Trained("teacher", seed, model, history, self._test(model))
 
-    def _student(self, kind: str, seed: int, teacher: MLP) -> Trained:
+    def train_student(self, kind: str, seed: int, teacher: MLP) -> Trained:
+        """The student of a seed, one of STUDENTS."""
         if kind == "distilled":
             kd = {"temperature": self.config.temperature, "soft_weight": self.config.soft_weight}
             return self.teach(self.config.method, seed, teacher, kind, **(kd if self.config.method == "kd" else {}))

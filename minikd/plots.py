@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COLOURS = {"teacher": "#000000", "labels": "#D55E00", "smoothed": "#56B4E9", "distilled": "#009E73"}
 TEMPERATURES = (1, 2, 4, 8)
 SURE = 0.9
+FAR = 8  # a gain so many times the median gain is out of the picture
 FEW = 3  # a bin of fewer samples says nothing
 
 
@@ -177,4 +178,41 @@ def reliabilities(models: dict[str, Any], data: Data) -> Figure:
     figure.supxlabel(
         "networks of the first seed; a point a bin of confidence, its area the share of test samples", fontsize=8
     )
+    return figure
+
+
+def comparison(rows: Sequence[dict[str, Any]]) -> Figure:
+    """By how many percentage points each method errs less than labels alone, with 95 % intervals; see compare.py."""
+    shown = [row for row in rows if row["method"] not in ("teacher", "labels")]
+    figure = _figure(7.5, 1.3 + 0.27 * len(shown))
+    axes = figure.subplots()
+    for at, row in enumerate(shown):
+        sure = abs(row["gain"]) > row["gain_half"]
+        colour = "0.5" if not sure else "#009E73" if row["gain"] > 0 else "#D55E00"
+        half = np.nan_to_num(row["gain_half"])
+        axes.errorbar(row["gain"], at, xerr=half, fmt="o", ms=5, capsize=2, color=colour)
+    axes.axvline(0, color="black", lw=1)
+    axes.set_yticks(range(len(shown)), [row["method"] for row in shown], fontsize=8)
+    axes.invert_yaxis()
+    # What is far off would squeeze the others together; it is said in words at the edge.
+    near = [row for row in shown if abs(row["gain"]) <= FAR * max(np.median([abs(r["gain"]) for r in shown]), 0.1)]
+    low, high = (
+        f(row["gain"] + s * np.nan_to_num(row["gain_half"]) for row in near or shown) for f, s in ((min, -1), (max, 1))
+    )
+    room = 0.08 * max(high - low, 0.1)
+    axes.set_xlim(min(low, 0) - room, max(high, 0) + room)
+    for at, row in enumerate(shown):
+        if row not in near:
+            left = row["gain"] < 0
+            axes.annotate(
+                f"← {row['gain']:+.1f}" if left else f"{row['gain']:+.1f} →",
+                (0.01 if left else 0.99, at),
+                xycoords=("axes fraction", "data"),
+                ha="left" if left else "right",
+                va="center",
+                fontsize=8,
+                color="#D55E00" if left else "#009E73",
+            )
+    axes.set(xlabel="percentage points fewer test errors than labels alone", title="What each method gains")
+    axes.grid(axis="x", alpha=0.3)
     return figure

@@ -9,24 +9,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import platform
 import shlex
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
-from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ..blas import processor
 from ..checkpoint import write_atomically
 from ..data import Data, load_data
 from ..errors import CheckpointError, check_choice, check_count
+from ..runs import in_processes, machine
 from .lab import Lab
 from .study import Study, Values, judge
 
@@ -85,10 +80,7 @@ def run_study(
     else:
         if data is not None or protocol is not None:
             raise ValueError("jobs must be 1 with data or a protocol of your own")
-        # A fresh process reads these when its NumPy loads.
-        os.environ["OPENBLAS_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // plan.jobs))
-        with ProcessPoolExecutor(plan.jobs, get_context("spawn")) as pool:
-            done = list(pool.map(_named_seed, *zip(*((study.name, *task[1:]) for task in tasks), strict=True)))
+        done = in_processes(_named_seed, [(study.name, *task[1:]) for task in tasks], plan.jobs)
     values = {name: [measured[name] for measured, _ in done] for name in done[0][0]}
     protocol = protocol or (study.quick if plan.quick else study.full)
     content = {
@@ -147,17 +139,6 @@ def make_lab(folder: Path, seed: int, plan: Plan, data: Data | None, notify: Pro
     if plan.validation:
         data = data._replace(x_val=data.x_val[:0], y_val=data.y_val[:0], x_test=data.x_val, y_test=data.y_val)
     return Lab(data, folder, seed, plan.device, partial(notify, seed))
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on and with."""
-    return {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "threads": os.environ.get("OPENBLAS_NUM_THREADS", "one a core"),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("minikd", "numpy")}},
-    }
 
 
 def write(study: Study, folder: Path, content: dict[str, Any]) -> None:
