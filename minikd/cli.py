@@ -413,8 +413,7 @@ def _list_methods(options: argparse.Namespace) -> None:
 
     for method in METHODS.values():
         print(f"{method.name:<16} {method.title:<50} {method.source.split()[-1]:>12}")
-    print("\nThe derivation of each is at the head of its file in minikd/methods/; the numbers")
-    print("are the papers' at arXiv.")
+    print("\nPapers by their arXiv numbers; each method is derived at the head of its file in\nminikd/methods/.")
 
 
 def _fetch_data(options: argparse.Namespace) -> None:

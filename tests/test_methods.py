@@ -672,6 +672,21 @@ def test_a_run_that_was_killed_and_resumed_ends_with_the_same_bits(name: str, te
         assert_same_bits(MLP.load(tmp_path / "s.safetensors").theta, whole.theta)
 
 
+@pytest.mark.parametrize("gone", ["the peer", "nothing"])
+def test_a_peer_is_kept_beside_the_student_and_read_with_it(gone: str, tmp_path: Path) -> None:
+    """Without the peer's file a finished run is trained again: a peer that was never trained would be a silent lie."""
+    options = {**RECIPE, "checkpoint": tmp_path / "s.safetensors", "resume": True}
+    pairs = []
+    for _ in range(2):
+        pairs.append((student_of(), MLP((64, 20, 10), seed=4)))
+        mutual.learn_together(*pairs[-1], X, Y, **options)
+        if gone == "the peer":
+            (tmp_path / "s-peer.safetensors").unlink()
+    for first, second in zip(*pairs, strict=True):
+        assert_same_bits(first.theta, second.theta)
+    assert errors(pairs[0][1]) < 25
+
+
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if name not in ("data-free",)])
 def test_every_method_works_on_augmented_samples(name: str, teacher: MLP) -> None:
     def shaken(x: Array, rng: Any) -> Array:

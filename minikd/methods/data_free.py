@@ -52,8 +52,7 @@ from ..metrics import History
 from ..mlp import MLP
 from ..ops import sigmoid, sigmoid_backward, softmax
 from ..optim import Adam, Optimizer
-from ..training import fit
-from .method import MakeOptimizer, Method, whole
+from .method import MakeOptimizer, Method, fit_along
 from .parts import softmax_backward
 
 
@@ -144,6 +143,8 @@ def train(
 ) -> History:
     """`fit` the student on what the teacher says of made-up samples in [0, 1].
 
+    With a checkpoint, the generator is kept beside it, as NAME-generator: from noise to samples, but for a sigmoid.
+
     x         read for its shape alone: an epoch has as many steps as it would have with those rows. labels are not read
     strength  of the disagreement in the generator's loss
     """
@@ -162,9 +163,9 @@ def train(
     network = MLP((noise, hidden, teacher.sizes[0]), seed=7919 + seed, device=student.device, dtype=student.dtype)
     generator = Generator(network, Adam(network, generator_lr), teacher, student, every, disagreement=float(strength))
     nothing = np.zeros(x.shape, student.dtype)
-    options = {**whole(fit_options), "augment": generator, "optimizer": optimizer(student)}
+    options = {**fit_options, "augment": generator, "optimizer": optimizer(student)}
     loss = partial(_alone, temperature=temperature)
-    return fit(student, nothing, generator.teacher.forward, loss=loss, **options)
+    return fit_along(network, "generator", student, nothing, generator.teacher.forward, loss=loss, **options)
 
 
 def _alone(logits: Array, teacher_logits: Array, temperature: float) -> tuple[Any, Array]:

@@ -34,8 +34,7 @@ from ..metrics import History
 from ..mlp import MLP
 from ..ops import softmax
 from ..optim import Adam
-from ..training import fit
-from .method import MakeOptimizer, Method, Scheduled, check_student, relative, steps_of, whole
+from .method import MakeOptimizer, Method, Scheduled, check_student, fit_along, relative, steps_of
 from .parts import as_float, softmax_backward
 
 
@@ -100,7 +99,7 @@ def train(
     grown = partial(_grown, weight=weight, ramp=ramp)
     loss = Scheduled(consistency_loss, update, steps_of(len(x), fit_options), weight=grown)
     targets = labels, Average(student, average, decay)
-    return fit(student, x, targets, loss=loss, optimizer=update, **whole(fit_options))
+    return fit_along(average, "average", student, x, targets, loss=loss, optimizer=update, **fit_options)
 
 
 def _grown(progress: float, weight: float, ramp: float) -> float:

@@ -281,16 +281,26 @@ def beside(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
     return {**stage(fit_options, name), "callbacks": ()}
 
 
-def whole(fit_options: dict[str, Any]) -> dict[str, Any]:
-    """The options for training with something (a peer, a generator, an average) that no checkpoint of `fit` holds.
+def fit_along(companion: MLP, name: str, student: MLP, x: Array, targets: Any, **fit_options: Any) -> History:
+    """`fit`, with a loss or target in which another network changes, too: a peer, an average, a generator.
 
-    A finished run is read; one that was interrupted starts anew, and so ends with the same bits, too.
+    The checkpoint of `fit` does not hold the companion. So it is kept in a file of its own beside, at the end; with
+    `resume`, a finished run is read, and one that was interrupted starts anew, and so ends with the same bits, too.
     """
-    path = fit_options.get("checkpoint")
-    if not fit_options.get("resume") or path is None or not Path(path).exists():
-        return fit_options
-    epochs = len(json.loads(load_arrays(path)[1].get("training", '{"rows": []}'))["rows"])
-    return {**fit_options, "resume": epochs == option(fit_options, "epochs")}
+    path, beside_it = fit_options.get("checkpoint"), stage(fit_options, name)["checkpoint"]
+    if path is not None and fit_options.get("resume") and Path(path).exists():
+        epochs = len(json.loads(load_arrays(path)[1].get("training", '{"rows": []}'))["rows"])
+        fit_options["resume"] = epochs == option(fit_options, "epochs") and beside_it.exists()
+        if fit_options["resume"]:
+            history = fit(student, x, targets, **fit_options)  # nothing is left to be done: this reads the student
+            companion.theta[...] = MLP.load(beside_it, student.device).theta
+            return history
+    if beside_it is not None:
+        beside_it.unlink(missing_ok=True)  # of another run: it must not be taken for this one's
+    history = fit(student, x, targets, **fit_options)
+    if beside_it is not None:
+        companion.save(beside_it)
+    return history
 
 
 def joined(*histories: History) -> History:

@@ -36,9 +36,8 @@ from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
 from ..optim import Adam, Optimizer
-from ..training import fit
 from .kd import kl_loss
-from .method import MakeOptimizer, Method, check_student, relative, whole
+from .method import MakeOptimizer, Method, check_student, fit_along, relative
 
 
 def mutual_loss(logits: Array, labels: Array, peer_logits: Array, *, weight: float = 1.0) -> tuple[Any, Array]:
@@ -76,7 +75,10 @@ def learn_together(
     optimizer: MakeOptimizer = Adam,
     **fit_options: Any,
 ) -> History:
-    """Train both networks, in place, each on the labels and on what the other says. The history is the student's."""
+    """Train both networks, in place, each on the labels and on what the other says. The history is the student's.
+
+    With a checkpoint, the peer is kept beside it, as NAME-peer.
+    """
     check_student(student, x, labels)
     check_student(peer, x, labels)
     if peer is student:
@@ -86,7 +88,7 @@ def learn_together(
     update = optimizer(student)
     loss = WithPeer(peer, optimizer(peer), update, check_number("weight", weight, 0))
     targets = labels, _the_batch_itself
-    return fit(student, x, targets, loss=loss, optimizer=update, **whole(fit_options))
+    return fit_along(peer, "peer", student, x, targets, loss=loss, optimizer=update, **fit_options)
 
 
 def _the_batch_itself(x: Array) -> Array:

@@ -16,13 +16,13 @@ paper lets the second see the first's new weights.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minikd import MLP, Adam, cross_entropy, distill, distillation_loss, fit
-from minikd.backend import to_device
-from minikd.optim import cosine
+from minikd import Adam, cross_entropy, distill, fit
+from minikd.methods.mutual import learn_together
 
 from .lab import Lab
 from .study import ABOVE_0, Row, Study, Values, means
@@ -68,9 +68,9 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
     values["labels alone, all steps"] = lab.exam.percent(long)
 
     pair = lab.network(*p.hidden), lab.network(*p.hidden, number=1)
-    mutual(pair, x, y, p, lab.seed)
-    for i, model in enumerate(pair):
-        lab.keep(f"generations-mutual-{i}", model)
+    # `learn_together` makes an optimizer for each of the two, and keeps the second beside the first.
+    training = lab.training("generations-mutual", pair[0], epochs=p.epochs, **options)
+    learn_together(*pair, x, y, **{**training, "optimizer": partial(Adam, lr=p.lr)})
     values["mutual"] = float(np.mean([lab.exam.percent(model) for model in pair]))
 
     last, alone, all_steps = (
@@ -84,40 +84,21 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
     return values
 
 
-def mutual(pair: tuple[MLP, MLP], x: np.ndarray, y: np.ndarray, p: Protocol, seed: int) -> None:
-    """Train two networks, each on the labels and on what the other says of the same batch.
-
-    The loss of each is CE(labels) + KL(other || self), and the other's answer is a constant in it. But for a factor 2,
-    which Adam does not notice, that is `distillation_loss` at T = 1 with soft_weight 1/2.
-    """
-    x, y = to_device(x, pair[0].device), to_device(y, pair[0].device)
-    optimizers, schedule, steps = [Adam(model, p.lr) for model in pair], cosine(), -(-len(x) // p.batch_size)
-    for epoch in range(p.epochs):
-        order = np.random.default_rng((seed, epoch)).permutation(len(x))
-        for step, rows in enumerate(np.array_split(order, steps)):
-            batch = to_device(rows, pair[0].device)
-            logits = [model.forward(x[batch], train=True) for model in pair]
-            for model, optimizer, own, other in zip(pair, optimizers, logits, logits[::-1], strict=True):
-                _, dlogits = distillation_loss(own, y[batch], other, temperature=1.0, soft_weight=0.5)
-                model.backward(dlogits)
-                optimizer.lr = p.lr * schedule((epoch + step / steps) / p.epochs)
-                optimizer.step()
-
-
 def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
     """Errors by generation, beside mutual learning and the longer control."""
     figure.set_size_inches(7.5, 4.2)
     axes, generations = figure.subplots(), range(p.generations + 1)
     mean, half = means(values, [f"generation {g}" for g in generations])
-    axes.errorbar(generations, mean, half, fmt="o-", capsize=2, color="#009E73", label="born-again")
-    others = {"mutual": ("mutual learning", "#0072B2"), "labels alone, all steps": ("labels, all steps", "#D55E00")}
-    for i, (name, (label, colour)) in enumerate(others.items(), 1):
+    axes.errorbar(generations, mean, half, fmt="o-", capsize=2, color="#009E73")
+    others = {"mutual": "#0072B2", "labels alone, all steps": "#D55E00"}
+    at = [generations[-1] + 1.2 * i for i in (1, 2)]
+    for place, (name, colour) in zip(at, others.items(), strict=True):
         mean, half = means(values, [name])
-        axes.errorbar([generations[-1] + 0.7 * i], mean, half, fmt="s", capsize=2, color=colour, label=label)
-    axes.set_xticks(generations, ["labels\nalone", *map(str, generations[1:])])
-    axes.set(xlabel="generation", ylabel="test errors, %", title="Learning from one's own kind, on few labels")
+        axes.errorbar([place], mean, half, fmt="s", capsize=2, color=colour)
+    names = ["labels\nalone", *(f"born again\n{g}" for g in generations[1:]), "mutual\nlearning", "labels,\nall steps"]
+    axes.set_xticks([*generations, *at], names, fontsize=8)
+    axes.set(ylabel="test errors, %", title="Learning from one's own kind, on few labels")
     axes.grid(alpha=0.3)
-    axes.legend()
 
 
 STUDY = Study(
