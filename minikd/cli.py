@@ -360,19 +360,16 @@ def _run_study(options: argparse.Namespace) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from . import compare
     from .backend import get_xp
-    from .experiment import Config
     from .methods import METHODS
 
     if options.show is not None:
         content = compare.read(Path(options.show))
     else:
         methods = tuple(METHODS) if options.methods is None else tuple(options.methods.split(","))
-        names = ("data", "student", "teacher", "seeds", "device")
+        names = ("data", "student", "teacher", "epochs", "seeds", "device")
         given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-        if options.epochs is not None:
-            given |= {"epochs": options.epochs, "teacher_epochs": options.epochs}
         try:
-            config = Config.for_data(**{**given, "batch_size": compare.BATCH_SIZE})
+            config = compare.settings_for(**given)
             for method in methods:
                 compare.check_choice("methods", method, METHODS)
             compare.check_count("jobs", options.jobs)

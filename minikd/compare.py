@@ -31,7 +31,16 @@ from .runs import in_processes, machine
 
 STRENGTHS = (0.25, 1.0, 4.0)
 LABELS = "labels"  # the control
-BATCH_SIZE = 64  # what compares the samples of a batch takes its square or cube
+BATCH_SIZE = 64  # at most, for what compares the samples of a batch takes its square or cube
+
+
+def settings_for(data: str = "digits", **given: Any) -> Config:
+    """The recipe of a data set with batches of at most BATCH_SIZE, and as many steps of the student as it has there."""
+    recipe = Config.for_data(data)
+    batch_size = min(BATCH_SIZE, recipe.batch_size)
+    epochs = max(1, recipe.epochs * batch_size // recipe.batch_size)
+    teacher = {"teacher_epochs": given.get("epochs", recipe.teacher_epochs)}  # as Config.for_data has it
+    return Config.for_data(data, **{"epochs": epochs, "batch_size": batch_size, **teacher, **given})
 
 
 def compare(config: Config, methods: Sequence[str], folder: Path, jobs: int = 1) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from helpers import assert_same_bits
 
 from minikd import MLP
 from minikd.cli import main
-from minikd.compare import STRENGTHS, compare, read, summary, table, verdict
+from minikd.compare import STRENGTHS, compare, read, settings_for, summary, table, verdict
 from minikd.errors import CheckpointError
 from minikd.experiment import Config
 from minikd.methods import METHODS
@@ -57,6 +57,13 @@ def test_the_gain_is_paired_by_seed_and_called_one_only_where_its_interval_is_on
         verdict(summary(made_up({("labels", 1.0): (0.9, 0.9), ("kd", 1.0): (0.9, 0.92)}, seeds=1))[0])
         == "no difference"
     )
+
+
+def test_smaller_batches_make_as_many_steps_as_the_recipe_of_the_data_set() -> None:
+    mnist, digits = settings_for("mnist"), settings_for("digits")
+    assert (mnist.batch_size, mnist.epochs, mnist.teacher_epochs) == (64, 10, 15)  # instead of 128, 20, 15
+    assert (digits.batch_size, digits.epochs, digits.teacher_epochs) == (32, 100, 50)
+    assert settings_for("mnist", epochs=3).teacher_epochs == settings_for("mnist", epochs=3).epochs == 3
 
 
 def test_of_equals_the_default_strength_is_taken() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from minikd.cli import STUDIES, main
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 NUMBER = r"-?\d[\d,]*\.?\d*(?:e[+-]\d+)?"
@@ -63,6 +65,21 @@ def test_the_tables_of_the_benchmark_are_those_of_its_committed_numbers(marker: 
     command = [sys.executable, str(benchmarks / "bench.py"), "--show", str(benchmarks / "results" / file)]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=True).stdout
     assert block(marker) == shown
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_table_of_a_study_is_that_of_its_committed_results(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["reproduce", name, "--committed"])
+    assert block(f"reproduce-{name}") == capsys.readouterr().out
+
+
+def test_the_methods_are_listed_as_the_command_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["methods"])
+    assert block("methods") == capsys.readouterr().out
+
+
+def test_the_example_of_the_gallery_runs_and_its_student_learns() -> None:
+    assert 0.9 < float(run(block("methods-example"))) < 1
 
 
 @pytest.mark.parametrize("marker", ["main-job", "tests"])

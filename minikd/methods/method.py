@@ -26,7 +26,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,6 @@ from ..training import ask, fit
 
 FeatureLoss = Callable[[Array, Array], tuple[Any, Array]]  # (features, teacher_features) -> (loss, dfeatures)
 MakeOptimizer = Callable[[MLP], Optimizer]
-TINY = 1e-12  # a norm below this counts as this: then what is divided by it is 0, not NaN
 
 
 @dataclass(frozen=True)
@@ -262,11 +260,6 @@ def copy_layers(source: MLP, target: MLP, count: int) -> None:
         strict=True,
     ):
         mine[...] = theirs
-
-
-def count_weights(sizes: Sequence[int]) -> int:
-    """How many parameters an MLP of these sizes has."""
-    return sum((n + 1) * m for n, m in pairwise(sizes))
 
 
 def stage(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
