@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -409,7 +410,8 @@ def _list_methods(options: argparse.Namespace) -> None:
     from .methods import METHODS
 
     for method in METHODS.values():
-        print(f"{method.name:<16} {method.title:<50} {method.source.split()[-1]:>12}")
+        number = re.findall(r"\d{4}\.\d{4,5}", method.source)[0]  # of the first paper
+        print(f"{method.name:<16} {method.title:<50} {number:>12}")
     print("\nPapers by their arXiv numbers; each method is derived at the head of its file in\nminikd/methods/.")
 
 

@@ -1,11 +1,13 @@
 """Which method is best? `minikd compare`: the gallery on one student, with everything else the same.
 
 For each seed one teacher is trained, and then the same student by every method: from the same initial weights, on the
-same batches in the same order, for the same number of steps, by the same optimizer. (Where a method trains other
-networks besides, ancestors or assistants, those come on top; the column "cost" tells.) How strongly the teacher counts
-against the labels is tuned for each method alike: the student is trained at each of STRENGTHS, multiples of the
-method's own default, and the one with the best mean accuracy over seeds on the validation samples is the one whose
-test errors are shown. What is compared is then paired by seed, with the student on labels alone.
+same batches in the same order, for the same number of steps, by the same optimizer. (Methods of two stages begin the
+order anew in the second; "data-free" has batches of its own; and where a method trains other networks besides,
+ancestors, peers or assistants, those come on top: the column "cost" tells, in which teachers are left out.) How
+strongly the teacher counts against the labels is tuned for each method alike: the student is trained at each of
+STRENGTHS, multiples of the method's own default, and the one with the best mean accuracy over seeds on the validation
+samples is the one whose test errors are shown. What is compared is then paired by seed, with the student on labels
+alone.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import numpy as np
 
 from .checkpoint import load_arrays, write_atomically
 from .errors import CheckpointError, check_choice, check_count
-from .experiment import Config, Experiment, Trained
+from .experiment import Config, Experiment, Trained, tidy
 from .intervals import mean_interval
 from .methods import METHODS
 from .metrics import evaluate
@@ -58,7 +60,9 @@ def compare(config: Config, methods: Sequence[str], folder: Path, jobs: int = 1)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(f"cannot make the folder {folder}: {error.strerror}") from error
-    tasks = [(config, tuple(methods), folder, seed) for seed in range(config.seeds)]
+    tidy(folder)
+    methods = tuple(dict.fromkeys(methods))
+    tasks = [(config, methods, folder, seed) for seed in range(config.seeds)]
     done = [one_seed(*task) for task in tasks] if jobs == 1 else in_processes(one_seed, tasks, jobs)
     settings = asdict(config)
     for name in ("method", "temperature", "soft_weight"):
@@ -128,7 +132,8 @@ def summary(content: dict[str, Any]) -> list[dict[str, Any]]:
         cost = sum(r["seconds"] for r in chosen) / max(sum(r["seconds"] for r in labels), 1e-9)
         row = {"method": name, "strength": best, "tuned": len(strengths) > 1, "error": error, "half": half}
         nll = float(np.mean([r["nll"] for r in chosen]))
-        rows.append({**row, "gain": gain, "gain_half": gain_half, "nll": nll, "cost": cost})
+        row |= {"gain": gain, "gain_half": gain_half, "nll": nll, "cost": cost}
+        rows.append({**row, "verdict": verdict(row)})
     return sorted(rows, key=lambda row: (row["method"] != "teacher", row["error"]))
 
 
@@ -151,7 +156,7 @@ def table(content: dict[str, Any]) -> str:
         control = name in ("teacher", LABELS)
         strength = f"× {row['strength']:g}" if row["tuned"] else "-"
         cost = "-" if name == "teacher" else f"{row['cost']:.1f}"
-        lines.append((name, strength, errors, "-" if control else gain, f"{row['nll']:.3f}", cost, verdict(row)))
+        lines.append((name, strength, errors, "-" if control else gain, f"{row['nll']:.3f}", cost, row["verdict"]))
     widths = (-15, 8, 11, 17, 5, 4, -13)  # negative: to the left
     return "\n".join(
         " ".join(f"{text:{'<' if w < 0 else '>'}{abs(w)}}" for text, w in zip(line, widths, strict=True)).rstrip()
@@ -162,11 +167,13 @@ def table(content: dict[str, Any]) -> str:
 def caption(content: dict[str, Any]) -> str:
     """What the table is about, in a sentence or two."""
     settings = content["settings"]
+    by = {record["method"] for record in content["records"]} - {"teacher", LABELS}
     sizes = {who: "-".join(map(str, settings[who])) for who in ("teacher", "student")}
     return (
         f"{settings['data']}, student {sizes['student']}, teacher {sizes['teacher']}, {settings['epochs']} epochs, "
         f"{settings['seeds']} seeds; intervals of 95 %. Strength: of the teacher's part, tuned on validation samples "
-        f"over {', '.join(f'{s:g}' for s in content['strengths'])} times the method's default."
+        f"over {', '.join(f'{s:g}' for s in content['strengths'])} times the method's default. "
+        f"Of {len(by)} methods that made no difference, {len(by) / 20:.1f} would seem to, by luck."
     )
 
 

@@ -29,7 +29,7 @@ import numpy as np
 from .backend import DEVICES
 from .checkpoint import write_atomically
 from .data import DATASETS, Data, load_data
-from .errors import CheckpointError, check_choice, check_count, check_number
+from .errors import CheckpointError, MinikdError, check_choice, check_count, check_number
 from .intervals import mean_interval
 from .losses import cross_entropy, soft_cross_entropy
 from .methods import METHODS
@@ -46,6 +46,7 @@ JUDGED = {"accuracy": ("accuracy", 100, "points", ".1f", 1), "nll": ("NLL", 1, "
 # A teacher that is sure of everything has nothing to add. Dropout keeps it in doubt where there is doubt; smoothed
 # labels would do for accuracy, but wipe out which wrong classes are likelier (Müller et al. 2019, arXiv 1906.02629).
 TEACHER_DROPOUT = (0.0, 0.5)  # of the inputs, of hidden units
+COMMITTEE = 100_000  # the second teacher of seed 0 is teacher 100,000
 STUDENT_SEED = 1000  # student seeds start here, so that no student starts from its teacher's random numbers
 
 
@@ -144,6 +145,10 @@ class Config:
         write_atomically(folder / "config.json", json.dumps(content, indent=2).encode())
 
 
+class MethodError(MinikdError):
+    """A method cannot be used with these networks, epochs or batches."""
+
+
 @dataclass
 class Trained:
     """One network of a run, with how it got there and how it does on the test images."""
@@ -170,8 +175,6 @@ class Experiment:
             copy = folder / "teacher-0.safetensors"
             path = copy if copy.exists() else Path(config.teacher_from)
             self.given_teacher = load_network(path, self.data, config.data, config.device)
-        for stale in folder.glob(".*.tmp"):  # of a save that was killed half-way
-            stale.unlink()
 
     @property
     def teacher_widths(self) -> tuple[int, ...]:
@@ -186,6 +189,7 @@ class Experiment:
 
     def run(self) -> list[Trained]:
         """Train, or read where already trained, every network; write history.csv and metrics.json."""
+        tidy(self.folder)
         if self.given_teacher is not None:
             self.given_teacher.save(self.folder / "teacher-0.safetensors")
         done: list[Trained] = []
@@ -230,7 +234,14 @@ class Experiment:
         student = self._network(self.config.student, STUDENT_SEED + seed)
         options = self._options(self.config.epochs, kind, NAMES.get(kind, kind), seed) | method_options
         options["optimizer"] = partial(Adam, lr=self.config.lr)
-        history = METHODS[method].train(student, teacher, self.data.x_train, self.data.y_train, **options)
+        how = METHODS[method]
+        # The others of a committee have numbers that no seed has.
+        committee = [self.train_teacher(COMMITTEE * i + seed).model for i in range(1, how.teachers)]
+        source: Any = [teacher, *committee] if committee else teacher
+        try:
+            history = how.train(student, source, self.data.x_train, self.data.y_train, **options)
+        except ValueError as error:
+            raise MethodError(f"method {method}: {error}") from error
         return Trained(kind, seed, student, history, self._test(student, teacher))
 
     def _test(self, model: MLP, teacher: MLP | None = None) -> Scores:
@@ -278,6 +289,12 @@ class Experiment:
                 differences[score] = {"mean": mean, "half_width_95": None if math.isnan(half) else half}
         content = {"test": results, "against_labels": against_labels, "verdict": verdict(done)}
         write_atomically(self.folder / "metrics.json", json.dumps(content, indent=2, allow_nan=False).encode())
+
+
+def tidy(folder: Path) -> None:
+    """Delete what a save that was killed half-way has left. Not while anything is saved there."""
+    for stale in folder.glob(".*.tmp"):
+        stale.unlink(missing_ok=True)
 
 
 def load_network(path: Path, data: Data, name: str, device: str) -> MLP:

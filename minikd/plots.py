@@ -186,11 +186,13 @@ def comparison(rows: Sequence[dict[str, Any]]) -> Figure:
     shown = [row for row in rows if row["method"] not in ("teacher", "labels")]
     figure = _figure(7.5, 1.3 + 0.27 * len(shown))
     axes = figure.subplots()
+
+    def colour_of(row: dict[str, Any]) -> str:
+        return {"fewer errors": "#009E73", "more errors": "#D55E00"}.get(row["verdict"], "0.5")
+
     for at, row in enumerate(shown):
-        sure = abs(row["gain"]) > row["gain_half"]
-        colour = "0.5" if not sure else "#009E73" if row["gain"] > 0 else "#D55E00"
         half = np.nan_to_num(row["gain_half"])
-        axes.errorbar(row["gain"], at, xerr=half, fmt="o", ms=5, capsize=2, color=colour)
+        axes.errorbar(row["gain"], at, xerr=half, fmt="o", ms=5, capsize=2, color=colour_of(row))
     axes.axvline(0, color="black", lw=1)
     axes.set_yticks(range(len(shown)), [row["method"] for row in shown], fontsize=8)
     axes.invert_yaxis()
@@ -211,7 +213,7 @@ def comparison(rows: Sequence[dict[str, Any]]) -> Figure:
                 ha="left" if left else "right",
                 va="center",
                 fontsize=8,
-                color="#D55E00" if left else "#009E73",
+                color=colour_of(row),
             )
     axes.set(xlabel="percentage points fewer test errors than labels alone", title="What each method gains")
     axes.grid(axis="x", alpha=0.3)

@@ -178,7 +178,7 @@ class _Run:
             **{name: getattr(self, name) for name in ("batch_size", "seed")},
             "optimizer": json.dumps({"lr": self.lr, **self.optimizer.settings()}),
             "schedule": rates,
-            "functions": [_describe_function(self.loss), _describe_function(self.augment)],
+            "functions": [describe_function(f) for f in (self.loss, self.augment, *self.targets) if callable(f)],
             "data": [zlib.crc32(to_numpy(a).tobytes()) for a in arrays if not callable(a)],
         }
 
@@ -244,10 +244,9 @@ def distill(
     check_samples("x", x, columns=student.sizes[0])
     check_mix(labels, temperature, soft_weight, (len(x), student.sizes[-1]))
     teacher_logits = ask(teacher, student, x, fit_options.get("augment"))
-    loss = partial(
-        _teacher_alone if labels is None else distillation_loss, temperature=temperature, soft_weight=soft_weight
-    )
-    return fit(student, x, (teacher_logits,) if labels is None else (labels, teacher_logits), loss=loss, **fit_options)
+    targets = ((lambda x: None) if labels is None else labels, teacher_logits)  # labels that nobody looks at, or labels
+    loss = partial(distillation_loss, temperature=temperature, soft_weight=soft_weight)
+    return fit(student, x, targets, loss=loss, **fit_options)
 
 
 def ask(teacher: Classifier, student: MLP, x: Array, augment: Augment | None = None) -> Any:
@@ -264,14 +263,13 @@ def ask(teacher: Classifier, student: MLP, x: Array, augment: Augment | None = N
     def teacher_logits(x: Array) -> Array:
         return to_device(logits_of(teacher, x, student.sizes[-1], "teacher"), student.device)
 
+    # Told by checkpoints, so that a run is not resumed with another teacher.
+    weights = zlib.crc32(to_numpy(teacher.theta).tobytes()) if isinstance(teacher, MLP) else describe_function(teacher)
+    teacher_logits.__qualname__ = f"logits of {weights}"
     return teacher_logits(x) if augment is None else teacher_logits
 
 
-def _teacher_alone(logits: Array, teacher_logits: Array, **options: float) -> tuple[Any, Array]:
-    return distillation_loss(logits, None, teacher_logits, **options)
-
-
-def _describe_function(function: Callable[..., Any]) -> str:
+def describe_function(function: Callable[..., Any]) -> str:
     """A name that is the same in the next process: "distillation_loss {'temperature': 4.0, 'soft_weight': 0.9}"."""
     inner, options = (function.func, function.keywords) if isinstance(function, partial) else (function, {})
     return f"{getattr(inner, '__qualname__', type(inner).__name__)} {options}"

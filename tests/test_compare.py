@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,22 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return folder, compare(CONFIG, ("kd", "self-supervised", "born-again"), folder)
 
 
-def test_every_method_starts_from_the_same_weights_and_each_strength_leaves_a_network(
+def test_every_method_starts_from_the_same_weights_and_is_handed_the_same_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bytes, dict[str, Any]]] = []
+
+    def watched(student: MLP, teacher: Any, x: Any, labels: Any, **options: Any) -> Any:
+        seen.append((student.theta.tobytes(), {n: options[n] for n in ("epochs", "batch_size", "seed")}))
+        return METHODS["kd"].train(student, teacher, x, labels, **options)
+
+    monkeypatch.setitem(METHODS, "one", replace(METHODS["dkd"], name="one", train=watched))
+    monkeypatch.setitem(METHODS, "two", replace(METHODS["dkd"], name="two", train=watched))
+    compare(replace(CONFIG, seeds=1), ("one", "two"), tmp_path)
+    assert len(seen) == 2 * len(STRENGTHS) and all(s == seen[0] for s in seen)
+
+
+def test_each_strength_leaves_a_network(
     compared: tuple[Path, dict[str, Any]],
 ) -> None:
     folder, content = compared
@@ -90,7 +107,7 @@ def test_every_method_starts_from_the_same_weights_and_each_strength_leaves_a_ne
     names = {path.name for path in folder.iterdir()}
     assert {"compare.json", "compare.png", "kd-0.25-0.safetensors", "born-again-4-1-generation-0.safetensors"} <= names
     one, two = (MLP.load(folder / f"kd-{s}-0.safetensors").theta for s in ("0.25", "4"))
-    assert 0 < np.abs(one - two).max() < 0.5
+    assert np.abs(one - two).max() > 0
     assert all(record["seconds"] > 0 for record in content["records"])
 
 
@@ -107,7 +124,7 @@ def test_a_comparison_is_resumed_from_its_networks_and_two_jobs_give_the_same_nu
     two = compare(CONFIG, ("kd",), tmp_path / "two", jobs=2)
     for record in two["records"]:
         (same,) = [r for r in content["records"] if all(r[k] == record[k] for k in ("method", "strength", "seed"))]
-        assert abs(same["accuracy"] - record["accuracy"]) < 0.02
+        assert abs(same["accuracy"] - record["accuracy"]) < 0.004  # a sample or two: threads change the last bits
     with pytest.raises(CheckpointError, match="belongs to another run"):
         compare(Config.for_data(student=(8,), teacher=(16,), epochs=3, seeds=2, batch_size=64), ("kd",), folder)
 
@@ -169,7 +186,7 @@ def test_the_command_lists_the_methods(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_distill_teaches_by_any_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quick = ["--epochs", "2", "--seeds", "1", "--teacher", "16", "--student", "8"]
-    for method in ("dkd", "fitnets", "mutual"):
+    for method in ("dkd", "fitnets", "mutual", "self-supervised", "ensemble"):
         main(["distill", "--method", method, *quick, "--out", str(tmp_path / method)])
         assert f"method {method}" in capsys.readouterr().out
         main(["distill", "--resume", "--out", str(tmp_path / method)])
@@ -178,8 +195,13 @@ def test_distill_teaches_by_any_method(tmp_path: Path, capsys: pytest.CaptureFix
     assert np.abs(thetas[0] - thetas[1]).max() > 1e-3
     for arguments, message in (
         (["--method", "alchemy"], "--method must be one of kd"),
+        (
+            ["--method", "fitnets", *quick, "--epochs", "1"],
+            "method fitnets: hint_epochs must leave some of the 1 epochs",
+        ),
         (["--method", "dkd", "--temperature", "3"], "--temperature and --soft-weight are options of --method kd"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(["distill", *arguments, "--out", str(tmp_path / "other")])
-        assert stop.value.code == 2 and message in capsys.readouterr().err
+        assert stop.value.code in (1, 2) and message in capsys.readouterr().err
+        shutil.rmtree(tmp_path / "other", ignore_errors=True)

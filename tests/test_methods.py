@@ -25,6 +25,7 @@ from helpers import (
 
 from minikd import MLP, Adam, check_gradients, cross_entropy, distillation_loss, load_data, softmax
 from minikd.backend import Array, to_device, to_numpy
+from minikd.checkpoint import load_arrays
 from minikd.errors import CheckpointError
 from minikd.methods import (
     METHODS,
@@ -244,6 +245,10 @@ def test_features_that_are_all_zero_or_all_alike_have_finite_losses_and_no_gradi
     for f in (0 * FEATURES, np.ones_like(FEATURES), half, 1e4 * FEATURES, 1e-20 * FEATURES):
         value, dfeatures = on_features(xp)[name](xp.array(f))
         assert np.isfinite(float(value)) and np.isfinite(to_numpy(dfeatures)).all()
+        if name in ("pkt", "self-supervised"):
+            assert not to_numpy(dfeatures)[~f.any(axis=1)].any()
+        if name.startswith("rkd") and not np.ptp(f, axis=0).any():
+            assert not to_numpy(dfeatures).any()
 
 
 @pytest.mark.parametrize("loss", [rkd.rkd_loss, sp.sp_loss, pkt.pkt_loss])
@@ -258,6 +263,52 @@ def test_dist_in_a_batch_of_one_is_left_with_the_classes_of_the_sample() -> None
     inter, _ = dist.correlation_loss(softmax(LOGITS[:1]), softmax(TEACHER[:1]))
     assert value == pytest.approx(hard + inter + 5.0)
     assert_close(dlogits, dist.dist_loss(LOGITS[:1], LABELS[:1], TEACHER[:1], gamma=0.0)[1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("value", [0.1, 10000.1, -3.7])
+@pytest.mark.parametrize("classes", [3, 7, 10, 26])
+def test_logits_that_are_all_alike_have_no_spread_and_no_correlation_whatever_their_rounding(
+    xp: Any, dtype: str, value: float, classes: int
+) -> None:
+    alike = xp.full((B, classes), value, dtype)
+    Z, deviation = standardised.standardise(alike)
+    assert not to_numpy(Z).any() and not to_numpy(deviation).any()
+    teacher, labels = xp.array(sample(B, classes).astype(dtype)), xp.array(some_labels(B, classes))
+    hard = to_numpy(cross_entropy(alike, labels)[1])
+    assert_close(standardised.standardised_loss(alike, labels, teacher, hard_weight=1.0)[1], hard, 1e-6)
+    assert_close(dist.dist_loss(alike, labels, teacher)[1], hard, 1e-6)
+
+
+@pytest.mark.parametrize("what", ["teacher", "decay"])
+def test_a_run_is_not_resumed_with_another_teacher_or_average_though_they_are_asked_batch_by_batch(
+    what: str, teacher: MLP, tmp_path: Path
+) -> None:
+    options = {**RECIPE, "epochs": 2, "checkpoint": tmp_path / "s.safetensors", "resume": True}
+    if what == "decay":
+        mean_teacher.train(student_of(), None, X, Y, decay=0.9, **options)
+        with pytest.raises(CheckpointError, match=r"moving average, decay 0\.9"):
+            mean_teacher.train(student_of(), None, X, Y, decay=0.5, **options)
+        return
+    other = MLP(teacher.sizes, seed=50)
+    for name in ("kd", "rkd", "data-free"):
+        augment = {} if name == "data-free" else {"augment": partial(_as_it_is)}
+        METHODS[name].train(student_of(), teacher, X, Y, **options, **augment)
+        with pytest.raises(CheckpointError, match="belongs to another run"):
+            METHODS[name].train(student_of(), other, X, Y, **options, **augment)
+        for path in tmp_path.iterdir():
+            path.unlink()
+
+
+def _as_it_is(x: Array, rng: Any) -> Array:
+    return x
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_whole_numbers_do_not_wrap_around(dtype: str) -> None:
+    z, v = (np.array(rows, dtype) for rows in ([[100, 0, 7]], [[0, 100, 9]]))
+    assert logit_matching.matching_loss(z, None, v, soft_weight=1.0)[0] == pytest.approx((2 * 100**2 + 4) / 3)
+    assert fitnets.hint_loss(z, v)[0] == pytest.approx((2 * 100**2 + 4) / 2)
 
 
 # ---- identities and limits --------------------------------------------------------------------------------------
@@ -510,6 +561,7 @@ def test_fitnets_first_brings_the_hidden_layer_near_the_teachers(hidden: tuple[i
         hint_epochs=6,
         optimizer=partial(Adam, lr=1e-2),
         progress=False,
+        layer=0,
         teacher_layer=-1,
     )
     assert history["loss"][5] < 0.6 * history["loss"][0] and history["epoch"] == list(range(1, 9))
@@ -665,6 +717,8 @@ def test_a_run_that_was_killed_and_resumed_ends_with_the_same_bits(name: str, te
         METHODS[name].train(
             broken, teacher, X, Y, **recipe, checkpoint=tmp_path / "s.safetensors", resume=True, callbacks=(kill,)
         )
+    for path in tmp_path.iterdir():  # an address would be another one in the next process, and nothing could go on
+        assert " at 0x" not in load_arrays(path)[1].get("training", "")
     for _ in range(2):  # the second time everything is there already
         again = student_of()
         METHODS[name].train(again, teacher, X, Y, **recipe, checkpoint=tmp_path / "s.safetensors", resume=True)

@@ -64,6 +64,7 @@ def train(
     """`fit` in two stages; `strength` is teacher : labels in steps, so teacher_share is 3 : 1 at strength 1."""
     check_count("max_temperature", max_temperature)
     share = check_number("teacher_share", teacher_share, 0, 1)
+    check_number("strength", strength, 0)
     share = share * strength / (share * strength + 1 - share) if strength else 0.0
     update = optimizer(student)
 

@@ -12,8 +12,9 @@ Loss of a child. With p = softmax(z), q = softmax(v) its parent's, w = soft_weig
     DKPP         as born again, with the probabilities of all classes but the parent's first permuted in each sample
                  "dark knowledge with permuted predictions": how sure the parent is stays, whom it suspects goes
 
-Why CWTM: the gradient of CE(q, p) at the label's class t is p_t - q_t, and for a parent that is nearly right it acts
-as q_t (p_t - 1), so samples of which the parent is sure weigh more. CWTM keeps that effect and nothing else.
+Why CWTM: the gradient of CE(q, p) at the label's class t is p_t - q_t = q_t (p_t - 1) + p_t (1 - q_t). As long as p_t
+is small, the first term rules: the labels' gradient, weighted by how sure the parent is. CWTM keeps that and nothing
+else, with the largest q for q_t; it has no soft_weight and no strength.
 
 Defaults. One child (generations=1), T = 1, w = 0.5 (the paper has the teacher's term with and without labels); each
 generation starts from fresh initial weights: a parent and its child are different objects, and it is an error to
@@ -33,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, to_numpy, xp_of
-from ..errors import check_choice, check_count, check_matrix, check_soft
+from ..errors import check_choice, check_count, check_labels, check_matrix, check_same_library, check_soft
 from ..losses import cross_entropy, distillation_loss
 from ..metrics import History
 from ..mlp import MLP
@@ -50,7 +51,8 @@ def cwtm_loss(logits: Array, labels: Array, teacher_logits: Array) -> tuple[Any,
     """Cross-entropy with labels, each sample weighted by its teacher's confidence, the weights summing to 1."""
     check_matrix("logits", logits)
     check_soft("teacher_logits", teacher_logits, logits)
-    cross_entropy(logits, labels)  # its checks
+    check_labels("labels", labels, *logits.shape)
+    check_same_library("labels", labels, logits)
     logp, y = log_softmax(logits), one_hot(labels, logits)
     confidence = softmax(teacher_logits).max(axis=1)
     c = (confidence / confidence.sum())[:, None]
@@ -91,6 +93,8 @@ def train(
         raise ValueError("teacher must be another network than student: a child starts from fresh weights")
     check_count("generations", generations)
     check_choice("control", control, CONTROLS)
+    if control == "dkpp" and fit_options.get("augment") is not None:
+        raise ValueError("control='dkpp' must be used without augment: it permutes each sample's answer once")
     parent = relative(student, 1, fit_options)
     fit(parent, x, labels, loss=cross_entropy, optimizer=optimizer(parent), **beside(fit_options, "generation-0"))
     w = mix(soft_weight, strength)
@@ -102,8 +106,6 @@ def train(
         options = fit_options if last else beside(fit_options, f"generation-{g}")
         source: Any = parent
         if control == "dkpp":
-            if fit_options.get("augment") is not None:
-                raise ValueError("control='dkpp' must be used without augment: it permutes each sample's answer once")
             source = permuted(ask(parent, child, x), option(fit_options, "seed"))
         history = teach(child, source, x, labels, loss, optimizer=optimizer, **options)
         parent = child

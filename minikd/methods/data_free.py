@@ -40,20 +40,20 @@ Sources: arXiv 1904.01186, equations 5 to 8; arXiv 1912.11006, equations 2 to 6.
 
 from __future__ import annotations
 
+import zlib
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..backend import Array, xp_of
+from ..backend import Array, to_device, to_numpy, xp_of
 from ..errors import check_count, check_matrix, check_number, check_type
 from ..losses import cross_entropy, distillation_loss
 from ..metrics import History
 from ..mlp import MLP
-from ..ops import sigmoid, sigmoid_backward, softmax
+from ..ops import sigmoid, sigmoid_backward, softmax, softmax_backward
 from ..optim import Adam, Optimizer
-from .method import MakeOptimizer, Method, fit_along
-from .parts import softmax_backward
+from .method import MakeOptimizer, Method, fit_along, option
 
 
 def generator_loss(
@@ -96,8 +96,9 @@ class Generator:
         self.every, self.weights, self.calls = every, weights, 0
         # A copy without dropout, in whose `grad` the backward passes may write.
         self.teacher = MLP(teacher.sizes, activation=teacher.activation, device=student.device, dtype=teacher.dtype)
-        self.teacher.theta[...] = teacher.theta
-        self.__qualname__ = f"Generator {network!r}, {update.settings()}, every {every}, {weights}"
+        self.teacher.theta[...] = to_device(teacher.theta, student.device)
+        weights_of = zlib.crc32(to_numpy(teacher.theta).tobytes())
+        self.__qualname__ = f"Generator {network!r} against {weights_of}, {update.settings()}, every {every}, {weights}"
 
     def __call__(self, rows: Array, rng: Any) -> Array:
         """As many samples as there are rows; every so often the generator takes a step first."""
@@ -159,7 +160,7 @@ def train(
         raise ValueError("augment must be left out: the generator takes its place")
     check_count("every", every)
     check_number("strength", strength, 0)
-    seed = fit_options.get("seed", 0)
+    seed = option(fit_options, "seed")
     network = MLP((noise, hidden, teacher.sizes[0]), seed=7919 + seed, device=student.device, dtype=student.dtype)
     generator = Generator(network, Adam(network, generator_lr), teacher, student, every, disagreement=float(strength))
     nothing = np.zeros(x.shape, student.dtype)

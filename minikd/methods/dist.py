@@ -37,14 +37,14 @@ from ..errors import check_matrix, check_number, check_soft
 from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
-from ..ops import softmax
+from ..ops import softmax, softmax_backward
 from .method import Method, teach
-from .parts import as_float, softmax_backward, unit_rows, unit_rows_backward
+from .parts import as_float, centre_rows, unit_rows, unit_rows_backward
 
 
 def correlation_loss(a: Array, b: Array) -> tuple[Any, Array]:
     """1 - mean over rows of Pearson's correlation, and its gradient with respect to a.  a, b (n, m) -> L, da (n, m)"""
-    (u, norms), (w, _) = (unit_rows(m - m.mean(axis=1, keepdims=True)) for m in (a, b))
+    (u, norms), (w, _) = (unit_rows(centre_rows(m)) for m in (a, b))
     return 1 - (u * w).sum() / len(a), unit_rows_backward(-w / len(a), u, norms)
 
 

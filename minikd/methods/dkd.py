@@ -36,7 +36,7 @@ from functools import partial
 from typing import Any
 
 from ..backend import Array, xp_of
-from ..errors import check_labels, check_matrix, check_number, check_soft
+from ..errors import check_count, check_labels, check_matrix, check_number, check_same_library, check_soft
 from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
@@ -53,6 +53,7 @@ def decoupled(
     check_matrix("logits", logits)
     check_soft("teacher_logits", teacher_logits, logits)
     check_labels("labels", labels, *logits.shape)
+    check_same_library("labels", labels, logits)
     if logits.shape[1] < 3:
         raise ValueError("logits must have at least 3 classes: among the others, two have nothing to rank; got 2")
     T = check_number("temperature", temperature, 0, open_low=True)
@@ -111,7 +112,9 @@ def train(
     **fit_options: Any,
 ) -> History:
     """`fit` with the decoupled loss, whose two terms grow in over the first `warmup_epochs`."""
-    share = min(check_number("warmup_epochs", warmup_epochs, 0) / option(fit_options, "epochs"), 1 / 12)
+    check_number("strength", strength, 0)
+    epochs = check_count("epochs", option(fit_options, "epochs"))
+    share = min(check_number("warmup_epochs", warmup_epochs, 0) / epochs, 1 / 12)
     update = optimizer(student)
     steps = steps_of(len(x), fit_options)
     loss = Scheduled(

@@ -16,21 +16,26 @@ both are (½, ½); for (0.99, 0.01) and (0.5, 0.5) the mean of logits gives (0.9
 
 The gradient is that of `distillation_loss` with those logits.
 
-Defaults. Three teachers, and the mean of their probabilities, as in the first paper (its section 2 leaves the choice
-open: "an arithmetic or geometric mean").
+Defaults. Three teachers, and the mean of their probabilities: our choice. The first paper leaves it open ("an
+arithmetic or geometric mean"), TextBrewer takes the mean of logits.
 
-When. Almost always better than one teacher, at so many times the cost of training, which the student does not pay.
+When. Where teachers are cheap: a committee is most often better than one, at so many times the cost of training, which
+the student does not pay when it is used.
 
 Sources: arXiv 1503.02531, sections 1 and 2; arXiv 2002.12620.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
-from ..backend import Array, xp_of
-from ..errors import check_choice, check_count, check_number
+import numpy as np
+
+from ..backend import Array, to_device, xp_of
+from ..errors import check_choice, check_count, check_number, is_array
 from ..losses import cross_entropy
 from ..metrics import Classifier, History, logits_of
 from ..mlp import MLP
@@ -43,12 +48,19 @@ from .method import MakeOptimizer, Method, beside, check_student, relative
 MEANS = ("logits", "probabilities")
 
 
+def _answers(teachers: Sequence[Classifier], x: Array) -> list[Array]:
+    """What each teacher says of x, on the device of the first's answer."""
+    first, *others = (logits_of(teacher, x, None, f"teacher {i + 1}") for i, teacher in enumerate(teachers))
+    device = "cpu" if isinstance(first, np.ndarray) else "cuda"
+    return [first, *(to_device(logits, device) for logits in others)]
+
+
 def mean_logits(*teachers: Classifier) -> Callable[[Array], Array]:
     """A teacher x -> the mean of the teachers' logits, (N, K)."""
     check_count("the number of teachers", len(teachers))
 
     def committee(x: Array) -> Array:
-        first, *others = (logits_of(teacher, x, None, f"teacher {i + 1}") for i, teacher in enumerate(teachers))
+        first, *others = _answers(teachers, x)
         return sum(others, first) / len(teachers)
 
     return committee
@@ -60,13 +72,8 @@ def mean_probabilities(*teachers: Classifier, temperature: float = 1.0) -> Calla
     T = check_number("temperature", temperature, 0, open_low=True)
 
     def committee(x: Array) -> Array:
-        logs = [log_softmax(logits_of(t, x, None, f"teacher {i + 1}"), T) for i, t in enumerate(teachers)]
-        xp = xp_of(logs[0])
-        top = logs[0]
-        for log in logs[1:]:
-            top = xp.maximum(top, log)
-        total = sum((xp.exp(log - top) for log in logs[1:]), xp.exp(logs[0] - top))
-        return T * (top + xp.log(total / len(teachers)))
+        logs = [log_softmax(logits, T) for logits in _answers(teachers, x)]
+        return T * (reduce(xp_of(logs[0]).logaddexp, logs) - math.log(len(logs)))
 
     return committee
 
@@ -94,6 +101,10 @@ def train(
     check_choice("mean", mean, MEANS)
     check_count("n_teachers", n_teachers)
     teachers = list(teacher) if isinstance(teacher, list | tuple) else [teacher]
+    if any(t is student for t in teachers):
+        raise ValueError("teacher must not hold the student: a network cannot be its own fixed target")
+    if fit_options.get("augment") is not None and any(is_array(t) for t in teachers):
+        raise ValueError("teacher must be MLPs or functions with augment: an array holds its logits for the plain x")
     if isinstance(teacher, MLP):
         for i in range(1, n_teachers):
             another = relative(student, i, fit_options, teacher.sizes)
@@ -101,11 +112,9 @@ def train(
             options = beside(fit_options, f"teacher-{i}")
             fit(another, x, labels, loss=cross_entropy, optimizer=optimizer(another), **options)
             teachers.append(another)
-    if any(t is student for t in teachers):
-        raise ValueError("teacher must not hold the student: a network cannot be its own fixed target")
     committee = mean_logits(*teachers) if mean == "logits" else mean_probabilities(*teachers, temperature=temperature)
     options = {**fit_options, "temperature": temperature}
     return kd.train(student, committee, x, labels, strength=strength, optimizer=optimizer, **options)
 
 
-METHOD = Method("ensemble", "the mean of several teachers", "Hinton et al. 2015, arXiv 1503.02531", train)
+METHOD = Method("ensemble", "the mean of several teachers", "Hinton et al. 2015, arXiv 1503.02531", train, teachers=3)

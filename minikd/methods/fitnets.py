@@ -13,9 +13,9 @@ where d(|r - t|²/2)/dr = r - t, and the rest is `linear_backward`: the regresso
 layers and the regressor together are an MLP whose "logits" are r, which `fit` trains like any other. With W = W'
 there is no regressor, and the gradient dh = (h - t) / B enters at the hidden layer (`hidden_grads` of MLP.backward).
 
-Defaults. The middle layers of both, as in the paper; a quarter of the epochs for the first stage; then T = 4 and
-soft_weight 0.9 as in kd. The paper's code lets
-the weight of the teacher's answers fall from 4 towards 1 in the second stage, and has T = 3.
+Defaults. The middle layers of both, as in the paper (of two, the last); a quarter of the epochs for the first stage;
+then T = 4 and soft_weight 0.9 as in kd. The paper's code lets the weight of the teacher's answers fall from 4 towards
+1 in the second stage, and has T = 3.
 
 When. With deep, thin students that are hard to train, which is what it was made for. A student of one hidden layer
 has little need of a hint, and a narrow one cannot hold what a wide teacher's layer holds.
@@ -28,7 +28,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
-from ..errors import check_count, check_matrix, check_same_library
+from ..errors import check_count, check_matrix, check_type
 from ..metrics import History
 from ..mlp import MLP
 from ..optim import Adam
@@ -48,6 +48,7 @@ from .method import (
     stage,
     trunk,
 )
+from .parts import as_float
 
 
 def hint_loss(features: Array, teacher_features: Array) -> tuple[Any, Array]:
@@ -58,8 +59,7 @@ def hint_loss(features: Array, teacher_features: Array) -> tuple[Any, Array]:
     check_pair(features, teacher_features)
     if features.shape != teacher_features.shape:
         check_matrix("teacher_features", teacher_features, columns=features.shape[1])
-    check_same_library("teacher_features", teacher_features, features, "features")
-    difference = features - teacher_features
+    difference = as_float(features) - teacher_features
     return (difference * difference).sum() / (2 * len(features)), difference / len(features)
 
 
@@ -81,13 +81,14 @@ def train(
     strength   of the teacher's answers in the second stage, as in kd
     """
     check_student(student, x, labels)
+    check_type("teacher", teacher, MLP, "an MLP, for its hidden layers and its answers are asked")
     epochs = option(fit_options, "epochs")
     hint_epochs = max(1, epochs // 4) if hint_epochs is None else check_count("hint_epochs", hint_epochs)
     if hint_epochs >= epochs:
         raise ValueError(f"hint_epochs must leave some of the {epochs} epochs for the answers, got {hint_epochs}")
     layer = check_layer("layer", (len(student.sizes) - 2) // 2 if layer is None else layer, student)
     if teacher_layer is None:
-        teacher_layer = (len(teacher.sizes) - 2) // 2 if isinstance(teacher, MLP) else -1
+        teacher_layer = (len(teacher.sizes) - 2) // 2
     hints = ask_features(teacher, student, x, teacher_layer, fit_options.get("augment"))
     width = teacher.sizes[1:-1][teacher_layer]
     first = {**stage(fit_options, "hint"), "epochs": hint_epochs}

@@ -15,9 +15,9 @@ sample, which no softmax notices and this loss does, soft targets at a high temp
 
 Defaults. w = 0.9, as for soft targets. Ba & Caruana have no labels at all (w = 1), and normalise the logits first.
 
-When. With a confident teacher, whose soft targets have too little in them, and on unlabelled data. It asks the
-student to copy even what cannot matter, such as how far apart two hopeless classes are; a small student pays for
-that.
+When. With a confident teacher, whose soft targets have too little in them, and, by `matching_loss` with w = 1 in
+`fit`, on unlabelled data. It asks the student to copy even what cannot matter, such as how far apart two hopeless
+classes are; a small student pays for that.
 
 Sources: arXiv 1312.6184; arXiv 2105.08919, which compares with soft targets at every T.
 """
@@ -33,6 +33,7 @@ from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
 from .method import Method, mix, teach
+from .parts import as_float
 
 
 def matching_loss(
@@ -42,7 +43,7 @@ def matching_loss(
     check_matrix("logits", logits)
     check_soft("teacher_logits", teacher_logits, logits)
     w = check_number("soft_weight", soft_weight, 0, 1)
-    difference = logits - teacher_logits
+    difference = as_float(logits) - teacher_logits
     value = w * (difference * difference).mean()
     dlogits = difference * (2 * w / difference.size)
     if w == 1:

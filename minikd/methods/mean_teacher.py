@@ -12,8 +12,10 @@ unsure average then pulls less. Early in training the average is poor, so w grow
 the first t = 0..1 of a share of the steps, and the average forgets faster at first: d is at most 1 - 1/(step + 1).
 
 Defaults. d = 0.999, w = 100, grown in over the first quarter of the steps (the paper: 100 · the share of samples
-with labels, over 40,000 steps). In the paper student and average see different noise (dropout, moved images), which
-is what makes them differ; give the student dropout, or `augment`, or there is little to learn.
+with labels, over 40,000 steps). In the paper student and average see different
+noise (dropout, moved images), which is what makes them differ, and it is the average that is used in the end. Here both
+see the same batch, so give the student dropout, or there is little to learn; and what is trained is the student, whose
+average is kept beside its checkpoint.
 
 When. With many unlabelled samples beside few labels, which is what it was made for. As self-distillation on labelled
 ones it is a regulariser.
@@ -32,10 +34,10 @@ from ..errors import check_matrix, check_number, check_soft
 from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
-from ..ops import softmax
+from ..ops import softmax, softmax_backward
 from ..optim import Adam
 from .method import MakeOptimizer, Method, Scheduled, check_student, fit_along, relative, steps_of
-from .parts import as_float, softmax_backward
+from .parts import as_float
 
 
 def consistency_loss(
@@ -60,6 +62,7 @@ class Average:
     def __init__(self, student: MLP, average: MLP, decay: float) -> None:
         self.student, self.average, self.decay, self.steps = student, average, decay, 0
         average.theta[...] = student.theta
+        self.__qualname__ = f"moving average, decay {decay}"  # told by checkpoints
 
     def __call__(self, x: Array) -> Array:
         """Move towards the student, then say what the average thinks of x."""
@@ -91,7 +94,8 @@ def train(
     """
     check_student(student, x, labels)
     check_number("decay", decay, 0, 1)
-    ramp, weight = check_number("ramp", ramp, 0, 1), check_number("weight", weight, 0) * strength
+    ramp = check_number("ramp", ramp, 0, 1)
+    weight = check_number("weight", weight, 0) * check_number("strength", strength, 0)
     average = relative(student, 1, fit_options) if average is None else average
     if average is student or average.sizes != student.sizes:
         raise ValueError(f"average must be another network of the student's sizes {student.sizes}, got {average!r}")

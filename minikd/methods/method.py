@@ -22,22 +22,32 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from inspect import signature
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from ..backend import Array, to_device, xp_of
+from ..backend import Array, to_device, to_numpy, xp_of
 from ..checkpoint import load_arrays
-from ..errors import check_labels, check_matrix, check_number, check_samples, check_type, describe, is_array
+from ..errors import (
+    check_labels,
+    check_matrix,
+    check_number,
+    check_same_library,
+    check_samples,
+    check_type,
+    describe,
+    is_array,
+)
 from ..losses import Loss, cross_entropy
 from ..metrics import History
 from ..mlp import MLP, PIECE
 from ..ops import ACTIVATIONS, linear
 from ..optim import Adam, Optimizer
-from ..training import ask, fit
+from ..training import ask, describe_function, fit
 
 FeatureLoss = Callable[[Array, Array], tuple[Any, Array]]  # (features, teacher_features) -> (loss, dfeatures)
 MakeOptimizer = Callable[[MLP], Optimizer]
@@ -51,6 +61,7 @@ class Method:
     train     see above
     weighted  whether `strength` changes anything
     teacher   "logits": whatever has logits; "network": an MLP; "none": does without
+    teachers  how many the method wants; more than one are handed to it as a list
     """
 
     name: str
@@ -59,6 +70,7 @@ class Method:
     train: Callable[..., History]
     weighted: bool = True
     teacher: str = "logits"
+    teachers: int = 1
 
 
 # ---- training on logits -----------------------------------------------------------------------------------------
@@ -107,7 +119,7 @@ class Scheduled:
     def __init__(self, loss: Loss, optimizer: Optimizer, steps: int, **options: Any) -> None:
         self.loss, self.optimizer, self.steps, self.options = loss, optimizer, steps, options
         points = {k: [v(i / 8) for i in range(8)] if callable(v) else v for k, v in options.items()}
-        self.__qualname__ = f"scheduled {getattr(loss, '__qualname__', loss)} {points} {steps}"  # told by checkpoints
+        self.__qualname__ = f"scheduled {describe_function(loss)} {points} {steps}"  # told by checkpoints
 
     def __call__(self, logits: Array, *targets: Array) -> tuple[Any, ...]:
         """The loss, with the options of now."""
@@ -164,8 +176,7 @@ class OnHidden:
 
     def __init__(self, student: MLP, layer: int, loss: FeatureLoss, weight: float = 1.0) -> None:
         self.student, self.layer, self.loss, self.weight = student, layer, loss, weight
-        inner, options = (loss.func, loss.keywords) if isinstance(loss, partial) else (loss, {})
-        self.__qualname__ = f"{inner.__qualname__} {options} of hidden[{layer}], weight {weight}"
+        self.__qualname__ = f"{describe_function(loss)} of hidden[{layer}], weight {weight}"
 
     def __call__(self, logits: Array, *targets: Array) -> tuple[Any, Array, dict[int, Array]]:
         """(loss, dlogits, hidden_grads): the logits get the labels' gradient, the hidden layer the teacher's."""
@@ -180,11 +191,11 @@ def check_layer(name: str, layer: Any, model: MLP) -> int:
     n = len(model.sizes) - 2
     if not n:
         raise ValueError(f"{name} must be a hidden layer, but {model!r} has none: this method looks at features")
-    if isinstance(layer, bool) or not isinstance(layer, int):
+    if isinstance(layer, bool) or not isinstance(layer, Integral):
         raise TypeError(f"{name} must be a whole number, got {describe(layer)}")
-    if not -n <= layer < n:
+    if not -n <= int(layer) < n:
         raise ValueError(f"{name} must be a hidden layer, {-n} to {n - 1}, of {model!r}; got {layer}")
-    return layer % n
+    return int(layer) % n
 
 
 def features(model: MLP, x: Array, layer: int = -1) -> Array:
@@ -220,6 +231,7 @@ def ask_features(teacher: Any, student: MLP, x: Array, layer: int, augment: Any 
     def of(x: Array) -> Array:
         return to_device(features(teacher, x, layer), student.device)
 
+    of.__qualname__ = f"features {layer} of {zlib.crc32(to_numpy(teacher.theta).tobytes())}"  # told by checkpoints
     return of(x) if augment is None else of
 
 
@@ -227,6 +239,7 @@ def check_pair(features: Any, teacher_features: Any) -> None:
     """Features of a student and a teacher: matrices with the same number of rows, on one device."""
     check_matrix("features", features)
     check_matrix("teacher_features", teacher_features, rows=len(features))
+    check_same_library("teacher_features", teacher_features, features, "features")
 
 
 # ---- other networks than the student ----------------------------------------------------------------------------
@@ -263,7 +276,10 @@ def copy_layers(source: MLP, target: MLP, count: int) -> None:
 
 
 def stage(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
-    """The options for a stage in which not the student itself is trained, but part of it: a checkpoint of its own."""
+    """The options for a stage in which not the student itself is trained, but part of it: a checkpoint of its own.
+
+    Its callbacks are called with that part.
+    """
     path = fit_options.get("checkpoint")
     other = None if path is None else Path(path).with_name(f"{Path(path).stem}-{name}{Path(path).suffix}")
     return {**fit_options, "checkpoint": other, "validation": None}

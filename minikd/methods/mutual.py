@@ -20,8 +20,7 @@ Defaults. w = 1, T = 1; in a cohort of more than two, which is not built here, e
 others. The peer is a fresh network of the teacher's sizes, or of the student's own where none is
 given: the teacher itself is not asked, and not changed.
 
-When. Where there is no trained teacher. Peers of one size gain little each; a cohort, or a peer that is larger,
-gives more.
+When. Where there is no trained teacher. See `minikd reproduce generations` for what a peer of the same size is worth.
 
 Source: arXiv 1706.00384, equations 3 to 7.
 """

@@ -1,20 +1,22 @@
-"""Pieces of derivations that several methods need: how a gradient comes back through a softmax or a normalisation."""
+"""Pieces of derivations that several methods need: means taken off, lengths divided out, and the way back."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from ..backend import Array, xp_of
 
 TINY = 1e-12  # a norm below this counts as this: then what is divided by it is 0, not NaN
 
 
-def softmax_backward(dp: Array, p: Array, temperature: float = 1.0) -> Array:
-    """From dL/dp to dL/dz for p = softmax(z / T), all (B, K).
-
-    dp_k/dz_j = p_k ([k = j] - p_j) / T, so dL/dz_j = p_j (dL/dp_j - sum_k p_k dL/dp_k) / T.
-    """
-    return p * (dp - (p * dp).sum(axis=1, keepdims=True)) / temperature
+def centre_rows(m: Array) -> Array:
+    """Rows less their means.  (n, m) -> (n, m). What is left of a row without variation is rounding, and becomes 0."""
+    xp = xp_of(m)
+    centred = m - m.mean(axis=1, keepdims=True)
+    rounding = 16 * float(np.finfo(m.dtype).eps) * xp.abs(m).max(axis=1, keepdims=True)
+    return xp.where(xp.abs(centred).max(axis=1, keepdims=True) > rounding, centred, xp.zeros_like(centred))
 
 
 def unit_rows(f: Array) -> tuple[Array, Array]:

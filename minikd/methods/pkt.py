@@ -13,7 +13,8 @@ Gradient. Of the sum, row by row, log p_ij = log S_ij - log Σ_k S_ik, so with s
     dL/dS_ij = γ / B² (1 / s_i - q_ij / S_ij)
 
 then dC = dS / 2 for the cosines C = u u^T, and by `gram_backward` and `unit_rows_backward` to f. Where S is 0
-(exactly opposite features, which relu does not have), it counts as 1e-7, as in the reference code.
+(exactly opposite features, which relu does not have), it counts as 1e-7; the reference code adds as much inside the
+logarithm.
 
 Defaults. γ = 30,000 and the last hidden layers, as RepDistiller has it, where the mean is over all B² pairs, a
 sample's with itself among them; the paper gives no weight, for it has no labels, and leaves out the pairs with

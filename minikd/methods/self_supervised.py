@@ -27,7 +27,6 @@ Source: arXiv 2101.04731, equations 1 to 4.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,23 +109,15 @@ def represent(
     chosen = targets(inputs) if callable(targets) else targets[to_device(rows, student.device)]
     anchors, _ = unit_rows(chosen.astype(student.dtype))
     model = trunk(student, last, anchors.shape[1], 1, fit_options)
+
+    def loss(embeddings: Array, teacher_embeddings: Array) -> tuple[Any, Array]:
+        return similarity_loss(embeddings, teacher_embeddings, anchors=anchors, **temperatures)
+
     temperatures = {"temperature": temperature, "teacher_temperature": teacher_temperature}
-    loss = Similarity(partial(similarity_loss, anchors=anchors, **temperatures), f"{temperatures} {len(rows)}")
+    loss.__qualname__ = f"similarity_loss {temperatures}, {len(rows)} anchors"  # told by checkpoints
     history = fit(model, x, targets, loss=loss, optimizer=optimizer(model), **stage(fit_options, "representation"))
     copy_layers(model, student, last + 1)
     return history
-
-
-class Similarity:
-    """`similarity_loss` with its anchors, under a name that does not change from run to run, for checkpoints."""
-
-    def __init__(self, loss: Any, words: str) -> None:
-        self.loss, self.__qualname__ = loss, f"similarity_loss {words}"
-
-    def __call__(self, embeddings: Array, teacher_embeddings: Array) -> tuple[Any, Array]:
-        """Called by `fit`."""
-        value, gradient = self.loss(embeddings, teacher_embeddings)
-        return value, gradient
 
 
 def linear_probe(
@@ -140,8 +131,10 @@ def linear_probe(
     if fit_options.get("augment") is not None:
         raise ValueError("augment must be left out: the features of x are computed once")
     probe = relative(student, 2, fit_options, student.sizes[-2:])
-    inside = features(student, x)
-    history = fit(probe, inside, labels, loss=cross_entropy, optimizer=optimizer(probe), **stage(fit_options, "probe"))
+    options, validation = stage(fit_options, "probe"), fit_options.get("validation")
+    if validation is not None:
+        options["validation"] = features(student, validation[0]), validation[1]
+    history = fit(probe, features(student, x), labels, loss=cross_entropy, optimizer=optimizer(probe), **options)
     student.weights[-1][...], student.biases[-1][...] = probe.weights[0], probe.biases[0]
     return history
 

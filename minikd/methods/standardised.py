@@ -38,13 +38,13 @@ from ..metrics import History
 from ..mlp import MLP
 from .kd import kl_loss
 from .method import Method, teach
-from .parts import TINY, as_float
+from .parts import TINY, as_float, centre_rows
 
 
 def standardise(z: Array) -> tuple[Array, Array]:
     """Rows with mean 0 and standard deviation 1, (B, K), and the deviations they had, (B, 1)."""
     xp = xp_of(z)
-    centred = z - z.mean(axis=1, keepdims=True)
+    centred = centre_rows(z)
     deviation = xp.sqrt((centred * centred).sum(axis=1, keepdims=True) / max(z.shape[1] - 1, 1))
     return centred / xp.maximum(deviation, TINY), deviation
 
