@@ -73,6 +73,11 @@ def test_the_table_of_a_study_is_that_of_its_committed_results(name: str, capsys
     assert block(f"reproduce-{name}") == capsys.readouterr().out
 
 
+def test_the_comparison_is_that_of_its_committed_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["compare", "--show", str(ROOT / "docs" / "compare-mnist.json")])
+    assert block("compare") == capsys.readouterr().out.lstrip()
+
+
 def test_the_methods_are_listed_as_the_command_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     main(["methods"])
     assert block("methods") == capsys.readouterr().out
