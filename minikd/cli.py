@@ -12,30 +12,19 @@ from dataclasses import fields
 from itertools import count
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
-from . import __version__
 from .blas import blas_settings, set_where_unset
+from .parser import DATA, DEVICES, STUDIES, command_parser
 
 if TYPE_CHECKING:
     from .experiment import Config, Experiment, Trained
 
-
-STUDIES = ("hinton2015", "muller2019", "subclass2020", "capacity", "generations")
-DATA = ("digits", "mnist", "fsdd", "udhr")
-DEVICES = ("cpu", "cuda")
+__all__ = ["DATA", "DEVICES", "STUDIES", "main"]
 
 
 class UsageError(Exception):
     """The command was asked for something that cannot be."""
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, but a bad argument costs one line, and exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say it in one line, and exit with 2."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
         given = ["distill", *given]
-    options = _parser().parse_args(given)
+    options = command_parser().parse_args(given)
     _settle_blas(options)
     try:
         _run(options)
@@ -58,7 +47,7 @@ def _run(options: argparse.Namespace) -> None:
     from .errors import CheckpointError, DeviceError, MinikdError
 
     try:
-        options.run(options)
+        COMMANDS[options.run](options)
     except (DeviceError, CheckpointError, UsageError) as error:
         sys.exit(_complain(error, 2))
     except MinikdError as error:
@@ -82,141 +71,6 @@ def _settle_blas(options: argparse.Namespace) -> None:
 def _complain(what: object, code: int) -> int:
     print(f"minikd: {what}", file=sys.stderr)
     return code
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="minikd", description="Knowledge distillation from scratch. Without arguments: minikd distill."
-    )
-    parser.add_argument("--version", action="version", version=f"minikd {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    _add_distill(commands)
-    _add_evaluate(commands)
-    _add_reproduce(commands)
-    _add_compare(commands)
-    data = commands.add_parser("data", help="list the data sets, or fetch one")
-    actions = data.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
-    commands.add_parser("methods", help="list the methods of distillation").set_defaults(run=_list_methods)
-    actions.add_parser("list", help="what there is, where it comes from, its licence").set_defaults(run=_list_data)
-    get = actions.add_parser("fetch", help="download a data set and check it")
-    get.add_argument("name", choices=DATA, metavar="NAME", help=", ".join(DATA))
-    get.set_defaults(run=_fetch_data)
-    return parser
-
-
-def _add_distill(commands: Any) -> None:
-    text = (
-        "Train a teacher, and the same small student three times: on labels alone, with label smoothing, and by "
-        "distillation. Prints how they compare on test data over several seeds, and leaves networks, numbers and "
-        "pictures in a folder. Where a default differs between data sets, the one for digits is shown."
-    )
-    p = commands.add_parser(
-        "distill", help="a teacher teaches a student, compared with the student alone", description=text
-    )
-    add = p.add_argument
-    add("--data", choices=DATA, metavar="NAME", help=f"{', '.join(DATA)} (default digits)")
-    add("--teacher", type=_widths, metavar="N-N", help="widths of the teacher's hidden layers (default 256-256)")
-    add("--student", type=_widths, metavar="N", help="widths of the student's hidden layers (default 64)")
-    add("--method", metavar="NAME", help="how the teacher teaches: a name that `minikd methods` lists (default kd)")
-    add("--temperature", type=float, metavar="T", help="kd: softens the teacher's probabilities (default 4)")
-    add("--soft-weight", type=float, metavar="W", help="kd: the teacher's part of the loss, 0 to 1 (default 0.9)")
-    add("--epochs", type=int, metavar="N", help="passes of a student over the data (default 100)")
-    add(
-        "--teacher-epochs",
-        type=int,
-        metavar="N",
-        help="passes of the teacher (default 50, or as many as --epochs says)",
-    )
-    add("--batch-size", type=int, metavar="N", help="samples a step (default 32)")
-    add("--lr", type=float, metavar="RATE", help="the students' learning rate (default 0.03)")
-    add(
-        "--teacher-lr",
-        type=float,
-        metavar="RATE",
-        help="the teacher's learning rate (default 0.002)",
-    )
-    add("--seeds", type=int, metavar="N", help="how often to repeat everything (default 5)")
-    add("--device", choices=DEVICES, metavar="DEVICE", help="cpu, or cuda for an NVIDIA GPU (default cpu)")
-    add("--teacher-from", type=_file, metavar="FILE", help="a trained teacher, a minikd file: trains none")
-    add("--out", type=Path, metavar="DIR", help="the run's folder (default runs/NAME-1, -2, ...)")
-    _add_verbose(p)
-    add("--resume", action="store_true", help="go on with the run in --out, with the settings it has")
-    p.set_defaults(run=_distill)
-
-
-def _add_evaluate(commands: Any) -> None:
-    p = commands.add_parser("evaluate", help="measure a trained network on test data")
-    p.add_argument("model", type=_file, metavar="MODEL", help="a minikd file")
-    p.add_argument("--data", choices=DATA, metavar="NAME", required=True, help=", ".join(DATA))
-    p.add_argument("--teacher", type=_file, metavar="FILE", help="also say how closely MODEL follows this network")
-    p.add_argument("--device", choices=DEVICES, default="cpu", metavar="DEVICE", help="cpu or cuda (default cpu)")
-    _add_verbose(p)
-    p.set_defaults(run=_evaluate)
-
-
-def _add_reproduce(commands: Any) -> None:
-    text = (
-        "Run a published experiment on MNIST and compare with the paper's numbers. Without NAME: what there is. Leaves "
-        "networks, numbers (JSON, CSV) and the picture in a folder. Several studies may share a folder, and then the "
-        "networks that they have in common."
-    )
-    p = commands.add_parser("reproduce", help="the papers' numbers, beside ours", description=text)
-    add = p.add_argument
-    add("name", nargs="?", choices=STUDIES, metavar="NAME", help=", ".join(STUDIES))
-    add("--seeds", type=int, metavar="N", help="how often to repeat everything (default 5, with --quick 1)")
-    add("--quick", action="store_true", help="a minute's version, to see how it goes")
-    add("--jobs", type=int, default=1, metavar="N", help="seeds at a time, sharing the cores out (default 1)")
-    add("--validation", action="store_true", help="examine on the last 10,000 training images, not on the test images")
-    add("--committed", action="store_true", help="run nothing: the results that come with minikd")
-    add("--device", choices=DEVICES, default="cpu", metavar="DEVICE", help="cpu or cuda (default cpu)")
-    add("--out", type=Path, metavar="DIR", help="the folder (default runs/NAME-1, -2, ...)")
-    add("--resume", action="store_true", help="use the networks that are in --out already, finished or not")
-    _add_verbose(p)
-    p.set_defaults(run=_reproduce, data="mnist")
-
-
-def _add_compare(commands: Any) -> None:
-    text = (
-        "Train the same student by several methods, with everything else the same, and compare them with labels alone. "
-        "How strongly the teacher counts is tuned for each method on validation data. Leaves networks, numbers (JSON) "
-        "and the picture in a folder. Defaults are those of `minikd distill` for the data set."
-    )
-    p = commands.add_parser("compare", help="the methods, on the same student", description=text)
-    add = p.add_argument
-    add("--data", choices=DATA, metavar="NAME", help=f"{', '.join(DATA)} (default digits)")
-    add("--student", type=_widths, metavar="N", help="widths of the student's hidden layers")
-    add("--teacher", type=_widths, metavar="N-N", help="widths of the teacher's hidden layers")
-    add("--methods", metavar="A,B", help="some of the names that `minikd methods` lists (default all)")
-    add("--epochs", type=int, metavar="N", help="passes of a student over the data")
-    add("--seeds", type=int, metavar="N", help="how often to repeat everything (default 5)")
-    add("--jobs", type=int, default=1, metavar="N", help="seeds at a time, sharing the cores out (default 1)")
-    add("--device", choices=DEVICES, metavar="DEVICE", help="cpu, or cuda for an NVIDIA GPU (default cpu)")
-    add("--out", type=Path, metavar="DIR", help="the folder (default runs/compare-1, -2, ...)")
-    add("--resume", action="store_true", help="use the networks that are in --out already, finished or not")
-    add("--show", type=_file, metavar="FILE", help="run nothing: the table of a compare.json")
-    _add_verbose(p)
-    p.set_defaults(run=_compare)
-
-
-def _add_verbose(p: argparse.ArgumentParser) -> None:
-    p.add_argument("-v", "--verbose", action="store_true", help="say which settings NumPy's BLAS is given")
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split("-"))
-    except ValueError:
-        words = "whole numbers with dashes between them, such as 256-256"
-        raise argparse.ArgumentTypeError(f"widths must be {words}, got {text!r}") from None
-
-
-def _file(text: str) -> str:
-    if not Path(text).is_file():
-        raise argparse.ArgumentTypeError(f"there is no file {text!r}")
-    return str(Path(text).resolve())
-
-
-# ---- the commands ---------------------------------------------------------------------------------------------
 
 
 def _distill(options: argparse.Namespace) -> None:
@@ -419,3 +273,14 @@ def _fetch_data(options: argparse.Namespace) -> None:
     from .data import fetch
 
     print(f"{options.name} is in {fetch(options.name)}, checked")
+
+
+COMMANDS = {
+    "distill": _distill,
+    "evaluate": _evaluate,
+    "reproduce": _reproduce,
+    "compare": _compare,
+    "list_methods": _list_methods,
+    "list_data": _list_data,
+    "fetch_data": _fetch_data,
+}

@@ -338,7 +338,7 @@ def test_the_command_knows_the_data_sets_and_devices_that_there_are() -> None:
 
 
 def test_help_loads_no_numpy_so_that_threads_can_still_be_chosen() -> None:
-    code = "import sys, minikd.cli; minikd.cli._parser(); sys.exit('numpy' in sys.modules)"
+    code = "import sys, minikd.cli; minikd.cli.command_parser(); sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60).returncode == 0
 
 
@@ -360,7 +360,7 @@ def test_small_data_get_one_thread_unless_the_user_has_chosen(
 ) -> None:
     if users:
         monkeypatch.setenv("OPENBLAS_NUM_THREADS", users)
-    cli._settle_blas(cli._parser().parse_args(["distill", "--data", data]))
+    cli._settle_blas(cli.command_parser().parse_args(["distill", "--data", data]))
     assert os.environ.get("OPENBLAS_NUM_THREADS") == threads
     assert os.environ.get("OPENBLAS_THREAD_TIMEOUT") == timeout
 
@@ -387,7 +387,7 @@ def test_amd_processors_with_avx512_get_its_kernels_unless_the_user_has_chosen(
     monkeypatch.setattr(blas, "CPUINFO", tmp_path / "cpuinfo")
     if users:
         monkeypatch.setenv("OPENBLAS_CORETYPE", users)
-    cli._settle_blas(cli._parser().parse_args(["distill", "--data", "mnist"]))
+    cli._settle_blas(cli.command_parser().parse_args(["distill", "--data", "mnist"]))
     assert os.environ.get("OPENBLAS_CORETYPE") == chosen
 
 
@@ -398,9 +398,9 @@ def test_v_says_what_the_blas_was_told(
     monkeypatch.setattr(blas, "CPUINFO", tmp_path / "there is none")
     for flag, said in (([], ""), (["-v"], "minikd: for NumPy's BLAS: OPENBLAS_THREAD_TIMEOUT=20\n")):
         monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
-        cli._settle_blas(cli._parser().parse_args(["distill", "--data", "mnist", *flag]))
+        cli._settle_blas(cli.command_parser().parse_args(["distill", "--data", "mnist", *flag]))
         assert capsys.readouterr() == ("", said)
-    cli._settle_blas(cli._parser().parse_args(["distill", "--data", "mnist", "-v"]))
+    cli._settle_blas(cli.command_parser().parse_args(["distill", "--data", "mnist", "-v"]))
     assert capsys.readouterr().err == "minikd: for NumPy's BLAS: nothing to set\n"
 
 
@@ -412,11 +412,11 @@ def test_importing_minikd_changes_no_environment_variable() -> None:
 @pytest.mark.usefixtures("plain_environment")
 def test_a_resumed_run_gets_the_threads_it_had_for_its_data(tmp_path: Path) -> None:
     Config.for_data("mnist").write(tmp_path)
-    cli._settle_blas(cli._parser().parse_args(["distill", "--resume", "--out", str(tmp_path)]))
+    cli._settle_blas(cli.command_parser().parse_args(["distill", "--resume", "--out", str(tmp_path)]))
     assert "OPENBLAS_NUM_THREADS" not in os.environ
     (tmp_path / "config.json").unlink()
     Config().write(tmp_path)
-    cli._settle_blas(cli._parser().parse_args(["distill", "--resume", "--out", str(tmp_path)]))
+    cli._settle_blas(cli.command_parser().parse_args(["distill", "--resume", "--out", str(tmp_path)]))
     assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
 
 
