@@ -146,9 +146,9 @@ def verdict(row: dict[str, Any]) -> str:
     return "fewer errors" if row["gain"] > 0 else "more errors"
 
 
-def table(content: dict[str, Any]) -> str:
-    """The summary as text of 80 columns."""
-    lines = [("method", "strength", "errors %", "fewer than labels", "NLL", "cost", "")]
+def cells(content: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The summary as text: a head, then a row a method."""
+    lines: list[tuple[str, ...]] = [("method", "strength", "errors %", "fewer than labels", "NLL", "cost", "")]
     for row in summary(content):
         name, half, gain_half = row["method"], row["half"], row["gain_half"]
         errors = f"{row['error']:.2f}" + ("" if np.isnan(half) else f" ±{half:.2f}")
@@ -157,10 +157,15 @@ def table(content: dict[str, Any]) -> str:
         strength = f"× {row['strength']:g}" if row["tuned"] else "-"
         cost = "-" if name == "teacher" else f"{row['cost']:.1f}"
         lines.append((name, strength, errors, "-" if control else gain, f"{row['nll']:.3f}", cost, row["verdict"]))
+    return lines
+
+
+def table(content: dict[str, Any]) -> str:
+    """The cells as text of 80 columns."""
     widths = (-15, 8, 11, 17, 5, 4, -13)  # negative: to the left
     return "\n".join(
         " ".join(f"{text:{'<' if w < 0 else '>'}{abs(w)}}" for text, w in zip(line, widths, strict=True)).rstrip()
-        for line in lines
+        for line in cells(content)
     )
 
 

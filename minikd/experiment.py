@@ -340,10 +340,9 @@ def verdict(done: list[Trained]) -> str:
     return sentence if seeds > 1 else f"{sentence} One seed cannot tell this from luck: try --seeds 5."
 
 
-def table(done: list[Trained]) -> str:
-    """The scores on the test images, mean ± standard deviation over seeds, a line for each kind of network."""
-    columns = ("", "params", "errors", "acc. %", "NLL", "ECE %", "agree %", "time s")
-    lines = [columns]
+def cells(done: list[Trained]) -> list[tuple[str, ...]]:
+    """The scores on the test samples, mean ± standard deviation over seeds: a head, then a row a kind of network."""
+    lines: list[tuple[str, ...]] = [("", "params", "errors", "acc. %", "NLL", "ECE %", "agree %", "time s")]
     for kind in ("teacher", *STUDENTS):
         runs = [t for t in done if t.kind == kind]
 
@@ -361,7 +360,13 @@ def table(done: list[Trained]) -> str:
         )
         seconds = f"{np.mean([t.history.seconds for t in runs]):.1f}" if runs[0].history.rows else "-"
         lines.append((NAMES[kind], f"{runs[0].model.num_params:,}", *scores, seconds))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return lines
+
+
+def table(done: list[Trained]) -> str:
+    """The cells as text, in columns."""
+    lines = cells(done)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         " ".join(
             text.rjust(width) if i else text.ljust(width)

@@ -112,6 +112,16 @@ def log_mel(samples: NDArray[np.int16]) -> Floats:
     return s_mel
 
 
+def part_of(recording: Recording) -> str:
+    """The part that a recording belongs to by its take: "train", "val" or "test"."""
+    return "test" if recording.take < 5 else "val" if recording.take < 10 else "train"
+
+
+def test_sounds() -> list[NDArray[np.int16]]:
+    """The recordings of the test part, one for each row of x_test. Raises DataError as `load` does."""
+    return [recording.samples for recording in recordings() if part_of(recording) == "test"]
+
+
 def load() -> Data:
     """Spoken digits: x (2,400 / 300 / 300, MELS * FRAMES), y the digit.
 
@@ -121,8 +131,7 @@ def load() -> Data:
     everything = recordings()
     x = np.stack([log_mel(recording.samples).ravel() for recording in everything])  # (3000, MELS * FRAMES)
     y = np.array([recording.digit for recording in everything], np.int64)
-    take = np.array([recording.take for recording in everything])
-    split = np.where(take < 5, "test", np.where(take < 10, "val", "train"))
+    split = np.array([part_of(recording) for recording in everything])
     train = x[split == "train"]
     x = (x - train.mean(axis=0)) / train.std(axis=0)
     return Data(*split_rows(x, y, split), class_names=tuple("0123456789"), image_shape=(MELS, FRAMES))
@@ -135,4 +144,5 @@ DATASET = Dataset(
     citation="Jackson et al.: Free Spoken Digit Dataset. https://doi.org/10.5281/zenodo.1342401",
     files=(ARCHIVE,),
     load=load,
+    test_sounds=test_sounds,
 )

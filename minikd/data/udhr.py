@@ -149,6 +149,12 @@ def load() -> Data:
     return Data(*split_rows(hash_n_grams(codes), y, split), class_names=names, image_shape=None)
 
 
+def test_texts() -> list[str]:
+    """The windows of the test part as text, one for each row of x_test. Raises DataError as `load` does."""
+    codes, _, split = load_windows()
+    return ["".join(map(chr, window)) for window in codes[split == "test"].tolist()]
+
+
 DATASET = Dataset(
     summary="language identification, windows of 24 characters as 1,024 hashed n-gram counts, 26 languages (0.5 MB)",
     source="https://github.com/eric-muller/udhr",
@@ -156,4 +162,5 @@ DATASET = Dataset(
     citation="United Nations: Universal Declaration of Human Rights (1948), in the XML collection of E. Muller",
     files=FILES,
     load=load,
+    test_texts=test_texts,
 )
