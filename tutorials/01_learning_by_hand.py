@@ -1,0 +1,336 @@
+# %% [markdown]
+# # 01 · How does an MLP learn without autograd?
+#
+# **In short.** A layer is one matrix product, and its gradient is two more. Write down how each line of the forward
+# pass changes the loss, go through the lines backwards, and take a small step downhill: that is all of it, and five
+# lines of Python repeat it.
+#
+# Most people meet neural networks through a library that differentiates for them. This tutorial does it by hand, once,
+# slowly, for a network that reads handwritten digits. Nothing here is a simplification: the functions at the end are
+# the ones that minikd trains with, and we check that they are. You need to know what a matrix product and a derivative
+# are.
+
+# %%
+import os
+
+import numpy as np
+
+from minikd import MLP, SGD, check_gradients, cross_entropy, evaluate, fit, load_data, plots
+
+FAST = bool(os.environ.get("MINIKD_FAST"))  # set by the tests: less training, the same claims
+data = load_data("digits")
+print("x_train", data.x_train.shape, " y_train", data.y_train.shape, " classes", *data.class_names)
+
+# %% [markdown]
+# ## The data
+#
+# `x_train` is a matrix with one image a row: 8 × 8 = 64 numbers between 0 (paper) and 1 (ink). `y_train` says for each
+# image which digit it is, as a whole number: its **label**. A network that maps 64 numbers to one number for each of
+# the ten digits is what we are after. Through all tutorials, **B** is how many images are looked at together (a
+# **batch**), **D** the inputs of each (here 64), **K** the classes (here 10).
+
+# %%
+plots.show(plots.image_grid(data.x_train[:10], data.image_shape, [f"label {y}" for y in data.y_train[:10]]))
+
+# %% [markdown]
+# ## Forward: from an image to ten numbers
+#
+# A **layer** multiplies by a matrix of weights $W$ and adds a vector of biases $b$. Between two layers something must
+# bend, or the two would be one matrix again; we take the positive part, called **relu**:
+#
+# $$ h = \max(x W_1 + b_1,\ 0), \qquad z = h W_2 + b_2 . $$
+#
+# $h$ holds the **hidden units**. The ten numbers $z$ of an image are called **logits**: the larger $z_k$, the more the
+# network believes in class $k$. A network made like this is a **multilayer perceptron**, MLP for short.
+
+
+# %%
+def linear(x, W, b):
+    return x @ W + b  # (B, D) @ (D, H) + (H,) -> (B, H)
+
+
+def relu(a):
+    return np.maximum(a, 0)  # (B, H) -> (B, H)
+
+
+rng = np.random.default_rng(0)
+D, H, K = 64, 32, 10
+W1, b1 = rng.normal(size=(D, H)) * np.sqrt(2 / D), np.zeros(H)  # (D, H), (H,)
+W2, b2 = rng.normal(size=(H, K)) * np.sqrt(2 / H), np.zeros(K)  # (H, K), (K,)
+
+x, y = data.x_train[:128].astype(np.float64), data.y_train[:128]  # (B, D), (B,)
+a = linear(x, W1, b1)  # (B, H)
+h = relu(a)  # (B, H)
+z = linear(h, W2, b2)  # (B, K)
+print("logits of the first image:", z[0].round(2))
+
+# %% [markdown]
+# The weights start at random. They are scaled by $\sqrt{2/D}$ so that the numbers in $h$ are about as large as those
+# in $x$: relu throws half of the variance away, and the 2 puts it back (He et al. 2015).
+#
+# ## The loss: how wrong are ten numbers?
+#
+# To compare logits with a label, make them probabilities. **Softmax** does it: all positive, and their sum is 1,
+#
+# $$ p_k = \frac{e^{z_k}}{\sum_j e^{z_j}} . $$
+#
+# The loss is the **cross-entropy**: minus the logarithm of the probability of the right class, in the mean over the
+# batch,
+#
+# $$ L = -\frac1B \sum_i \log p_{i, y_i} . $$
+#
+# It is 0 when the network is sure and right, and grows without bound when it is sure and wrong. A network that knows
+# nothing gives each of ten classes a tenth: $L = \log 10 \approx 2.30$. Logarithms are natural, so its unit is the
+# **nat**.
+
+
+# %%
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))  # (B, K); softmax does not notice the shift, and exp cannot overflow
+    return e / e.sum(axis=1, keepdims=True)  # (B, K)
+
+
+B = len(x)
+p = softmax(z)  # (B, K)
+loss = -np.log(p[np.arange(B), y]).mean()
+print(f"loss {loss:.3f}; of a network that knows nothing: {np.log(K):.3f}")
+
+# %% [markdown]
+# ## Backward: how does each number change the loss?
+#
+# We want $dL/dW_1$, $dL/db_1$, $dL/dW_2$, $dL/db_2$: how much the loss changes when a weight changes a little. The
+# chain rule says: start at the loss, and go back line by line. In code we write `dz` for $dL/dz$, and so on; it always
+# has the shape of `z`.
+#
+# **Through softmax and logarithm.** Take one image, and let $y$ be its label written as a row of zeros with a 1 at the
+# right class ("one-hot"). $\log p_y = z_y - \log \sum_j e^{z_j}$, so
+#
+# $$ \frac{d(-\log p_y)}{dz_k} = -[k = y] + \frac{e^{z_k}}{\sum_j e^{z_j}} = p_k - y_k . $$
+#
+# What is, minus what should be. The mean over the batch divides by $B$:
+#
+# $$ dz = (p - y) / B . $$
+#
+# **Through a layer.** $z_{ik} = \sum_h h_{ih} W_{hk} + b_k$. A weight $W_{hk}$ touches $z_{ik}$ of every image $i$,
+# with slope $h_{ih}$; a bias touches it with slope 1; and $h_{ih}$ touches all $K$ logits of its image. Sum over what
+# is touched:
+#
+# $$ dW = h^\top dz, \qquad db = \textstyle\sum_i dz_i, \qquad dh = dz\, W^\top . $$
+#
+# There is no need to remember which factor is transposed: only one order has the right shape.
+#
+# **Through relu.** Where $a > 0$ relu hands $a$ on, with slope 1; elsewhere its output stays 0, with slope 0:
+#
+# $$ da = dh \cdot [a > 0] . $$
+
+
+# %%
+def cross_entropy_by_hand(z, y):
+    p = softmax(z)  # (B, K)
+    dz = p.copy()
+    dz[np.arange(len(z)), y] -= 1  # p - y
+    return -np.log(p[np.arange(len(z)), y]).mean(), dz / len(z)  # L, (B, K)
+
+
+def linear_backward(dz, x, W):
+    # z = x W + b
+    return dz @ W.T, x.T @ dz, dz.sum(axis=0)  # dx (B, D), dW (D, H), db (H,)
+
+
+def relu_backward(dh, a):
+    # h = max(a, 0)
+    return dh * (a > 0)  # (B, H)
+
+
+loss, dz = cross_entropy_by_hand(z, y)
+dh, dW2, db2 = linear_backward(dz, h, W2)
+da = relu_backward(dh, a)
+dx, dW1, db1 = linear_backward(da, x, W1)
+for name, gradient in {"dW1": dW1, "db1": db1, "dW2": dW2, "db2": db2}.items():
+    print(f"{name} {gradient.shape!s:>9}, largest entry {np.abs(gradient).max():.4f}")
+
+# %% [markdown]
+# ## Is it right? Measure the slope
+#
+# A derivative is a slope, and a slope can be measured: make one weight larger by a little, then smaller, and see what
+# the loss does (**central differences**):
+#
+# $$ \frac{dL}{d\theta} \approx \frac{L(\theta + \epsilon) - L(\theta - \epsilon)}{2 \epsilon}, \qquad
+# \text{error} \approx c\, \epsilon^2 + \frac{10^{-16}}{\epsilon} . $$
+#
+# How small is a little? The first part of the error comes from the curve not being a line, and falls with $\epsilon$.
+# The second comes from rounding, for a computer keeps 16 digits, and grows when we take the difference of two numbers
+# that are nearly the same. In between there is a best step.
+
+
+# %%
+def loss_with(weight):
+    W = W2.copy()
+    W[3, 7] = weight
+    return cross_entropy_by_hand(linear(h, W, b2), y)[0]
+
+
+steps = 10.0 ** np.arange(-13, 0.1, 0.5)
+measured = np.array([(loss_with(W2[3, 7] + e) - loss_with(W2[3, 7] - e)) / (2 * e) for e in steps])
+errors = np.abs(measured - dW2[3, 7]) / abs(dW2[3, 7])  # relative, one for each step
+
+figure = plots.lines(steps, {"one weight": errors}, xlabel="step ε", ylabel="relative error of the measured slope")
+figure.axes[0].set(xscale="log", yscale="log")
+plots.show(figure)
+print(f"smallest error {errors.min():.0e}, at a step of {steps[errors.argmin()]:.0e}")
+
+# %% [markdown]
+# Two slopes that meet in a V: this picture tells a right gradient from a wrong one. With a wrong formula the curve
+# would level out at the size of the mistake and never go down. One weight is not all of them; `check_gradients` takes
+# every weight, and some random directions besides. It wants a function of the parameters, the parameters, and the
+# gradient that we claim.
+
+# %%
+theta = {"W1": W1, "b1": b1, "W2": W2, "b2": b2}
+claimed = {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
+
+
+def loss_of(t):
+    hidden = relu(linear(x, t["W1"], t["b1"]))  # (B, H)
+    return cross_entropy_by_hand(linear(hidden, t["W2"], t["b2"]), y)[0]
+
+
+report = check_gradients(loss_of, theta, claimed)
+print(report)
+
+# %% [markdown]
+# ## The same thing in minikd
+#
+# `MLP((64, 32, 10))` is this network for any number of layers. All its weights and biases lie in one long vector
+# `theta`, and all gradients in another, `grad`; `weights` and `weight_grads` are windows into them. Give it our
+# numbers, and it must give back our gradients.
+
+# %%
+model = MLP((D, H, K), dtype="float64")
+model.weights[0][...], model.weights[1][...] = W1, W2
+model.biases[0][...], model.biases[1][...] = b1, b2
+logits = model.forward(x, train=True)  # (B, K)
+value, dlogits = cross_entropy(logits, y)  # L, (B, K)
+model.backward(dlogits)
+
+ours = np.concatenate([part.ravel() for part in (dW1, dW2, db1, db2)])  # weights first, then biases: (P,)
+print(f"{model.num_params:,} parameters; largest difference of a gradient: {np.abs(model.grad - ours).max():.0e}")
+model_of_step_one = model.grad.copy()
+
+# %% [markdown]
+# ## Learning: five lines, again and again
+#
+# The gradient points uphill, so step the other way: $\theta \leftarrow \theta - \eta\, dL/d\theta$. $\eta$ is the
+# **learning rate**. Instead of all images, each step looks at a few that are drawn at random, for a rough gradient now
+# is worth more than an exact one later. That is **stochastic gradient descent**, SGD. Going through all images once is
+# an **epoch**.
+
+# %%
+epochs, lr = (10 if FAST else 60), 0.3
+model = MLP((D, H, K), seed=0)
+optimizer = SGD(model, lr=lr)
+errors_in_train, errors_in_val = [], []
+for epoch in range(epochs):
+    order = np.random.default_rng((0, epoch)).permutation(len(data.x_train))
+    for start in range(0, len(order), 31):
+        batch = order[start : start + 31]
+        logits = model.forward(data.x_train[batch], train=True)  # (B, K)
+        value, dlogits = cross_entropy(logits, data.y_train[batch])
+        model.backward(dlogits)
+        optimizer.step()  # theta -= lr * grad
+    for errors_in, images, labels in (
+        (errors_in_train, data.x_train, data.y_train),
+        (errors_in_val, data.x_val, data.y_val),
+    ):
+        wrong = model.predict(images).argmax(axis=1) != labels  # (N,): the largest logit is the answer
+        errors_in.append(100 * wrong.mean())
+print(f"after {epochs} epochs: {errors_in_val[-1]:.1f} % of the validation images read wrongly")
+
+# %% tags=["cover"]
+figure = plots.lines(
+    np.arange(1, epochs + 1),
+    {"images it learns from": errors_in_train, "validation images": errors_in_val},
+    xlabel="epoch",
+    ylabel="images read wrongly, %",
+)
+figure.axes[0].set(title="An MLP learns to read", ylim=(0, 15))
+plots.show(figure)
+
+# %% [markdown]
+# **What to notice.** Guessing would be wrong nine times in ten; after a few epochs it is a few times in a hundred. The
+# images that the network learns from end at no errors at all. **Validation images** are others, kept aside so that we
+# see how it does on digits that it has not met: there the errors level out. What is learned from then on is about
+# these particular images and no longer about digits. A third part, the **test images**, is looked at once, at the very
+# end.
+#
+# `fit` is this loop, with what a long run needs besides: checks, checkpoints, schedules, a history. It draws its
+# batches in the same way, so it ends with the same network.
+
+# %%
+same = MLP((D, H, K), seed=0)
+fit(
+    same,
+    data.x_train,
+    data.y_train,
+    loss=cross_entropy,
+    optimizer=SGD(same, lr=lr),
+    epochs=epochs,
+    batch_size=31,
+    progress=False,
+)
+print(f"largest difference of a weight between our loop and fit: {np.abs(same.theta - model.theta).max():.0e}")
+scores = evaluate(model, data.x_test, data.y_test)
+print(f"test images: {scores.errors} of {len(data.y_test)} wrong, loss (NLL) {scores.nll:.3f} nats")
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** What becomes of $db_2$, summed over the classes? Say why before you compute it.
+#
+# <details><summary>Answer</summary>
+#
+# Zero. Every row of $p$ sums to 1, and so does every row of $y$, so each row of $dz = (p - y)/B$ sums to 0, and with
+# it $db_2 = \sum_i dz_i$. Adding one number to all logits changes no probability, so the loss is flat in that
+# direction.
+#
+# </details>
+#
+# **2.** Start with all weights at zero instead of random ones. What are $dW_1$ and $dW_2$ in the first step? What will
+# the network learn?
+#
+# <details><summary>Answer</summary>
+#
+# $h = 0$, so $dW_2 = h^\top dz = 0$; $W_2 = 0$, so $dh = dz\, W_2^\top = 0$ and $dW_1 = 0$. Only $b_2$ moves: the
+# network learns how frequent each digit is, and nothing else. Even with equal weights other than zero all hidden units
+# would stay the same for ever. Random weights break the tie.
+#
+# </details>
+#
+# **3.** Replace relu by $\tanh$. Which line of the backward pass changes, and into what? Check it with
+# `check_gradients`.
+#
+# <details><summary>Answer</summary>
+#
+# Only `relu_backward`: $d\tanh(a)/da = 1 - \tanh^2 a$, so `da = dh * (1 - h**2)`, with `h = np.tanh(a)` from the
+# forward pass. In minikd: `MLP(sizes, activation="tanh")`, and `tanh_backward` stands right beside `tanh` in
+# `minikd/ops.py`.
+#
+# </details>
+#
+# ## Sources
+#
+# - Rumelhart, Hinton, Williams (1986): *Learning representations by back-propagating errors*. Nature 323.
+# - He, Zhang, Ren, Sun (2015): *Delving Deep into Rectifiers*. arXiv 1502.01852 (the scale of the first weights).
+# - The digits: Alpaydin and Kaynak, UCI Machine Learning Repository, doi 10.24432/C50P49.
+#
+# Next: `02_dark_knowledge`, what a teacher knows that labels do not.
+
+# %%
+# What the text claims, checked each time this runs.
+report.assert_ok(1e-6)
+assert errors.min() < 1e-8 and errors[0] > 1e-4 and errors[-1] > 1e-4  # the V
+assert abs(db2.sum()) < 1e-12  # exercise 1
+assert np.abs(ours).max() > 0.01 and np.abs(model_of_step_one - ours).max() < 1e-12
+assert np.array_equal(same.theta, model.theta)
+assert errors_in_val[0] > 2 * errors_in_val[-1] and errors_in_val[-1] < 6
+assert FAST or errors_in_train[-1] < 0.2
