@@ -359,7 +359,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
         if row not in near:
             left = row["gain"] < 0
             words = f"← {row['gain']:+.1f}" if left else f"{row['gain']:+.1f} →"
-            place = {"xy": (0.01 if left else 0.99, at), "xycoords": ("axes fraction", "data")}
+            place: dict[str, Any] = {"xy": (0.01 if left else 0.99, at), "xycoords": ("axes fraction", "data")}
             axes.annotate(words, **place, ha="left" if left else "right", va="center", fontsize=10, color=colour)
     axes.axvline(0, color="black", lw=1)
     axes.set_yticks(range(len(shown)), [row["method"] for row in shown])

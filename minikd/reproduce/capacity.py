@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from minikd import MLP, cross_entropy, distill, fit
 
+from ..figures import log_scale
 from .lab import Lab
-from .study import ABOVE_0, Row, Study, Values, log_scale, means
+from .study import ABOVE_0, Row, Study, Values, means
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -42,8 +42,9 @@ from minikd import MLP, cross_entropy, distill, fit
 from minikd.backend import Array, to_numpy
 from minikd.data import jitter
 
+from ..figures import log_scale
 from .lab import Lab
-from .study import ABOVE_0, Row, Study, Values, log_scale, means
+from .study import ABOVE_0, Row, Study, Values, means
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

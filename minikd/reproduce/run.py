@@ -21,6 +21,7 @@ from typing import Any
 from ..checkpoint import write_atomically
 from ..data import Data, load_data
 from ..errors import CheckpointError, check_choice, check_count
+from ..figures import new_figure, save, styled
 from ..runs import in_processes, machine
 from .lab import Lab
 from .study import Study, Values, judge
@@ -66,10 +67,6 @@ def run_study(
     notify           called after each epoch: (seed, network, epoch, epochs, seconds); with jobs > 1, each process
                      prints a line for each network that it has finished instead
     """
-    from matplotlib.figure import Figure
-
-    from .. import plots
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -95,11 +92,11 @@ def run_study(
         "seconds": [seconds for _, seconds in done],
     }
     write(study, folder, content)
-    figure = Figure(dpi=110, layout="constrained")
-    study.draw(figure, values, make_lab(folder, 0, plan, data, notify), protocol)
+    figure = new_figure(8, 4.5)
+    styled(study.draw)(figure, values, make_lab(folder, 0, plan, data, notify), protocol)
     if plan.quick:
         figure.suptitle("QUICK: too few images and epochs to say anything about the paper", color="#D55E00")
-    plots.save(figure, folder / f"{study.name}.png")
+    save(figure, folder / f"{study.name}.png")
     return content
 
 

@@ -133,15 +133,6 @@ def means(values: Values, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]
     return mean, np.nan_to_num(half)
 
 
-def log_scale(axis: Any) -> None:
-    """A logarithmic axis of a picture with plain numbers at 1, 2 and 5."""
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(ScalarFormatter())
-    axis.set_minor_formatter(NullFormatter())
-
-
 def table(study: Study, values: Values) -> str:
     """The study's rows as text of 80 columns: what | paper | ours (mean ± sd over seeds) | verdict."""
     lines = [("", "paper", "ours", "verdict")]
