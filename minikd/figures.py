@@ -35,6 +35,8 @@ STYLE: dict[str, Any] = {
     "legend.fontsize": 10,
     "legend.frameon": False,
     "figure.titlesize": 13,
+    "figure.constrained_layout.h_pad": 0.09,  # inches
+    "figure.constrained_layout.w_pad": 0.09,
     "figure.dpi": 110,
     "savefig.dpi": 110,
     "axes.spines.top": False,

@@ -55,6 +55,7 @@ TEMPERATURES = (1, 2, 4, 8)
 SURE = 0.9
 FAR = 8  # a gain so many times the median gain is out of the picture
 FEW = 3  # a bin of fewer samples says nothing
+ROOM = 3  # more curves than this leave no room for a legend between them
 MANY = 12  # more classes than this have no room for all their names or counts
 
 
@@ -70,13 +71,17 @@ def lines(x: Any, curves: Mapping[str, Any], *, xlabel: str, ylabel: str, title:
     if len(curves) > len(LOOKS):
         raise ValueError(f"curves must be at most {len(LOOKS)}, for more cannot be told apart; got {len(curves)}")
     figure = new_figure(7, 4)
-    axes = figure.subplots()
+    axes: Any = figure.subplots()
     numbers = {label: _runs(f"curves[{label!r}]", values, len(x)) for label, values in curves.items()}
     for (label, runs), (colour, line, marker) in zip(numbers.items(), LOOKS, strict=False):
         _curve(axes, x, runs, color=colour, ls=line, marker=marker, label=label)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     axes.grid(True)
-    axes.legend()
+    axes.xaxis.get_major_locator().set_params(integer=not np.any(np.mod(x, 1)))
+    if len(curves) <= ROOM:
+        axes.legend()
+    else:
+        figure.legend(loc="outside right upper")
     _say_interval(figure, [len(runs) for runs in numbers.values()])
     return figure
 
@@ -157,7 +162,9 @@ def _mean_and_half(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _curve(axes: Any, x: Any, runs: np.ndarray, **look: Any) -> None:
     """The mean of runs (seeds, points), and a band for its 95 % interval."""
     mean, half = _mean_and_half(runs)
-    step = max(1, len(mean) // 10)  # markers of a long curve do not run into each other, nor into the other curves'
+    step = (
+        1 if len(mean) <= 25 else len(mean) // 10
+    )  # markers of a long curve do not run into each other, nor into the other curves'
     axes.plot(x, mean, markevery=(len(axes.lines) * step // 4, step), **look)
     if len(runs) > 1:
         axes.fill_between(x, mean - half, mean + half, color=look["color"], alpha=0.18, lw=0)
@@ -209,7 +216,7 @@ def _limit(axes: Any, column: str) -> None:
     elif column == "val_nll" and curves:
         values = np.concatenate(curves)
         axes.set_yscale("log")
-        axes.set_ylim(0.8 * np.nanmin(values), 1.2 * np.nanmax(values))
+        axes.set_ylim(0.75 * np.nanmin(values), 1.2 * np.nanmax(values))
         log_scale(axes.yaxis)
 
 
@@ -225,11 +232,13 @@ def dark_knowledge(models: Mapping[str, Any], data: Data, count: int = 3) -> Fig
     distance = np.abs(softmax(first).max(axis=1) - SURE) + (first.argmax(axis=1) != data.y_test)
     shown = _one_per_class(np.argsort(distance, kind="stable"), data.y_test, count)
     rows, classes = len(models), len(data.class_names)
-    figure = new_figure(12, 1.1 + (0.52 * rows + 0.35) * count, layout=None)
-    figure.suptitle("What the labels do not say: class probabilities at rising temperature T", y=0.985)
-    figure.text(0.5, 0.905, "dark: the right class; each group of bars to its own scale", ha="center", fontsize=10)
+    height = 1.2 + (0.58 * rows + 0.3) * count  # inches
+    figure = new_figure(12, height, layout=None)
+    figure.suptitle("What the labels do not say: class probabilities at rising temperature T", y=1 - 0.12 / height)
+    words = "blue, the darker bars: the right class; each group of bars to its own scale"
+    figure.text(0.5, 1 - 0.55 / height, words, ha="center", fontsize=10)
     gap = 0.6 if classes <= MANY else 1.3  # below each sample, for the names of the classes
-    room = {"hspace": 0.5, "wspace": 0.26, "left": 0.01, "right": 0.99, "top": 0.825, "bottom": 0.02}
+    room = {"hspace": 0.6, "wspace": 0.26, "left": 0.01, "right": 0.99, "top": 1 - 1.15 / height, "bottom": 0.01}
     heights = ([1.0] * rows + [gap]) * count
     cells = figure.add_gridspec(len(heights), 2, width_ratios=[1, 10], height_ratios=heights, **room)
     for k, sample in enumerate(shown):
@@ -321,7 +330,7 @@ def confusions(models: Mapping[str, Any], data: Data) -> Figure:
 @styled
 def reliabilities(models: Mapping[str, Any], data: Data) -> Figure:
     """For each network, accuracy against confidence in ten bins: on the diagonal, it is as sure as it is right."""
-    figure = new_figure(max(4.0, 3.4 * len(models)), 4.2)
+    figure = new_figure(max(4.0, 3.4 * len(models)), 4.1)
     panels = figure.subplots(1, len(models), squeeze=False)[0]
     for axes, (name, model) in zip(panels, models.items(), strict=True):
         p = softmax(to_numpy(model.predict(data.x_test)).astype(np.float64))
@@ -355,15 +364,16 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
     for at, row in enumerate(shown):
         colour, marker = VERDICTS[row["verdict"]]
         half = np.nan_to_num(row["gain_half"])
-        axes.errorbar(row["gain"], at, xerr=half, fmt=marker, color=colour)
-        if row not in near:
-            left = row["gain"] < 0
-            words = f"← {row['gain']:+.1f}" if left else f"{row['gain']:+.1f} →"
+        if row in near:
+            axes.errorbar(row["gain"], at, xerr=half, fmt=marker, color=colour)
+        else:
+            left, number = row["gain"] < 0, f"{row['gain']:+.1f} ± {half:.1f}".replace("-", "−")
+            words = f"← {number}" if left else f"{number} →"
             place: dict[str, Any] = {"xy": (0.01 if left else 0.99, at), "xycoords": ("axes fraction", "data")}
             axes.annotate(words, **place, ha="left" if left else "right", va="center", fontsize=10, color=colour)
     axes.axvline(0, color="black", lw=1)
     axes.set_yticks(range(len(shown)), [row["method"] for row in shown])
-    axes.invert_yaxis()
+    axes.set_ylim(len(shown) - 0.4, -0.6)  # the best on top, and room for those that are off the scale
     axes.set(xlabel="percentage points fewer test errors than labels alone", title="What each method gains")
     axes.grid(True, axis="x")
     for verdict in dict.fromkeys(row["verdict"] for row in shown):
