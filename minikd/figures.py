@@ -123,7 +123,7 @@ def save(figure: Figure, path: Path) -> None:
 
 @styled
 def svg(figure: Figure) -> str:
-    """The figure as an <svg> element for a page: the same text for the same figure.
+    """The figure as an <svg> element for a page: the same text whenever the same is drawn.
 
     What is black takes the colour of the page's text (currentColor), and the background is transparent, so that it
     fits a dark page as well as a white one. The ids within begin with a number made from the picture, so that several

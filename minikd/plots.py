@@ -250,7 +250,7 @@ def dark_knowledge(models: Mapping[str, Any], data: Data, count: int = 3) -> Fig
             _groups(axes, p, int(data.y_test[sample]), name)
         if k == 0:
             for T, middle in zip(TEMPERATURES, _group_places(classes).mean(axis=1), strict=True):
-                panels[0].text(middle, 1.42, f"T = {T}", ha="center")
+                panels[0].text(middle, 1.55, f"T = {T}", ha="center")
         # All classes by name where there is room, or else those that the teacher thinks likeliest.
         named = np.arange(classes) if classes <= MANY else np.sort(np.argsort(-first[sample])[:3])
         slant: dict[str, Any] = {} if classes <= MANY else {"rotation": 25, "ha": "right"}
@@ -289,9 +289,12 @@ def _one_per_class(order: np.ndarray, labels: np.ndarray, count: int) -> list[in
 def _picture(axes: Any, data: Data, sample: int) -> None:
     """The sample, if it is a picture, and its class."""
     axes.axis("off")
-    if data.image_shape is not None:
+    name = data.class_names[data.y_test[sample]]
+    if data.image_shape is None:
+        axes.text(0.5, 0.5, f"a test\n{name}", ha="center", va="center", fontsize=10)
+    else:
         axes.imshow(data.x_test[sample].reshape(data.image_shape), cmap="gray_r")
-    axes.set_title(f"a test {data.class_names[data.y_test[sample]]}", fontsize=10)
+        axes.set_title(f"a test {name}", fontsize=10)
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -306,9 +309,10 @@ def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 @styled
 def confusions(models: Mapping[str, Any], data: Data) -> Figure:
     """For each network, how often a class (row) was taken for another (column) on the test samples."""
-    figure = new_figure(4.6 * len(models), 5.2)
-    panels = figure.subplots(1, len(models), squeeze=False)[0]
     ticks, few = np.arange(len(data.class_names)), len(data.class_names) <= MANY
+    width, height = (4.6, 5.2) if few else (6.5, 7.0)
+    figure = new_figure(width * len(models), height)
+    panels = figure.subplots(1, len(models), squeeze=False)[0]
     tables = [confusion(to_numpy(model.predict(data.x_test)), data.y_test) for model in models.values()]  # (K, K) each
     wrongs = [counts - np.diag(np.diag(counts)) for counts in tables]
     most = max(1, *(wrong.max() for wrong in wrongs))
@@ -380,5 +384,6 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
         colour, marker = VERDICTS[verdict]
         axes.plot([], [], marker, color=colour, label=verdict)
     axes.legend(loc="best")
-    note(figure, "mean over seeds, paired, with its 95 % interval")
+    alone = all(np.isnan(row["gain_half"]) for row in shown)
+    note(figure, "one seed: no intervals" if alone else "mean over seeds, paired, with its 95 % interval")
     return figure
