@@ -1,0 +1,425 @@
+# %% [markdown]
+# # 02 · What does a teacher know that labels do not?
+#
+# **In short.** A label names one class; a trained network also says how near each of the other classes is. At first
+# these numbers are too small to see. Dividing the logits by a temperature brings them out, and we measure that they
+# are knowledge and not noise: they rank pairs of digits much as the digits look alike.
+#
+# Tutorial 01 taught a network with labels. From here on there are two networks. The **teacher** has been trained
+# already, and is usually large. The **student** is smaller, and is to learn from the teacher's answers. Before anyone
+# learns from them, this tutorial looks at those answers: what is in them, and how to compute with them safely.
+
+# %%
+import os
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from minikd import MLP, Adam, cross_entropy, evaluate, fit, load_data, log_softmax, plots, softmax
+from minikd.optim import cosine
+
+FAST = bool(os.environ.get("MINIKD_FAST"))
+data = load_data("digits")
+K = len(data.class_names)
+
+# %% [markdown]
+# ## A teacher
+#
+# Our teacher has two hidden layers of 256 units and learns with **dropout**: in each training step half of the hidden
+# units, drawn at random, are set to 0 and the others doubled, so that no unit can rely on another being there. It is
+# switched off when the network answers. We train several teachers that differ in nothing but their seed, because one
+# network's answers may be an accident; the pictures of single images show the first.
+
+
+# %%
+def train_teacher(seed):
+    teacher = MLP((64, 256, 256, K), dropout=(0, 0.5, 0.5), seed=seed)
+    optimizer, epochs = Adam(teacher, lr=2e-3), 8 if FAST else 20
+    options = {"epochs": epochs, "batch_size": 32, "schedule": cosine(), "seed": seed, "progress": False}
+    fit(teacher, data.x_train, data.y_train, loss=cross_entropy, optimizer=optimizer, **options)
+    return teacher
+
+
+teachers = [train_teacher(seed) for seed in range(2 if FAST else 5)]
+teacher = teachers[0]
+v = teacher.predict(data.x_test).astype(np.float64)  # (N, K): its logits for the test images
+print("test images read wrongly:", [evaluate(t, data.x_test, data.y_test).errors for t in teachers], "of", len(v))
+print(f"probability of the likeliest class, median over the test images: {np.median(softmax(v).max(axis=1)):.4f}")
+
+# %% [markdown]
+# For half of the images the first teacher gives more than that to one class. What it says about the other nine has to
+# share the little that is left. As numbers to learn from, such answers are hardly different from labels.
+#
+# ## Temperature: divide the logits by T
+#
+# Hinton, Vinyals and Dean (2015) divide the logits by a number $T > 0$ before softmax:
+#
+# $$ p_k^T = \frac{e^{z_k/T}}{\sum_j e^{z_j/T}} . $$
+#
+# $T$ is the **temperature**: the same formula, with energies for $-z$, says in physics how often the states of a body
+# are taken at that temperature. $T = 1$ is the softmax of tutorial 01. The order of the classes never changes, for
+# $z/T$ is in the same order as $z$. Only the distances do: the ratio of two probabilities is
+#
+# $$ \frac{p_k^T}{p_j^T} = e^{(z_k - z_j)/T} = \left( \frac{p_k}{p_j} \right)^{1/T} , $$
+#
+# so at $T = 4$ a ratio of 10,000 becomes a ratio of 10. What do the two ends look like?
+#
+# **Cold, $T \to 0$.** Let $m$ be the largest logit. Divide above and below by $e^{m/T}$:
+#
+# $$ p_k^T = \frac{e^{-(m - z_k)/T}}{\sum_j e^{-(m - z_j)/T}} . $$
+#
+# Where $z_k = m$ the exponent is 0 and the exponential is 1. Everywhere else the exponent goes to $-\infty$ and the
+# exponential to 0. So the likeliest class gets everything (several that tie share it): the answer becomes a label.
+#
+# **Hot, $T \to \infty$.** Now $z/T$ is small, and $e^a = 1 + a + O(a^2)$. With $\bar z$ the mean of the $K$ logits,
+#
+# $$ p_k^T = \frac{1 + z_k/T + O(1/T^2)}{K + K \bar z/T + O(1/T^2)} = \frac1K + \frac{z_k - \bar z}{K T} + O(1/T^2) . $$
+#
+# All classes become equally likely, and the little by which they differ is proportional to the logits themselves. If
+# that is right, the error of the last formula without its $O(1/T^2)$ must fall as $1/T^2$: multiplied by $T^2$ it must
+# settle at a number.
+
+
+# %%
+def softmax_by_hand(z, T=1.0):
+    z = z / T  # (B, K)
+    e = np.exp(z - z.max(axis=1, keepdims=True))  # (B, K): why the maximum goes off is the last section's subject
+    return e / e.sum(axis=1, keepdims=True)  # (B, K)
+
+
+one = v[:1]  # (1, K): the first test image
+centred = one - one.mean()  # (1, K)
+print("cold, T = 0.01:", softmax_by_hand(one, 0.01)[0].round(3), " label", data.y_test[0])
+hot_errors = {}
+for T in (10, 100, 1000, 10_000):
+    p = softmax_by_hand(one, T)  # (1, K)
+    hot_errors[T] = np.abs(p - (1 / K + centred / (K * T))).max()
+    print(f"hot,  T = {T:>6,}: largest error {hot_errors[T]:.1e}, times T²: {hot_errors[T] * T**2:.3f}")
+
+# %% [markdown]
+# ## Entropy: how much is left open
+#
+# How undecided is an answer? Its **entropy** is the mean of $-\log p_k$, the surprise when class $k$ comes up, over
+# the answer itself:
+#
+# $$ H(p) = -\sum_k p_k \log p_k . $$
+#
+# It is 0 nats when one class has everything, and at most $\log K$ (2.30 for ten classes), when all are alike. By the
+# two limits it must rise from 0 to $\log K$ with the temperature.
+
+
+# %%
+def entropy(p):
+    terms = np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0)  # (B, K): 0 log 0 counts as its limit, 0
+    return -terms.sum(axis=1)  # (B,)
+
+
+temperatures = 2.0 ** np.arange(-3, 8.1)
+entropies = np.array([entropy(softmax_by_hand(v, T)) for T in temperatures])  # (n, N)
+sure, unsure = entropies[temperatures == 1][0].argmin(), entropies[temperatures == 1][0].argmax()
+curves = {
+    "the image it is least sure of": entropies[:, unsure],
+    "mean over the test images": entropies.mean(axis=1),
+    "the image it is surest of": entropies[:, sure],
+}
+figure = plots.lines(temperatures, curves, xlabel="temperature T", ylabel="entropy, nats")
+figure.axes[0].axhline(np.log(K), color="black", lw=0.8, ls=":")
+figure.axes[0].text(temperatures[0], np.log(K) - 0.13, "log K: all classes alike")
+figure.axes[0].set_xscale("log")
+figure.axes[0].set_xticks(temperatures[::2], ["1/8", "1/2", "2", "8", "32", "128"])
+figure.axes[0].set_xticks([], minor=True)
+figure.set_size_inches(6, 3.4)
+figure.axes[0].set_title("The higher the temperature, the more is left open")
+plots.show(figure)
+
+# %% [markdown]
+# At $T = 1$ most answers are nearly labels, and from $T = 32$ or so on all classes are nearly alike. In between, where
+# the curves are steep, an answer has room to say something.
+#
+# ## Dark knowledge
+#
+# A teacher's probabilities, softened by a temperature, are called **soft targets** or **soft labels** where a student
+# learns from them. Here are some, for three test images that the teacher is right about, and about 90 % sure. The
+# number is the height of the highest bar.
+
+# %% tags=["cover"]
+soft = {T: softmax_by_hand(v, T) for T in (1, 2, 4, 8)}  # (N, K) each
+right = v.argmax(axis=1) == data.y_test  # (N,)
+order = np.argsort(np.abs(soft[1].max(axis=1) - 0.9) + ~right, kind="stable")  # nearest to 90 % first, wrong ones last
+chosen = [order[0]]
+for i in order:
+    if len(chosen) < 3 and data.y_test[i] not in data.y_test[chosen]:
+        chosen.append(i)  # the next image of another class
+
+figure = Figure(figsize=(9, 4.1), layout="constrained")
+panels = figure.subplots(3, 5, width_ratios=[1, 2.4, 2.4, 2.4, 2.4])
+for row, i in zip(panels, chosen, strict=True):
+    row[0].imshow(data.x_test[i].reshape(data.image_shape), cmap="gray_r")
+    row[0].set(title=f"label {data.y_test[i]}", xticks=[], yticks=[])
+    for axes, p in zip(row[1:], soft.values(), strict=True):
+        axes.bar(range(K), p[i], color=["#0072B2" if k == data.y_test[i] else "#BBBBBB" for k in range(K)])
+        axes.text(v[i].argmax(), p[i].max(), f"{p[i].max():.2f}", ha="center", va="bottom", fontsize=9)
+        axes.set(xticks=range(K), yticks=[], ylim=(0, 1.25 * p[i].max()))
+        axes.spines[["left", "top", "right"]].set_visible(False)
+for axes, T in zip(panels[0, 1:], soft, strict=True):
+    axes.set_title(f"T = {T}")
+figure.suptitle("Dark knowledge: the teacher's probabilities at rising temperature")
+figure.supxlabel("class (blue: the right one); bars: probability, each panel to its own scale", fontsize=10)
+plots.show(figure)
+
+# %% [markdown]
+# **What to notice.** The label of such an image is one word, and would be the same word for any other image of its
+# class. The teacher says of *this* image which other digits it resembles, and in which order. Nobody told it so: it
+# has only ever seen labels. It had to find out what digits have in common in order to tell them apart, and the small
+# numbers are where that shows. Hinton called them **dark knowledge**: at $T = 1$ they are there but cannot be seen. At
+# $T = 8$ even the right class stands out little.
+#
+# ## Is it knowledge, or are they just numbers?
+#
+# Pictures of three images prove nothing. So take all test images of a class, and average the teacher's softened
+# probabilities: row $i$ of a table says what the teacher sees in images of class $i$. Beside it we lay something that
+# involves no network: how far apart the mean images of two classes lie,
+#
+# $$ D_{ij} = \Big\lVert\, \frac{1}{N_i} \sum_{y_n = i} x_n - \frac{1}{N_j} \sum_{y_n = j} x_n \Big\rVert . $$
+#
+# The means are taken over training images, the probabilities over test images, which the teacher has not met. $T = 4$
+# was fixed beforehand.
+
+
+# %%
+def seen_in_classes(z, T):
+    p = softmax_by_hand(z, T)  # (N, K)
+    return np.stack([p[data.y_test == k].mean(axis=0) for k in range(K)])  # (K, K): row = class of the image
+
+
+means = np.stack([data.x_train[data.y_train == k].mean(axis=0) for k in range(K)])  # (K, D)
+distances = np.linalg.norm(means[:, None] - means[None], axis=2)  # (K, K)
+
+figure = Figure(figsize=(8.6, 3.6), layout="constrained")
+panels = figure.subplots(1, 2)
+tables = {
+    "teacher: mean probability at T = 4, %": (100 * seen_in_classes(v, 4), "Blues"),
+    "pixels: distance of the mean images": (distances, "Oranges_r"),  # the nearer, the darker
+}
+for axes, (title, (table, colours)) in zip(panels, tables.items(), strict=True):
+    shown = np.where(np.eye(K, dtype=bool), np.nan, table)  # (K, K): the right classes would outshine the others
+    figure.colorbar(axes.imshow(shown, cmap=colours), ax=axes, format="%.1f")
+    axes.set(xlabel="other class", ylabel="class of the image", xticks=range(K), yticks=range(K))
+    axes.set_title(title, fontsize=11)
+figure.suptitle("Which classes are alike?")
+plots.show(figure)
+
+# %% [markdown]
+# The dark cells lie in many of the same places. To put a number on it we use the **rank correlation**: make the
+# teacher's table symmetric, list its 45 pairs of classes, replace each number by its place in the order, do the same
+# with the distances (nearest first), and correlate the places. 1 means the same order, 0 no relation, -1 the reverse.
+# Two controls tell us what to expect from no knowledge at all: a network before training, and classes whose names are
+# shuffled.
+
+
+# %%
+pairs = np.triu_indices(K, 1)  # the 45 pairs of different classes
+
+
+def ranks(a):
+    return a.argsort().argsort()  # (n,): 0 for the smallest
+
+
+def agreement(table, distances):
+    similar = (table + table.T)[pairs]  # (45,)
+    return np.corrcoef(ranks(similar), ranks(-distances[pairs]))[0, 1]
+
+
+some = np.array([0.25, 0.5, 1, 2, 4, 8, 16, 32])
+untrained = [MLP(teacher.sizes, seed=seed) for seed in range(len(teachers))]
+logits = {
+    "teachers": [t.predict(data.x_test).astype(np.float64) for t in teachers],
+    "before training": [t.predict(data.x_test).astype(np.float64) for t in untrained],
+}
+curves = {
+    name: np.array([[agreement(seen_in_classes(z, T), distances) for T in some] for z in runs])  # (seeds, n)
+    for name, runs in logits.items()
+}
+figure = plots.lines(some, curves, xlabel="temperature T", ylabel="rank correlation with the pixels")
+figure.axes[0].set_xscale("log")
+figure.axes[0].set_xticks(some, [f"{T:g}" for T in some])
+figure.axes[0].set_xticks([], minor=True)
+figure.set_size_inches(6, 3.6)
+figure.axes[0].set(title="Soft targets rank classes by likeness", ylim=(-0.6, 1))
+figure.axes[0].axhline(0, color="black", lw=0.8)
+plots.show(figure)
+
+at_4 = curves["teachers"][:, some == 4].ravel()  # (seeds,)
+rng = np.random.default_rng(0)
+table = seen_in_classes(v, 4)  # (K, K)
+shuffles = [rng.permutation(K) for _ in range(1000)]
+shuffled = np.array([agreement(table, distances[np.ix_(s, s)]) for s in shuffles])  # (1000,)
+print("T = 4, each teacher:", at_4.round(2), f" mean {at_4.mean():.2f}")
+print(
+    f"class names shuffled 1000 times: 95 % below {np.quantile(shuffled, 0.95):.2f}, the largest {shuffled.max():.2f}"
+)
+share = {}
+for T in (0.25, 1, 4):
+    wrong = np.sort(1 - softmax_by_hand(v, T)[np.arange(len(v)), data.y_test])[::-1]  # (N,): what the wrong classes got
+    share[T] = wrong[: len(v) // 20].sum() / wrong.sum()
+    print(f"T = {T}: of all that wrong classes got, {share[T]:.0%} was in one image of twenty")
+
+# %% [markdown]
+# **What to notice.** The teachers rank the 45 pairs much as the pixels do, and all of them do; no shuffling of the
+# names comes near, and networks before training have no such order. So the small numbers are knowledge about digits.
+# It is less plain when cold: there nearly all that wrong classes get is in a few images, which then decide the whole
+# table. The correlation need not be 1, and a higher one would not make a better teacher: pixels are a crude idea of
+# likeness, and a network may well have a finer one. Nor does this say yet that a student profits. That is tutorial 04.
+#
+# ## Cross-entropy, entropy and KL divergence
+#
+# A student is to answer $p$ where the teacher answers $q$. How far is it off? The **cross-entropy** with soft targets
+# is the formula of tutorial 01 with a $q$ that may be anything, not just one-hot:
+#
+# $$ CE(q, p) = -\sum_k q_k \log p_k . $$
+#
+# It is not 0 even for a student that copies the teacher: then it is $H(q)$. What is above that is the **KL
+# divergence** (Kullback and Leibler 1951):
+#
+# $$ KL(q \,\Vert\, p) = \sum_k q_k \log \frac{q_k}{p_k} = \sum_k q_k \log q_k - \sum_k q_k \log p_k
+# = CE(q, p) - H(q) . $$
+#
+# It is 0 where $p = q$ and positive everywhere else. For $\log a \le a - 1$, with equality at $a = 1$ only, and so
+#
+# $$ -KL(q \,\Vert\, p) = \sum_k q_k \log \frac{p_k}{q_k} \le \sum_k q_k \Big( \frac{p_k}{q_k} - 1 \Big) = 0 . $$
+#
+# $CE = H + KL$: the teacher's own indecision, which no student can change, and the distance, which it can. We check it
+# with a second teacher in the place of the student.
+
+# %%
+q, p = softmax_by_hand(v, 4), softmax_by_hand(logits["teachers"][1], 4)  # (N, K) each
+CE = -(q * np.log(p)).sum(axis=1)  # (N,)
+KL = (q * np.log(q / p)).sum(axis=1)  # (N,)
+print(f"means, nats: CE {CE.mean():.4f} = H {entropy(q).mean():.4f} + KL {KL.mean():.4f}")
+print(f"largest difference {np.abs(CE - entropy(q) - KL).max():.0e}; smallest KL of an image {KL.min():.0e}")
+
+# %% [markdown]
+# ## Extreme logits
+#
+# The formulas are exact; a computer's numbers are not. The largest number in float64 is about $10^{308}$, so $e^z$
+# overflows to infinity beyond $z = 709$, and in float32 beyond $z = 88$. Then softmax is $\infty/\infty$, which is
+# NaN, "not a number", and one NaN in a loss spoils every weight in the next step. A cold temperature gets there fast:
+# a logit of 20 at $T = 0.01$ is 2000. We ask for logits up to $\pm 10^4$ and any $T$ from $10^{-3}$ to $10^3$.
+
+# %%
+extreme = np.array([[1e4, 9999.0, 0.0, -1e4]])  # (1, 4)
+with np.errstate(all="ignore"):  # NumPy would warn, rightly
+    naive = np.exp(extreme) / np.exp(extreme).sum(axis=1, keepdims=True)  # (1, 4)
+    log_of_softmax = np.log(softmax_by_hand(extreme))  # (1, 4)
+print("exp, then divide:      ", naive[0])
+print("the maximum off first: ", softmax_by_hand(extreme)[0])
+print("log(softmax(z)):       ", log_of_softmax[0])
+
+# %% [markdown]
+# **Take off the maximum first.** Softmax does not notice a shift, since $e^{z_k - m} = e^{z_k} e^{-m}$ and $e^{-m}$
+# cancels. Now all exponents are at most 0: nothing overflows, and the sum is at least 1, so nothing divides by 0. What
+# underflows to 0 is a probability below $10^{-308}$, and 0 is a good answer.
+#
+# **But never take its logarithm.** A loss wants $\log p_k$, and $\log 0 = -\infty$, where the true value is only
+# -10,000 or so. Do not compute $p$ and then the logarithm; do it on paper:
+#
+# $$ \log p_k = \frac{z_k - m}{T} - \log \sum_j e^{(z_j - m)/T} . $$
+#
+# The sum has at least one term that is 1, so its logarithm is finite, and so is everything else.
+
+
+# %%
+def log_softmax_by_hand(z, T=1.0):
+    s = (z - z.max(axis=1, keepdims=True)) / T  # (B, K)
+    return s - np.log(np.exp(s).sum(axis=1, keepdims=True))  # (B, K)
+
+
+print("log_softmax:           ", log_softmax_by_hand(extreme)[0])
+rng = np.random.default_rng(0)
+worst_p = worst_logp = worst_sum = 0.0
+for size in (1, 100, 1e4):
+    z = rng.uniform(-size, size, (200, K))  # (200, K)
+    for T in 10.0 ** np.arange(-3, 4):
+        p, logp = softmax(z, T), log_softmax(z, T)  # minikd's, (200, K) each
+        assert np.isfinite(p).all() and np.isfinite(logp).all()
+        worst_p = max(worst_p, np.abs(p - softmax_by_hand(z, T)).max())
+        worst_logp = max(worst_logp, (np.abs(logp - log_softmax_by_hand(z, T)) / (1 + np.abs(logp))).max())
+        worst_sum = max(worst_sum, np.abs(p.sum(axis=1) - 1).max())
+print(f"largest difference from minikd's: softmax {worst_p:.0e}, log_softmax {worst_logp:.0e} (relative)")
+print(f"rows sum to 1 within {worst_sum:.0e}")
+
+# %% [markdown]
+# These are `softmax` and `log_softmax` in `minikd/ops.py`. One detail differs in `softmax_by_hand`: it divides by $T$
+# before it takes off the maximum. minikd does it the other way round, which subtracts the logits while they are still
+# exact.
+#
+# ## Exercises
+#
+# **1.** A second network has the same weights as the teacher, but those of its last layer are three times as large.
+# How do its answers differ? At which temperature are its soft targets those of the teacher at $T = 4$? Is there a
+# temperature that is right for every teacher?
+#
+# <details><summary>Answer</summary>
+#
+# Its logits are three times as large (with its biases, which belong to the layer), so it chooses the same classes and
+# is surer of them. $\text{softmax}(3 z / T') = \text{softmax}(z / T)$ where $T' = 3 T = 12$. So the temperature counts
+# in units of the logits, and a teacher with larger logits needs a higher one. There is none that is right for all.
+#
+# </details>
+#
+# **2.** Show that the entropy never falls with the temperature: $dH/dT = \text{Var}(z) / T^3$, where the variance of
+# the logits is taken with the probabilities $p^T$. Check it by central differences.
+#
+# <details><summary>Answer</summary>
+#
+# $\log p_k = z_k/T - \log Z$ with $Z = \sum_j e^{z_j/T}$, so $H = \log Z - E[z]/T$, where $E$ is the mean with $p^T$.
+# $d \log Z/dT = -E[z]/T^2$. $dp_k/dT = -p_k (z_k - E[z])/T^2$, so $dE[z]/dT = -\text{Var}(z)/T^2$. Together $dH/dT =
+# -E[z]/T^2 + E[z]/T^2 + \text{Var}(z)/T^3$. A variance is never negative. The last cell checks it.
+#
+# </details>
+#
+# **3.** KL is not symmetric. Let $q = (0.5, 0.5, 0)$ and $p = (0.98, 0.01, 0.01)$. Compute $KL(q \Vert p)$ and $KL(p
+# \Vert q)$. Which one would you have a student lower, if it must not miss a class that the teacher thinks possible?
+#
+# <details><summary>Answer</summary>
+#
+# $KL(q \Vert p) = 0.5 \log(0.5/0.98) + 0.5 \log(0.5/0.01) \approx 1.62$ nats. $KL(p \Vert q)$ is infinite: $p$ gives a
+# hundredth to a class that $q$ rules out. The first weights by the teacher's $q$: it is large where the student denies
+# what the teacher thinks possible, and never infinite, since softmax gives every class something. That is the one to
+# lower.
+#
+# </details>
+#
+# ## Sources
+#
+# - Hinton, Vinyals, Dean (2015): *Distilling the Knowledge in a Neural Network*. arXiv 1503.02531 (temperature, soft
+#   targets; "dark knowledge" is the name of Hinton's talks about it).
+# - Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014): *Dropout*. JMLR 15.
+# - Kullback, Leibler (1951): *On Information and Sufficiency*. Annals of Mathematical Statistics 22.
+# - Mantel (1967): *The detection of disease clustering*. Cancer Research 27 (shuffling the names of a table of
+#   distances).
+#
+# Next: `03_the_gradient`, what a student does with the teacher's numbers.
+
+# %%
+# What the text claims, checked each time this runs.
+assert softmax_by_hand(one, 0.01)[0].max() > 1 - 1e-9
+assert abs(hot_errors[10_000] / hot_errors[1000] * 100 - 1) < 0.02  # falls as 1/T²
+assert (np.diff(entropies, axis=0) > -1e-12).all() and entropies[-1].min() > 0.95 * np.log(K)
+assert entropies[0].mean() < 0.02 and entropies[temperatures == 1].mean() < 0.4
+assert at_4.min() > 0.6 and at_4.min() > np.quantile(shuffled, 0.99)
+assert FAST or (at_4.mean() > 0.75 and at_4.mean() > shuffled.max())
+assert abs(curves["before training"].mean()) < 0.4 < at_4.mean() - abs(curves["before training"][:, some == 4].mean())
+assert (at_4 > curves["teachers"][:, 0]).all() and at_4.mean() > curves["teachers"][:, -1].mean()
+assert np.abs(CE - entropy(q) - KL).max() < 1e-12 and KL.min() > 0
+assert np.isnan(naive).any() and np.isneginf(log_of_softmax).any()
+assert share[0.25] > 0.6 > 0.3 > share[4]
+for T in (1e-3, 1.0, 1e3):  # and in float32
+    assert np.isfinite(softmax(np.float32(extreme), T)).all() and np.isfinite(log_softmax(np.float32(extreme), T)).all()
+assert worst_p < 1e-7 and worst_logp < 1e-12 and worst_sum < 1e-12
+assert np.abs(softmax(3 * v, 12) - softmax(v, 4)).max() < 1e-14  # exercise 1
+p, T, h = softmax(v, 4), 4.0, 1e-4  # exercise 2
+variance = (p * v**2).sum(axis=1) - (p * v).sum(axis=1) ** 2  # (N,)
+slope = (entropy(softmax(v, T + h)) - entropy(softmax(v, T - h))) / (2 * h)  # (N,)
+assert np.abs(slope - variance / T**3).max() < 1e-7
+assert abs(0.5 * np.log(0.5 / 0.98) + 0.5 * np.log(0.5 / 0.01) - 1.62) < 0.005  # exercise 3
