@@ -1,0 +1,467 @@
+# %% [markdown]
+# # 03 · What is the gradient of distillation?
+#
+# **In short.** For a cross-entropy with the teacher's softened answers it is the student's probabilities minus the
+# teacher's, divided by the temperature. A factor of T² in the loss makes the soft part weigh the same at every
+# temperature, and in the hot limit what is left is a student that copies logits.
+#
+# Tutorial 02 softened a teacher's answers by a temperature. Now a student learns from them, so we need the gradient of
+# the loss with respect to the student's logits; from there on back it is tutorial 01. The formula is short, and people
+# get it wrong all the same. So the last part is about testing: which checks find the mistakes that are really made?
+
+# %%
+import os
+
+import numpy as np
+
+from minikd import (
+    MLP,
+    Adam,
+    check_gradients,
+    cross_entropy,
+    distillation_loss,
+    fit,
+    load_data,
+    log_softmax,
+    plots,
+    soft_cross_entropy,
+    softmax,
+)
+from minikd.methods.logit_matching import matching_loss
+
+FAST = bool(os.environ.get("MINIKD_FAST"))
+data = load_data("digits")
+K = len(data.class_names)
+
+teacher = MLP((64, 256, 256, K), dropout=(0, 0.5, 0.5), seed=0)
+student = MLP((64, 64, K), seed=1)
+for model, epochs in ((teacher, 8 if FAST else 20), (student, 5)):  # the student has only just begun
+    options = {"epochs": epochs, "batch_size": 32, "progress": False}
+    fit(model, data.x_train, data.y_train, loss=cross_entropy, optimizer=Adam(model, lr=2e-3), **options)
+
+B = 64
+x, y = data.x_train[:B], data.y_train[:B]  # (B, D), (B,)
+z = student.predict(x).astype(np.float64)  # (B, K): the student's logits
+v = teacher.predict(x).astype(np.float64)  # (B, K): the teacher's
+for name, logits in {"student": z, "teacher": v}.items():
+    print(f"{name}: largest probability {softmax(logits).max(axis=1).mean():.2f} in the mean")
+
+# %% [markdown]
+# ## The distillation loss
+#
+# Take one image. The teacher's logits are $v$, the student's $z$, and both are softened by the same temperature:
+#
+# $$ t_k = \frac{e^{v_k/T}}{\sum_j e^{v_j/T}}, \qquad s_k = \frac{e^{z_k/T}}{\sum_j e^{z_j/T}} . $$
+#
+# The **distillation loss**, as introductions write it, is the cross-entropy of the two ($t$ for teacher, $s$ for
+# student):
+#
+# $$ L_{KD} = -\sum_k t_k \log s_k . $$
+#
+# The teacher does not learn, so $t$ is a constant. What changes when a logit $z_j$ of the student does?
+#
+# ## Step 1: how softmax answers to a logit
+#
+# $s_k$ is a quotient. Write $S = \sum_i e^{z_i/T}$, so that $dS/dz_j = e^{z_j/T}/T$. The numerator answers to its own
+# logit only: with $[k = j]$, which is 1 where $k$ is $j$ and 0 elsewhere, $d e^{z_k/T}/dz_j = [k = j]\, e^{z_k/T}/T$.
+# The quotient rule gives
+#
+# $$ \frac{ds_k}{dz_j} = \frac{[k = j] e^{z_k/T} S - e^{z_k/T} e^{z_j/T}}{T S^2} = \frac{s_k ([k = j] - s_j)}{T} . $$
+#
+# All these numbers make a $K \times K$ table, the **Jacobian** of softmax. On its diagonal a probability grows with
+# its own logit; everywhere else it shrinks, for the others had to give.
+
+
+# %%
+def jacobian(z, T):
+    s = softmax(z[None], T)[0]  # (K,)
+    return (np.diag(s) - np.outer(s, s)) / T  # (K, K): row k, column j
+
+
+T, h = 4.0, 1e-5
+J = jacobian(z[0], T)  # (K, K)
+measured = np.empty((K, K))
+for j in range(K):
+    nudge = h * (np.arange(K) == j)  # (K,)
+    measured[:, j] = (softmax(z[:1] + nudge, T) - softmax(z[:1] - nudge, T))[0] / (2 * h)
+print(f"largest entry {J.max():.4f}; largest difference from central differences {np.abs(J - measured).max():.0e}")
+
+# %% [markdown]
+# ## Step 2: the sum over classes
+#
+# The loss depends on $z_j$ through every $s_k$. Since $d \log s_k / ds_k = 1/s_k$, the chain rule gives, and then the
+# Jacobian,
+#
+# $$ \frac{dL_{KD}}{dz_j} = -\sum_k \frac{t_k}{s_k} \frac{ds_k}{dz_j} = -\frac1T \sum_k t_k ([k = j] - s_j) . $$
+#
+# The $s_k$ has cancelled. Of the first term only $k = j$ is left, $t_j$. In the second $s_j$ does not depend on $k$,
+# and $\sum_k t_k = 1$:
+#
+# $$ \frac{dL_{KD}}{dz_j} = \frac{s_j - t_j}{T} . $$
+#
+# No $K \times K$ table is needed, and nothing is divided by a probability that might be 0. In minikd, and from here
+# on, the student's softened probabilities are called $p^T$ and the teacher's $q^T$ (and without the $T$ at temperature
+# 1), and a loss is the mean over a batch of $B$ images:
+#
+# $$ L = -\frac1B \sum_i \sum_k q^T_{ik} \log p^T_{ik}, \qquad dz = \frac{p^T - q^T}{T B} . $$
+
+
+# %%
+def soft_loss_by_hand(z, v, T):
+    p, q = softmax(z, T), softmax(v, T)  # (B, K) each
+    loss = -(q * log_softmax(z, T)).sum() / len(z)
+    return loss, (p - q) / (T * len(z))  # L, (B, K)
+
+
+loss, dz = soft_loss_by_hand(z, v, T)
+q = softmax(v, T)  # (B, K)
+slow = np.stack([-(q[i] / softmax(z[i : i + 1], T)[0]) @ jacobian(z[i], T) for i in range(B)]) / B  # (B, K)
+theirs, dz_theirs = soft_cross_entropy(z, q, temperature=T)
+soft_difference = max(abs(loss - theirs), np.abs(dz - dz_theirs).max())
+print(f"largest differences: by the Jacobian {np.abs(slow - dz).max():.0e}, soft_cross_entropy {soft_difference:.0e}")
+
+# %% [markdown]
+# **Cross-entropy or KL divergence?** Some write the loss as $KL(q^T \Vert p^T)$, which is the cross-entropy minus the
+# teacher's entropy $H(q^T)$. No logit of the student is in $H(q^T)$: the value of the loss differs by a constant, the
+# gradient does not. KL has the advantage of being 0 for a perfect copy.
+#
+# ## Why T²: at which temperature do we walk how fast?
+#
+# We usually want to mix this loss with that of the labels, so their gradients should be of comparable size. In the hot
+# limit tutorial 02 found $p^T_k \approx 1/K + (z_k - \bar z)/(K T)$, and the same for $q^T$ with $v$. Then
+#
+# $$ \frac{p^T_k - q^T_k}{T} \approx \frac{(z_k - \bar z) - (v_k - \bar v)}{K\, T^2} . $$
+#
+# The gradient falls as $1/T^2$: one $T$ because softened probabilities lie closer together, another because the chain
+# rule divides by $T$. Hinton et al. therefore multiply the soft loss by $T^2$. Its gradient becomes $T (p^T - q^T)/B$,
+# which settles at a constant. Let us measure it.
+
+# %%
+temperatures = 2.0 ** np.arange(0, 9)
+sizes = np.array([np.linalg.norm(soft_loss_by_hand(z, v, T)[1]) for T in temperatures])  # (n,)
+labels_size = np.linalg.norm(cross_entropy(z, y)[1])
+curves = {
+    "soft, without T²": sizes,
+    "soft, with T²": sizes * temperatures**2,
+    "labels": np.full(len(temperatures), labels_size),
+}
+figure = plots.lines(temperatures, curves, xlabel="temperature T", ylabel="length of dL/dz of the batch")
+figure.axes[0].set(xscale="log", yscale="log", title="Without T² the teacher falls silent")
+figure.axes[0].set_xticks(temperatures, [f"{T:g}" for T in temperatures])
+figure.axes[0].set_xticks([], minor=True)
+figure.set_size_inches(6.4, 3.6)
+plots.show(figure)
+for T, size in zip(temperatures[::2], sizes[::2], strict=True):
+    print(f"T = {T:>3g}: without T² {size:.1e}, with T² {size * T**2:.3f}; labels {labels_size:.3f}")
+
+# %% [markdown]
+# **What to notice.** Without $T^2$ the curve goes down with a slope of nearly -2 once it is hot: from $T = 16$ to $T =
+# 256$ by a factor of about 300, and $16^2$ is 256. Whoever raises the temperature without $T^2$ turns the teacher off,
+# and may conclude that high temperatures do not work. With $T^2$ the curve levels out. "The same weight at every
+# temperature" is exact in the hot limit only: from $T = 1$ to 4 the soft part still grows several times over, because
+# at $T = 1$ both networks give most to the same class, and their answers differ little.
+#
+# ## The whole loss
+#
+# With $w$ the **soft weight**, from 0 (labels alone) to 1 (the teacher alone), $y$ one-hot labels, and CE as in
+# tutorial 02:
+#
+# $$ L = (1 - w)\, CE(y, p) + w\, T^2\, CE(q^T, p^T), \qquad dz = \frac{(1 - w)(p - y) + w\, T (p^T - q^T)}{B} . $$
+#
+# The gradient of a sum is the sum of the gradients, the first term is tutorial 01's, and $T^2/T = T$. Note that the
+# labels see the student at temperature 1.
+
+
+# %%
+def distillation_by_hand(z, y, v, T, w):
+    p, p_T, q_T = softmax(z), softmax(z, T), softmax(v, T)  # (B, K) each
+    one_hot = np.eye(z.shape[1])[y]  # (B, K)
+    hard = -(one_hot * log_softmax(z)).sum(axis=1)  # (B,)
+    soft = -(q_T * log_softmax(z, T)).sum(axis=1)  # (B,)
+    loss = ((1 - w) * hard + w * T**2 * soft).mean()
+    dz = ((1 - w) * (p - one_hot) + w * T * (p_T - q_T)) / len(z)  # (B, K)
+    return loss, dz
+
+
+full_difference = 0.0
+for T in (0.5, 1, 4, 20):
+    for w in (0, 0.3, 0.9, 1):
+        ours, theirs = distillation_by_hand(z, y, v, T, w), distillation_loss(z, y, v, temperature=T, soft_weight=w)
+        full_difference = max(full_difference, abs(ours[0] - theirs[0]), np.abs(ours[1] - theirs[1]).max())
+print(f"largest difference from minikd.distillation_loss, over 16 settings: {full_difference:.0e}")
+
+# %% [markdown]
+# What do the two parts say about one image? We take the one of the batch that the teacher is least sure of, $T = 4$
+# and $w = 0.5$. A positive bar says: this logit is to fall, for a step goes against the gradient.
+
+# %% tags=["cover"]
+T, w = 4.0, 0.5
+hard_part = (1 - w) * (softmax(z) - np.eye(K)[y])  # (B, K), each image for itself, not divided by B
+soft_part = w * T * (softmax(z, T) - softmax(v, T))  # (B, K)
+i = softmax(v).max(axis=1).argmin()
+parts = {
+    "labels: (1 - w)(p - y)": hard_part[i],
+    "teacher: w T (p$^T$ - q$^T$)": soft_part[i],
+    "together": hard_part[i] + soft_part[i],
+}
+figure = plots.bars(parts, data.class_names, ylabel="dL/dz of one image", truth=int(y[i]))
+figure.suptitle(f"What a {data.class_names[y[i]]} says to the student's logits")
+figure.set_size_inches(7, 5)
+plots.show(figure)
+
+# %% [markdown]
+# **What to notice.** Each panel sums to 0: what one logit gains, the others lose. The label has one thing to say,
+# "more of the right class", and pushes every other class down, in proportion to how much the student believes in it.
+# The teacher pushes some of them down and others *up*: in this image it sees a 5, too, and says so just where the
+# label pushes hardest the other way. No label ever asks for more of a wrong class.
+#
+# ## The hot limit: copy my logits
+#
+# What is $T^2\, KL(q^T \Vert p^T)$ when $T$ is large? Let $a_k = (z_k - \bar z)/T$ and $r_k = (v_k - \bar v)/T$:
+# small, and of mean 0 over the classes. Write $\langle \cdot \rangle$ for the mean over the $K$ classes. With $e^a = 1
+# + a + a^2/2 + O(1/T^3)$ and $\log(1 + c) = c + O(c^2)$,
+#
+# $$ \log p^T_k = a_k - \log \sum_j e^{a_j} = a_k - \log K - \tfrac12 \langle a^2 \rangle + O(1/T^3) , $$
+#
+# for $\langle a \rangle = 0$. The same holds for $\log q^T_k$ with $r$, and $q^T_k = (1 + r_k)/K + O(1/T^2)$. So
+#
+# $$ KL = \sum_k q^T_k (\log q^T_k - \log p^T_k) = \langle (1 + r)(r - a) \rangle - \tfrac12 \langle r^2 \rangle
+# + \tfrac12 \langle a^2 \rangle + O(1/T^3) . $$
+#
+# $\langle r - a \rangle = 0$, so $\langle (1 + r)(r - a) \rangle = \langle r^2 \rangle - \langle r a \rangle$, and
+# together
+#
+# $$ KL = \tfrac12 \langle r^2 - 2 r a + a^2 \rangle + O(1/T^3) = \tfrac12 \langle (r - a)^2 \rangle + O(1/T^3) . $$
+#
+# Multiply by $T^2$, which turns $a$ and $r$ back into centred logits $z^\circ = z - \bar z$ and $v^\circ = v - \bar
+# v$:
+#
+# $$ T^2\, KL(q^T \Vert p^T) \to \frac{1}{2K} \sum_k (z^\circ_k - v^\circ_k)^2 . $$
+#
+# Half the mean squared difference: distilling at a high temperature is **logit matching**, which Ba and Caruana (2014)
+# did directly. What was left out falls as $1/T$, so the relative difference should fall as a line of slope -1.
+
+
+# %%
+def T2_KL(z, v, T):
+    log_p, log_q = log_softmax(z, T), log_softmax(v, T)  # (B, K) each
+    return T**2 * (np.exp(log_q) * (log_q - log_p)).sum(axis=1).mean()
+
+
+z0, v0 = z - z.mean(axis=1, keepdims=True), v - v.mean(axis=1, keepdims=True)  # (B, K): centred
+limit, dlimit = ((z0 - v0) ** 2).sum(axis=1).mean() / (2 * K), (z0 - v0) / (K * B)
+hot = 4.0 ** np.arange(1, 8)
+in_value = np.array([abs(T2_KL(z, v, T) - limit) / limit for T in hot])  # (n,)
+in_gradient = np.array(
+    [
+        np.linalg.norm(distillation_loss(z, None, v, temperature=T, soft_weight=1)[1] - dlimit) / np.linalg.norm(dlimit)
+        for T in hot
+    ]
+)  # (n,)
+figure = plots.lines(
+    hot,
+    {"value": in_value, "gradient": in_gradient},
+    xlabel="temperature T",
+    ylabel="relative difference from the limit",
+)
+figure.axes[0].set(xscale="log", yscale="log", title="Hot distillation is logit matching")
+figure.set_size_inches(6.4, 3.6)
+plots.show(figure)
+slope = np.log(in_value[-1] / in_value[-3]) / np.log(hot[-1] / hot[-3])
+matching = matching_loss(z0, None, v0, soft_weight=1)  # minikd's has no factor of 1/2
+matching_difference = max(abs(matching[0] / 2 - limit), np.abs(matching[1] / 2 - dlimit).max())
+print(f"slope of the value's curve at the end: {slope:.3f}")
+print(f"largest difference from minikd's matching_loss / 2: {matching_difference:.0e}")
+
+# %% [markdown]
+# **What to notice.** The curves become straight lines of slope -1, as the derivation says, and nothing about these
+# logits is special. At the temperatures that people use, between 2 and 20, we are far from the limit: there the
+# softmax still makes the likely classes count more than the hopeless ones, and a student of small means need not copy
+# what cannot matter.
+#
+# ## Testing it
+#
+# Write the tests before you trust the code, your own as well. There are two kinds of mistake, and they need two kinds
+# of test.
+#
+# - *The gradient does not belong to the loss.* This is found by measuring slopes. Measuring along a random direction
+#   $u$ is one number, $u \cdot dz$, in which every entry takes part.
+# - *The gradient belongs to the loss, but the loss is not the one you meant.* Slopes cannot find this, and where a
+#   library differentiates for you, it is the only kind there is. It takes facts that the right loss must satisfy:
+#   identities, limits, and one case worked out with a pencil.
+#
+# The pencil case: two classes, $z = (0, 0)$, $v = (T \log 3, 0)$, the teacher alone ($w = 1$). Then $q^T = (3/4, 1/4)$
+# and $p^T = (1/2, 1/2)$, so $L = T^2 \log 2$ and $dz = T\, (-1/4, 1/4)$.
+
+
+# %%
+def tests_of(loss):
+    """Each test's name and whether loss(z, y, v, T, w) -> (L, dz) passes it."""
+    rng = np.random.default_rng(0)
+    z, v, y = rng.normal(size=(5, 4)) * 2, rng.normal(size=(5, 4)) * 2, rng.integers(0, 4, 5)  # (5, 4), (5, 4), (5,)
+    T, w, h = 3.0, 0.7, 1e-5
+    dz = loss(z, y, v, T, w)[1]  # (5, 4)
+    u = rng.normal(size=z.shape)  # (5, 4)
+    slope = (loss(z + h * u, y, v, T, w)[0] - loss(z - h * u, y, v, T, w)[0]) / (2 * h)
+    shift = rng.normal(size=(5, 1))  # (5, 1): one number for each image
+    pencil = loss(np.zeros((1, 2)), np.array([0]), np.array([[T * np.log(3), 0]]), T, 1.0)
+    return {
+        "slope along a random direction": np.isclose((u * dz).sum(), slope, rtol=1e-7),
+        "rows of dz sum to 0": np.allclose(dz.sum(axis=1), 0, atol=1e-12),
+        "a shift of z changes nothing": np.allclose(loss(z + shift, y, v, T, w)[1], dz, atol=1e-12),
+        "0 where student = teacher (w = 1)": np.allclose(loss(v, y, v, T, 1.0)[1], 0, atol=1e-12),
+        "cross-entropy where w = 0": np.allclose(loss(z, y, v, T, 0.0)[1], cross_entropy(z, y)[1], atol=1e-12),
+        "the pencil case, loss": np.isclose(pencil[0], T**2 * np.log(2), rtol=1e-12),
+        "the pencil case, gradient": np.allclose(pencil[1], [[-T / 4, T / 4]], atol=1e-12),
+    }
+
+
+# %% [markdown]
+# And these are mistakes that people have made and reported in published code (links below). For the first three we
+# compute the gradient of the mistaken loss correctly, as automatic differentiation would. The fourth is a slip of the
+# pencil in the gradient alone.
+
+
+# %%
+def without_T2(z, y, v, T, w):  # T² forgotten in the loss
+    hard, soft = distillation_by_hand(z, y, v, 1.0, 0.0), soft_loss_by_hand(z, v, T)
+    return tuple((1 - w) * a + w * b for a, b in zip(hard, soft, strict=True))
+
+
+def softmax_twice(z, y, v, T, w):  # the network ends in softmax, and the loss takes it again
+    p, q = softmax(z), softmax(v)  # (B, K): handed over as if they were logits
+    loss, dp = distillation_by_hand(p, y, q, T, w)
+    return loss, p * (dp - (dp * p).sum(axis=1, keepdims=True))  # back through the first softmax, (B, K)
+
+
+def mean_over_classes(z, y, v, T, w):  # .mean() of a (B, K) array divides by K, too
+    hard, soft = distillation_by_hand(z, y, v, T, 0.0), distillation_by_hand(z, y, v, T, 1.0)
+    return tuple((1 - w) * a + w * b / z.shape[1] for a, b in zip(hard, soft, strict=True))
+
+
+def slip_in_the_gradient(z, y, v, T, w):  # T² in the loss, not in the gradient
+    return distillation_by_hand(z, y, v, T, w)[0], without_T2(z, y, v, T, w)[1]
+
+
+codes = {
+    "minikd": lambda z, y, v, T, w: distillation_loss(z, y, v, temperature=T, soft_weight=w),
+    "no T²": without_T2,
+    "twice": softmax_twice,
+    "mean": mean_over_classes,
+    "slip": slip_in_the_gradient,
+}
+results = {name: tests_of(code) for name, code in codes.items()}
+print(f"{'':<36}" + "".join(f"{name:>8}" for name in codes))
+for test in results["minikd"]:
+    print(f"{test:<36}" + "".join(f"{'ok' if results[name][test] else 'FAILS':>8}" for name in codes))
+
+# %% [markdown]
+# **What to notice.** The right code passes everything, and each mistake fails somewhere, so these tests are worth
+# having. But look at the first line: the slope finds the slip and none of the three others. Most identities are blind
+# to a wrong factor, since three times zero is zero. The gradient of the case worked out with a pencil finds all of
+# them. Its loss alone would not: softmax taken twice passes, because for $p^T = (1/2, 1/2)$ the loss is $T^2 \log 2$
+# whatever the teacher says. One test is seldom enough.
+#
+# What does a failing gradient check look like? `check_gradients` says where the claimed and the measured slope differ
+# most:
+
+# %%
+T = 4.0
+case_z, case_v = z[:2].copy(), v[:2]  # (2, K) each
+slip = check_gradients(
+    lambda z: slip_in_the_gradient(z, y[:2], case_v, T, 1.0)[0],
+    case_z,
+    slip_in_the_gradient(case_z, y[:2], case_v, T, 1.0)[1],
+)
+right = check_gradients(
+    lambda z: distillation_loss(z, y[:2], case_v, temperature=T, soft_weight=1)[0],
+    case_z,
+    distillation_loss(case_z, y[:2], case_v, temperature=T, soft_weight=1)[1],
+)
+print(f"with the slip:\n{slip}\n\nminikd's:\n{right}\n")
+ratio = slip.checks[0].numeric / slip.checks[0].analytic
+print(f"numeric / analytic = {ratio:.6f}")
+
+# %% [markdown]
+# A wrong factor shows in the ratio of the two: it is 16, which is $T^2$, and so it names the mistake.
+#
+# ## Exercises
+#
+# **1.** Someone softens the teacher by $T$ but forgets the student: $L = -\sum_k q^T_k \log p_k$. What is the
+# gradient? To which logits does such a student converge, if it can? What are its probabilities at $T = 1$ then?
+#
+# <details><summary>Answer</summary>
+#
+# $dz = (p - q^T)/B$: the derivation is the same, with $T = 1$ for the student. It is 0 where $p = q^T$, so $z = v/T$
+# up to a shift. The student is as unsure at temperature 1 as the teacher at $T$. It may choose the right classes, but
+# its probabilities are far too soft. With the same $T$ for both, $z = v$ is the minimum.
+#
+# </details>
+#
+# **2.** Show that $p^T_k - q^T_k$ lies between -1 and 1, and bound the gradient of one image with $T^2$ and $w = 1$.
+# Can the soft part of the gradient explode at $T = 20$?
+#
+# <details><summary>Answer</summary>
+#
+# Probabilities lie in $[0, 1]$, so each entry of $T (p^T - q^T)$ lies in $[-T, T]$; the absolute values of a row of
+# $p^T - q^T$ sum to at most 2, and its length is at most $\sqrt2$. So the gradient's length is at most $\sqrt2\, T$
+# for each image, 28 at $T = 20$: bounded, but twenty times the bound for labels. A student far from its teacher may
+# need a lower learning rate. (In the hot limit the length is that of $(z^\circ - v^\circ)/K$, which is much less
+# unless the logits are very different.)
+#
+# </details>
+#
+# **3.** Which of the seven tests fail for the KL divergence in the place of the cross-entropy? And which of them would
+# have to be changed?
+#
+# <details><summary>Answer</summary>
+#
+# Only "the pencil case, loss": the gradient is the same, and slopes do not see a constant. Its value becomes $T^2
+# (\log 2 - H(q^T))$ with $H(q^T) = -\tfrac34 \log \tfrac34 - \tfrac14 \log \tfrac14 \approx 0.562$ nats. The last cell
+# runs it.
+#
+# </details>
+#
+# ## Sources
+#
+# - Hinton, Vinyals, Dean (2015): *Distilling the Knowledge in a Neural Network*. arXiv 1503.02531 (section 2: the loss
+#   and $T^2$; section 2.1: the hot limit).
+# - Ba, Caruana (2014): *Do Deep Nets Really Need to be Deep?* arXiv 1312.6184 (logit matching).
+# - The three mistakes, each reported in a public repository and then repaired there: $T^2$ forgotten,
+#   <https://github.com/IntelLabs/distiller/issues/122>; softmax taken twice (in a loss with labels),
+#   <https://github.com/Lightning-Universe/lightning-bolts/issues/654>; the mean over classes as well as the batch,
+#   <https://github.com/GMvandeVen/continual-learning/issues/5>.
+#
+# Next: `04_teacher_then_student`, where a student learns by this gradient.
+
+
+# %%
+# What the text claims, checked each time this runs.
+def with_kl(z, y, v, T, w):
+    value, dz = distillation_by_hand(z, y, v, T, w)
+    q = softmax(v, T)  # (B, K)
+    return value + w * T**2 * (q * np.log(q)).sum(axis=1).mean(), dz
+
+
+def student_at_one(z):
+    return -(softmax(v, 4) * log_softmax(z)).sum() / B
+
+
+assert np.abs(J - measured).max() < 1e-10 and np.abs(slow - dz).max() < 1e-14
+assert soft_difference < 1e-13 and full_difference < 1e-12
+assert 250 < sizes[4] / sizes[8] < 350 and np.ptp(np.log10(sizes * temperatures**2)) < 1.3  # slope -2, and level
+assert np.abs(hard_part.sum(axis=1)).max() < 1e-12 and np.abs(soft_part.sum(axis=1)).max() < 1e-12
+wrong = np.arange(K) != y[i]  # (K,)
+assert (soft_part[i][wrong] < 0).any() and (hard_part[i][wrong] > 0).all()
+assert abs(slope + 1) < 0.03 and in_gradient[-1] < 1e-2 and matching_difference < 1e-12
+assert all(results["minikd"].values())
+slope_test, *others = results["minikd"]
+assert not results["slip"][slope_test]
+for name in ("no T²", "twice", "mean"):
+    assert results[name][slope_test] and not results[name]["the pencil case, gradient"]
+right.assert_ok(1e-7)
+assert abs(ratio - 16) < 1e-6
+check_gradients(student_at_one, z, (softmax(z) - softmax(v, 4)) / B, n_coordinates=50).assert_ok(1e-7)  # exercise 1
+assert np.abs(softmax(v / 4) - softmax(v, 4)).max() < 1e-14
+assert np.linalg.norm(softmax(z, 20) - softmax(v, 20), axis=1).max() < np.sqrt(2)  # exercise 2
+assert [test for test, ok in tests_of(with_kl).items() if not ok] == ["the pencil case, loss"]  # exercise 3
