@@ -11,7 +11,7 @@ The first form is `distillation_loss` at T = 1 with soft_weight ε and teacher l
 so label smoothing is distillation from a uniform teacher. CE is linear in its target, hence the second form, and the
 gradient is `soft_cross_entropy`'s.
 
-Defaults. ε = 0.1.
+Defaults. ε = 0.1, as in the first paper on ImageNet, where the smoothed label is (1 - ε) y + ε/K, too.
 
 When. Nearly always a cheap gain in accuracy and calibration; but a teacher that was trained so has had its ranking
 of the wrong classes wiped out, and teaches worse (Müller et al. 2019; `minikd reproduce muller2019`).
