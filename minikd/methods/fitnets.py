@@ -12,10 +12,11 @@ regressor, which is needed where W and W' differ, and thrown away afterwards:
 where d(|r - t|²/2)/dr = r - t, and the rest is `linear_backward`: the regressor is one more layer. So the lower
 layers and the regressor together are an MLP whose "logits" are r, which `fit` trains like any other. With W = W'
 there is no regressor, and the gradient dh = (h - t) / B enters at the hidden layer (`hidden_grads` of MLP.backward).
-R starts from 0, so that the first gradients to reach h are those of a regressor that knows something: |r - t|² is a
-sum over W' numbers, and through a random R it pushes h about so hard that the units of a narrow layer die. (On MNIST,
-30 units and hints 256 wide, Adam at 3e-3: with R from N(0, 2/30) 21 and 19 of the units were dead after the hints, for
-two seeds, and 9.1 and 6.8 % of the validation images were missed in the end; with R from 0 none, and 3.7 and 3.8 %.)
+R starts from 0 (the paper: from small random values), so that the first gradients to reach h are those of a regressor
+that knows something: |r - t|² is a sum over W' numbers, and through a large random R it pushes h about so hard that
+the units of a narrow layer die. (On MNIST, 30 units and hints 256 wide, Adam at 3e-3: with R from N(0, 2/30) 21 and 19
+of the units were dead after the hints, for two seeds, and 9.1 and 6.8 % of the validation images were missed in the
+end; with R from 0 none, and 3.7 and 3.8 %.)
 
 Defaults. The middle layers of both, as in the paper (of two, the last); a quarter of the epochs for the first stage;
 then T = 4 and soft_weight 0.9 as in kd. The paper's code lets the weight of the teacher's answers fall from 4 towards
