@@ -31,7 +31,7 @@ from .methods import METHODS
 from .metrics import evaluate
 from .runs import in_processes, machine
 
-STRENGTHS = (0.25, 1.0, 4.0)
+STRENGTHS = (0.0625, 0.25, 1.0, 4.0)
 LABELS = "labels"  # the control
 BATCH_SIZE = 64  # at most, for what compares the samples of a batch takes its square or cube
 
