@@ -1,0 +1,439 @@
+# %% [markdown]
+# # 13 · The same code on a GPU, and on many machines
+#
+# **In short.** The arrays decide where a line of code runs, so the training step on a GPU is the one on the CPU, and
+# ends with the same network up to rounding. Several machines can share a batch because the gradient of a mean is the
+# weighted mean of the parts' gradients, and all of a network's gradients lie in one vector: one sum, and they agree.
+#
+# This tutorial is about what stays the same when the computer changes, how to check that it does, and how to measure
+# whether the change was worth it. It runs with or without a GPU. The figures that it prints are from the machine that
+# it ran on.
+
+# %%
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+
+from minikd import MLP, SGD, Adam, DeviceError, cross_entropy, load_data, plots, softmax
+from minikd.backend import get_xp, to_device, to_numpy
+from minikd.methods.dist import dist_loss
+
+FAST = bool(os.environ.get("MINIKD_FAST"))
+data = load_data("digits")
+K = len(data.class_names)
+
+# %% [markdown]
+# ## The switch
+#
+# A GPU has its own memory. CuPy is a library of arrays that live there, with NumPy's names: `cupy.exp(x)` for
+# `np.exp(x)`. In minikd the device is named once, where a network is made: `MLP(sizes, device="cuda")`. From then on
+# nobody asks any more. A function looks at the array it is given, and calls the library that the array belongs to. So
+# this training step, the one of tutorial 01, does not say where it runs:
+
+
+# %%
+def step(model, optimizer, x, y):
+    logits = model.forward(x, train=True)  # (B, K)
+    value, dlogits = cross_entropy(logits, y)  # L, (B, K)
+    model.backward(dlogits, need_dx=False)
+    optimizer.step()
+    return value
+
+
+# %% [markdown]
+# A program that should use whatever is there must ask. minikd never falls back to the CPU in silence, since a run that
+# takes far longer than it should is a mistake that one wants to hear of. It raises a `DeviceError` that says what is
+# missing, and the program decides:
+
+# %%
+try:
+    MLP((2, 2), device="cuda")
+    device = "cuda"
+except DeviceError as error:
+    device = "cpu"
+    print("DeviceError:", error)
+print("this notebook runs on:", device)
+
+# %% [markdown]
+# ## Is it the same?
+#
+# First weights and the order of the images are drawn on the CPU from the seed, so that every device starts from the
+# same numbers and sees the same batches. What can differ is rounding. float32 keeps 24 binary digits, so each result
+# is off by up to $2^{-24} \approx 6 \cdot 10^{-8}$ of its size. And a sum of many products comes out differently in
+# another order, and each library has its own order.
+#
+# So "the same" cannot mean the same bits, and one needs to know how large a difference is innocent. We train the same
+# network twice, in float32 and in float64, on the same batches, and measure how far the weights drift apart:
+#
+# $$ \frac{\lVert \theta_{32} - \theta_{64} \rVert}{\lVert \theta_{64} \rVert} . $$
+#
+# Where there is a GPU, one more curve compares its float32 with the CPU's float64. **Where the line above says "cpu",
+# there is none: then the cell compares two precisions on the CPU, and no figure in this tutorial is a GPU's.**
+#
+# relu has a kink at 0, so a hidden unit that is very nearly 0 may be just above it in one run and just below in the
+# other. We count how often that happens, and train a network with tanh, which has no kink, as a control.
+
+# %% tags=["cover"]
+STEPS = 60 if FAST else 600
+
+
+def pairs_of_runs(activation, device):
+    """Relative difference of the weights, flipped hidden units so far, (STEPS,) each; and both runs' test logits."""
+    runs = [MLP((64, 256, 256, K), activation=activation, dtype="float64", seed=0)]
+    runs.append(MLP((64, 256, 256, K), activation=activation, dtype="float32", seed=0, device=device))
+    optimizers = [SGD(model, lr=0.1) for model in runs]
+    differences, flips = [], []
+    for k in range(STEPS):
+        rows = np.random.default_rng((0, k)).integers(0, len(data.x_train), 64)  # (B,)
+        for model, optimizer in zip(runs, optimizers, strict=True):
+            x, y = to_device(data.x_train[rows], model.device), to_device(data.y_train[rows], model.device)
+            step(model, optimizer, x, y)
+        exact, rounded = (to_numpy(model.theta) for model in runs)  # (P,) each
+        differences.append(np.linalg.norm(rounded - exact) / np.linalg.norm(exact))
+        hidden = [[to_numpy(h) > 0 for h in model.hidden] for model in runs]
+        flips.append(sum(int((a != b).sum()) for a, b in zip(*hidden, strict=True)))
+    logits = [to_numpy(model.predict(data.x_test)) for model in runs]  # (N, K) each
+    return np.array(differences), np.cumsum(flips), logits
+
+
+results = {
+    "relu, float32 on the CPU": pairs_of_runs("relu", "cpu"),
+    "tanh, float32 on the CPU": pairs_of_runs("tanh", "cpu"),
+}
+if device == "cuda":
+    results["relu, float32 on the GPU"] = pairs_of_runs("relu", "cuda")
+
+shown = np.unique(np.geomspace(1, STEPS, 60).astype(int)) - 1  # (n,): equally dense on a logarithmic axis
+figure = plots.lines(
+    shown + 1,
+    {name: result[0][shown] for name, result in results.items()},
+    xlabel="training step",
+    ylabel="relative difference from float64",
+)
+figure.axes[0].set(xscale="log", yscale="log", title="Rounding grows slowly, until a relu flips")
+plots.show(figure)
+for name, (differences, flips, (exact, rounded)) in results.items():
+    print(f"{name}: {differences[0]:.0e} after one step, {differences[-1]:.0e} after {STEPS}")
+    if flips[-1] and "relu" in name:  # tanh's outputs change their sign, too, but nothing follows from it
+        k = int((flips > 0).argmax())
+        print(f"    first flip in step {k + 1}: from {differences[k - 1]:.0e} to {differences[k]:.0e}")
+    other = int((exact.argmax(axis=1) != rounded.argmax(axis=1)).sum())
+    largest = np.abs(softmax(exact) - softmax(rounded)).max()
+    print(f"    test images answered otherwise: {other}; largest difference of a probability {largest:.0e}")
+
+# %% [markdown]
+# **What to notice.** After one step the runs differ by less than the rounding of one number. For hundreds of steps the
+# difference grows about as the square root of the number of steps, as sums of random errors do. With relu it then
+# jumps: a unit was on different sides of 0, its gradient was passed on in one run and not in the other, and the two
+# are now slightly different networks. tanh goes on as before. Neither run is wrong, and here both answer the test
+# images alike.
+#
+# So a test that compares two devices should look at a single step, or a few, with a tolerance of some $10^{-6}$; after
+# thousands of steps only scores can be compared. Differences of $10^{-3}$ in the first step are no rounding: look for
+# a mistake.
+#
+# ## Is it faster? Timing done right
+#
+# Four rules, and each of them was learned from a wrong number:
+#
+# - *Warm up.* First calls reserve memory, load libraries, and on a GPU compile kernels.
+# - *Repeat, and take the median.* Other programs disturb single rounds. Take what you compare in turns, so that a
+#   disturbance hits all of it.
+# - *On a GPU, wait before you look at the clock.* A call only queues the work and returns; without `deviceSynchronize`
+#   one measures how fast one can queue.
+# - *Report ratios.* Seconds belong to one machine on one day.
+#
+# What does a sample cost in a batch of $B$, compared with a sample alone?
+
+
+# %%
+def wait_for(device):
+    if device == "cuda":
+        get_xp(device).cuda.runtime.deviceSynchronize()
+
+
+def seconds_of(run, times, device):
+    wait_for(device)
+    start = time.perf_counter()
+    for _ in range(times):
+        run()
+    wait_for(device)
+    return (time.perf_counter() - start) / times
+
+
+def time_per_step(device, sizes, rounds=3 if FAST else 9):
+    model = MLP((64, 256, 256, K), device=device)
+    optimizer = SGD(model, lr=0.01)
+    runs = []
+    for B in sizes:
+        rows = np.random.default_rng(B).integers(0, len(data.x_train), B)  # (B,)
+        x, y = to_device(data.x_train[rows], device), to_device(data.y_train[rows], device)
+        runs.append(partial(step, model, optimizer, x, y))
+    for run in runs:
+        seconds_of(run, 3, device)  # warm-up
+    repeats = [4 + 100 // B for B in sizes]  # more of the short ones
+    times = [[seconds_of(run, n, device) for run, n in zip(runs, repeats, strict=True)] for _ in range(rounds)]
+    return np.median(times, axis=0)  # (n,), of (rounds, n): all sizes in turn, again and again
+
+
+batches = np.array([1, 4, 16, 64, 256, 1024])
+seconds = {name: time_per_step(name, batches) for name in dict.fromkeys(["cpu", device])}
+per_sample = {name: s / batches / s[0] for name, s in seconds.items()}  # (n,): relative to a batch of 1 on that device
+figure = plots.lines(batches, per_sample, xlabel="batch size", ylabel="time per sample, batch of 1 = 1")
+figure.axes[0].set(xscale="log", yscale="log", title="Together is cheaper")
+figure.axes[0].set_xticks(batches, batches)
+figure.axes[0].set_xticks([], minor=True)
+plots.show(figure)
+for name, ratio in per_sample.items():
+    print(f"{name}: a sample in a batch of", ", ".join(f"{B}: {r:.2g}" for B, r in zip(batches, ratio, strict=True)))
+if device == "cuda":
+    print("time of a step, CPU / GPU:", (seconds["cpu"] / seconds["cuda"]).round(2), "for batches of", batches)
+
+# %% [markdown]
+# **What to notice.** A sample in a large batch costs a small fraction of a sample alone. A matrix product with one row
+# reads every weight from memory for one multiplication; with 256 rows each weight that was read is used 256 times, and
+# Python's share of a step is paid once. Then the curve flattens: the processor is busy, and twice the samples take
+# twice as long. On a GPU, which can do more at once, expect the curve to flatten later; a small batch cannot keep it
+# busy, and there a GPU may well be slower than the CPU. So measure with *your* sizes.
+#
+# ## Many machines: share the batch
+#
+# A batch of $N$ samples is cut into parts of $n_1, \ldots, n_M$ samples, one for each machine. Every machine has a
+# copy of the network and computes the mean loss of its part, $L_m$, and its gradient $g_m$. The loss of the whole
+# batch is
+#
+# $$ L = \frac1N \sum_{i=1}^{N} L_i = \frac1N \sum_{m=1}^{M} n_m L_m, \qquad\text{so}\qquad
+# g = \frac{dL}{d\theta} = \sum_{m=1}^{M} \frac{n_m}{N}\, g_m . $$
+#
+# That is the whole of **data parallel** training: differentiation is linear. The weights $n_m/N$ matter where parts
+# differ in size, and they do whenever $M$ does not divide the last batch of an epoch. Because minikd keeps all
+# gradients in one vector `grad`, the sum over machines is the sum of one vector.
+#
+# Here four threads play four machines, each with its own copy of the network. (With threads there is nothing to set
+# up, and this works as a script and as a notebook on every system. What each machine computes and what it sends would
+# be the same in four processes.)
+
+# %%
+sizes = (64, 256, 256, K)
+x, y = data.x_train[:128], data.y_train[:128]  # (N, D), (N,)
+machines = [MLP(sizes, dtype="float64", seed=0) for _ in range(4)]
+pool = ThreadPoolExecutor(len(machines))
+
+
+def gradient(model, x, y):
+    dlogits = cross_entropy(model.forward(x, train=True), y)[1]  # (B, K)
+    model.backward(dlogits)
+    return model.grad  # (P,)
+
+
+def sum_of_parts(machines, parts, x, y):
+    """What a sum over all machines gives each of them: sum_m n_m / N g_m, (P,)."""
+    gradients = list(pool.map(lambda model, rows: gradient(model, x[rows], y[rows]), machines, parts))
+    N = sum(len(rows) for rows in parts)
+    return sum(len(rows) / N * g for rows, g in zip(parts, gradients, strict=True))
+
+
+whole = gradient(MLP(sizes, dtype="float64", seed=0), x, y)  # (P,)
+ways = {"32 + 32 + 32 + 32": [32, 64, 96], "35 + 35 + 35 + 23": [35, 70, 105], "50 + 8 + 32 + 38": [50, 58, 90]}
+weighted, unweighted = [], []
+for name, ends in ways.items():
+    parts = np.split(np.arange(128), ends)  # 4 arrays of row numbers
+    weighted.append(np.linalg.norm(sum_of_parts(machines, parts, x, y) - whole) / np.linalg.norm(whole))
+    plain = np.mean([machine.grad for machine in machines], axis=0)  # (P,): the mistake
+    unweighted.append(np.linalg.norm(plain - whole) / np.linalg.norm(whole))
+    print(f"{name}: relative difference from one machine {weighted[-1]:.0e}; without weights {unweighted[-1]:.0e}")
+
+# %% [markdown]
+# With the weights, four machines are one up to rounding. The plain mean of the four gradients is right only where all
+# parts are equal; that is why the mistake gets through tests that take 128 samples and four machines. Elsewhere,
+# samples in small parts count too much. It does not crash, and the network still learns: it just is another gradient.
+#
+# ## Train so, for 20 steps
+#
+# All copies start from the same weights, get the same summed gradient, and make the same step. So they stay the same,
+# and weights never need to be sent. We use uneven parts, and Adam, whose state each machine keeps for itself.
+
+
+# %%
+def train(copies, dtype, steps=20):
+    machines = [MLP(sizes, dtype=dtype, seed=0) for _ in range(copies)]
+    optimizers = [Adam(machine, lr=1e-3) for machine in machines]
+    for k in range(steps):
+        rows = np.random.default_rng((1, k)).integers(0, len(data.x_train), 128)  # (N,)
+        parts = np.split(rows, [50, 58, 90]) if copies == 4 else [rows]
+        g = sum_of_parts(machines, parts, data.x_train, data.y_train)  # (P,)
+        for machine, optimizer in zip(machines, optimizers, strict=True):
+            machine.grad[...] = g
+            optimizer.step()
+    return machines
+
+
+apart = {}
+for dtype in ("float64", "float32"):
+    (alone,), four = train(1, dtype), train(4, dtype)
+    apart[dtype] = np.abs(four[0].theta - alone.theta).max()
+    alike = all(np.array_equal(four[0].theta, machine.theta) for machine in four)
+    print(
+        f"{dtype}: largest difference of a weight, 1 against 4: {apart[dtype]:.0e}; the four alike to the bit: {alike}"
+    )
+
+# %% [markdown]
+# ## With real machines
+#
+# minikd has no switch for this. It does not need one: `model.grad` is an ordinary array, and the sum goes between
+# `backward` and `step`. With MPI, the usual library for programs that run as many processes on many machines, and its
+# Python interface mpi4py, it is three lines, here with `comm = MPI.COMM_WORLD` and `x` the rows of this machine:
+#
+# ```python
+# model.backward(dlogits)
+# total = comm.allreduce(len(x))
+# model.grad *= len(x) / total
+# comm.Allreduce(MPI.IN_PLACE, model.grad)  # every machine now holds the sum
+# optimizer.step()
+# ```
+#
+# Started with `mpiexec -n 4 python train.py`. All machines must make the same number of steps, or the others wait for
+# ever. (This notebook does not run these lines; on a GPU, it takes an MPI that can read its memory.)
+#
+# ## How many machines are worth it? A model on paper
+#
+# A step on $M$ machines takes
+#
+# $$ t(M) = \frac{C}{M} + \lambda \log_2 M + \frac{4 P}{\beta} \quad (M > 1), \qquad C = \frac{6 P B}{F} . $$
+#
+# $C$ is the arithmetic: $P$ weights, a batch of $B$, and for each weight and sample a multiplication and an addition
+# forward, and twice that backward; $F$ is how many a machine does a second. $\lambda$ is the **latency**, how long the
+# shortest message takes, and a sum over $M$ machines needs about $\log_2 M$ rounds of them. The gradient has $4 P$
+# bytes in float32, and $\beta$ is the **bandwidth**, in bytes a second. **All three constants are assumed, not
+# measured**: $F = 50$ billion a second, $\lambda = 50\,\mu s$, $\beta = 1.25$ GB/s (a 10 Gbit network). So these
+# curves are arithmetic, not results.
+
+# %%
+F, latency, bandwidth = 50e9, 50e-6, 1.25e9  # operations/s, s, bytes/s: assumed
+
+
+def parameters(*sizes):
+    return sum((n + 1) * m for n, m in pairwise(sizes))
+
+
+def on_paper(P, B, M):
+    sending = (latency * np.log2(M) + 4 * P / bandwidth) * (np.asarray(M) > 1)
+    return 6 * P * B / F / M + sending  # seconds a step
+
+
+M = 2.0 ** np.arange(0, 9)
+small, large = parameters(64, 256, 256, 10), parameters(784, 1200, 1200, 10)
+speedup = {
+    f"{P:,} parameters, batch {B:,}": on_paper(P, B, 1) / on_paper(P, B, M) for B in (128, 4096) for P in (small, large)
+}
+figure = plots.lines(M, speedup, xlabel="machines", ylabel="times faster than one machine")
+figure.set_size_inches(9, 4)
+axes = figure.axes[0]
+axes.plot(M, M, color="black", lw=0.8, ls=":")
+axes.text(10, 14, "M times faster", rotation=38, fontsize=9)
+axes.set(xscale="log", yscale="log", ylim=(0.5, 300), title="On paper, with assumed constants")
+axes.set_xticks(M, [f"{m:.0f}" for m in M])
+axes.set_xticks([], minor=True)
+axes.set_yticks([1, 2, 5, 10, 20, 50, 100, 200], ["1", "2", "5", "10", "20", "50", "100", "200"])
+axes.set_yticks([], minor=True)
+plots.show(figure)
+for name, curve in speedup.items():
+    print(f"{name}: at best {curve.max():.1f} times faster, with {M[curve.argmax()]:.0f} machines")
+
+# %% [markdown]
+# **What to notice.** Both the arithmetic and the message grow with $P$, so the number of parameters drops out of their
+# ratio: where latency does not matter, the speed-up can never pass $C \beta / (4 P) = 6 B \beta / (4 F)$, which is a
+# matter of the batch alone. A larger batch for each message is what helps. Latency is what makes the small network
+# worse than the large one: its messages are short, but there are as many of them. And at a batch of 128 the small
+# network gets slower again with more machines.
+#
+# A larger batch is not free either: it makes fewer steps an epoch, and beyond some size needs another learning rate,
+# and then more samples (Goyal et al. 2017). For networks and data as small as in these tutorials one machine is
+# enough, and several are best used for several seeds, which need no messages at all.
+#
+# ## Exercises
+#
+# **1.** Instead of gradients, the machines could each make a step of their own and then average their *weights*,
+# weighted by $n_m / N$. Is that the same? Try one step of SGD, and one of Adam.
+#
+# <details><summary>Answer</summary>
+#
+# For SGD without momentum it is, for one step: $\sum_m \frac{n_m}{N} (\theta - \eta g_m) = \theta - \eta g$, since a
+# step is linear in the gradient. With Adam it is not: the first step divides each gradient by its own size, so it is
+# about $\eta$ times the sign, and the mean of signs is not the sign of the mean. The last cell does both. (Several
+# steps before averaging are another method again, known as local SGD.)
+#
+# </details>
+#
+# **2.** The sum works for any loss that is a mean over samples, the distillation loss among them: each machine asks
+# the teacher about its own rows. Which losses cannot be shared out like this? Look at `minikd/methods/dist.py`.
+#
+# <details><summary>Answer</summary>
+#
+# Those in which samples of a batch meet. DIST correlates, for each class, the probabilities over the *samples* of the
+# batch, and a correlation within four small parts is not the one over all. `rkd`, `sp` and `pkt` compare samples in
+# pairs, too. Machines would have to exchange logits or features before the loss. The last cell shows that DIST's
+# gradient differs by far more than rounding, and that it does not once $\gamma = 0$ leaves out the part over samples.
+#
+# </details>
+#
+# **3.** Find the best number of machines in the model on paper. What is it for the small network at a batch of 128?
+#
+# <details><summary>Answer</summary>
+#
+# $dt/dM = -C/M^2 + \lambda/(M \ln 2) = 0$ gives $M = C \ln 2 / \lambda$; the bandwidth's part does not depend on $M$.
+# With $C = 6 \cdot 85{,}002 \cdot 128 / (5 \cdot 10^{10}) \approx 1.3$ ms it is about 18. The curve is flat there: 16
+# machines do as well.
+#
+# </details>
+#
+# ## Sources
+#
+# - Goyal et al. (2017): *Accurate, Large Minibatch SGD*. arXiv 1706.02677 (data parallel training in practice; its
+#   section 3 lists mistakes, the wrong weights among them).
+# - Thakur, Rabenseifner, Gropp (2005): *Optimization of Collective Communication Operations in MPICH*. International
+#   Journal of High Performance Computing Applications 19 (what a sum over machines costs).
+# - Dalcín, Fang (2021): *mpi4py: Status Update After 12 Years of Development*. Computing in Science & Engineering 23.
+# - Huang et al. (2022): *Knowledge Distillation from A Stronger Teacher*. arXiv 2205.10536 (DIST, exercise 2).
+#
+# Next: `01_learning_by_hand` once more, now with data of your own.
+
+# %%
+# What the text claims, checked each time this runs.
+for name, (differences, flips, (exact, rounded)) in results.items():
+    before = differences[flips == 0] if "relu" in name else differences
+    assert differences[0] < 1e-6 and before[-1] < 1e-5
+    assert (exact.argmax(axis=1) != rounded.argmax(axis=1)).sum() <= 2
+    assert "tanh" in name or flips[-1] == 0 or differences[-1] > 2 * before[-1]
+assert all(ratio[-1] < 0.5 for ratio in per_sample.values())
+assert max(weighted) < 1e-13 and unweighted[0] < 1e-13 and unweighted[2] > unweighted[1] > 1e-3
+assert apart["float64"] < 1e-9 and apart["float32"] < 1e-3 and alike
+assert small == MLP((64, 256, 256, 10)).num_params and large == 2_395_210
+slow, *others = speedup.values()
+assert slow[-1] < slow.max() and max(slow.max(), others[0].max()) < 6 * 128 * bandwidth / (4 * F)
+
+parts = np.split(np.arange(128), [50, 58, 90])
+for optimizer_of, same in ((partial(SGD, lr=0.1), True), (partial(Adam, lr=0.1), False)):  # exercise 1
+    averaged = np.zeros(small)
+    for rows in parts:
+        model = MLP(sizes, dtype="float64", seed=0)
+        gradient(model, x[rows], y[rows])
+        optimizer_of(model).step()
+        averaged += len(rows) / 128 * model.theta
+    model = MLP(sizes, dtype="float64", seed=0)
+    gradient(model, x, y)
+    optimizer_of(model).step()
+    assert (np.abs(model.theta - averaged).max() < 1e-13) == same
+z, v = np.random.default_rng(0).normal(size=(2, 128, K))  # (N, K) each; exercise 2
+for gamma in (0.0, 1.0):
+    dz = dist_loss(z, y, v, gamma=gamma)[1]  # (N, K)
+    pieces = np.concatenate([len(rows) / 128 * dist_loss(z[rows], y[rows], v[rows], gamma=gamma)[1] for rows in parts])
+    assert (np.linalg.norm(dz - pieces) < 1e-12) == (gamma == 0)
+    assert gamma == 0 or np.linalg.norm(dz - pieces) > 1e-2 * np.linalg.norm(dz)
+counts = np.arange(2, 100)
+assert counts[on_paper(small, 128, counts).argmin()] == 18  # exercise 3
+pool.shutdown()
