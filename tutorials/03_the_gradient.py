@@ -427,7 +427,7 @@ print(f"numeric / analytic = {ratio:.6f}")
 # - Hinton, Vinyals, Dean (2015): *Distilling the Knowledge in a Neural Network*. arXiv 1503.02531 (section 2: the loss
 #   and $T^2$; section 2.1: the hot limit).
 # - Ba, Caruana (2014): *Do Deep Nets Really Need to be Deep?* arXiv 1312.6184 (logit matching).
-# - The three mistakes, each reported in a public repository and then repaired there: $T^2$ forgotten,
+# - The three mistakes, each as reported in a public repository: $T^2$ forgotten,
 #   <https://github.com/IntelLabs/distiller/issues/122>; softmax taken twice (in a loss with labels),
 #   <https://github.com/Lightning-Universe/lightning-bolts/issues/654>; the mean over classes as well as the batch,
 #   <https://github.com/GMvandeVen/continual-learning/issues/5>.
