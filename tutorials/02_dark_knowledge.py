@@ -281,12 +281,11 @@ for T in (0.25, 1, 4):
 # It is not 0 even for a student that copies the teacher: then it is $H(q)$. What is above that is the **KL
 # divergence** (Kullback and Leibler 1951):
 #
-# $$ KL(q \,\Vert\, p) = \sum_k q_k \log \frac{q_k}{p_k} = \sum_k q_k \log q_k - \sum_k q_k \log p_k
-# = CE(q, p) - H(q) . $$
+# $$ KL(q \Vert p) = \sum_k q_k \log \frac{q_k}{p_k} = \sum_k q_k \log q_k - \sum_k q_k \log p_k = CE(q, p) - H(q) . $$
 #
 # It is 0 where $p = q$ and positive everywhere else. For $\log a \le a - 1$, with equality at $a = 1$ only, and so
 #
-# $$ -KL(q \,\Vert\, p) = \sum_k q_k \log \frac{p_k}{q_k} \le \sum_k q_k \Big( \frac{p_k}{q_k} - 1 \Big) = 0 . $$
+# $$ -KL(q \Vert p) = \sum_k q_k \log \frac{p_k}{q_k} \le \sum_k q_k \Big( \frac{p_k}{q_k} - 1 \Big) = 0 . $$
 #
 # $CE = H + KL$: the teacher's own indecision, which no student can change, and the distance, which it can. We check it
 # with a second teacher in the place of the student.
@@ -373,13 +372,14 @@ print(f"rows sum to 1 within {worst_sum:.0e}")
 # <details><summary>Answer</summary>
 #
 # $\log p_k = z_k/T - \log Z$ with $Z = \sum_j e^{z_j/T}$, so $H = \log Z - E[z]/T$, where $E$ is the mean with $p^T$.
-# $d \log Z/dT = -E[z]/T^2$. $dp_k/dT = -p_k (z_k - E[z])/T^2$, so $dE[z]/dT = -\text{Var}(z)/T^2$. Together $dH/dT =
-# -E[z]/T^2 + E[z]/T^2 + \text{Var}(z)/T^3$. A variance is never negative. The last cell checks it.
+# $d \log Z/dT = -E[z]/T^2$. $dp_k/dT = -p_k (z_k - E[z])/T^2$, so $dE[z]/dT = -\text{Var}(z)/T^2$. Together
+# $dH/dT = -E[z]/T^2 + E[z]/T^2 + \text{Var}(z)/T^3$. A variance is never negative. The last cell checks it.
 #
 # </details>
 #
-# **3.** KL is not symmetric. Let $q = (0.5, 0.5, 0)$ and $p = (0.98, 0.01, 0.01)$. Compute $KL(q \Vert p)$ and $KL(p
-# \Vert q)$. Which one would you have a student lower, if it must not miss a class that the teacher thinks possible?
+# **3.** KL is not symmetric. Let $q = (0.5, 0.5, 0)$ and $p = (0.98, 0.01, 0.01)$. Compute $KL(q \Vert p)$ and
+# $KL(p \Vert q)$. Which one would you have a student lower, if it must not miss a class that the teacher thinks
+# possible?
 #
 # <details><summary>Answer</summary>
 #

@@ -155,9 +155,9 @@ for T, size in zip(temperatures[::2], sizes[::2], strict=True):
     print(f"T = {T:>3g}: without T² {size:.1e}, with T² {size * T**2:.3f}; labels {labels_size:.3f}")
 
 # %% [markdown]
-# **What to notice.** Without $T^2$ the curve goes down with a slope of nearly -2 once it is hot: from $T = 16$ to $T =
-# 256$ by a factor of about 300, and $16^2$ is 256. Whoever raises the temperature without $T^2$ turns the teacher off,
-# and may conclude that high temperatures do not work. With $T^2$ the curve levels out. "The same weight at every
+# **What to notice.** Without $T^2$ the curve goes down with a slope of nearly -2 once it is hot: from $T = 16$ to
+# $T = 256$ by a factor of about 300, and $16^2$ is 256. Whoever raises the temperature without $T^2$ turns the teacher
+# off, and may conclude that high temperatures do not work. With $T^2$ the curve levels out. "The same weight at every
 # temperature" is exact in the hot limit only: from $T = 1$ to 4 the soft part still grows several times over, because
 # at $T = 1$ both networks give most to the same class, and their answers differ little.
 #
@@ -218,23 +218,23 @@ plots.show(figure)
 # ## The hot limit: copy my logits
 #
 # What is $T^2\, KL(q^T \Vert p^T)$ when $T$ is large? Let $a_k = (z_k - \bar z)/T$ and $r_k = (v_k - \bar v)/T$:
-# small, and of mean 0 over the classes. Write $\langle \cdot \rangle$ for the mean over the $K$ classes. With $e^a = 1
-# + a + a^2/2 + O(1/T^3)$ and $\log(1 + c) = c + O(c^2)$,
+# small, and of mean 0 over the classes. Write $\langle \cdot \rangle$ for the mean over the $K$ classes. With
+# $e^a = 1 + a + a^2/2 + O(1/T^3)$ and $\log(1 + c) = c + O(c^2)$,
 #
 # $$ \log p^T_k = a_k - \log \sum_j e^{a_j} = a_k - \log K - \tfrac12 \langle a^2 \rangle + O(1/T^3) , $$
 #
-# for $\langle a \rangle = 0$. The same holds for $\log q^T_k$ with $r$, and $q^T_k = (1 + r_k)/K + O(1/T^2)$. So
+# for $\langle a \rangle = 0$. The same holds for $\log q^T_k$ with $r$, and $q^T_k = (1 + r_k)/K + O(1/T^2)$. Put both
+# into $KL = \sum_k q^T_k (\log q^T_k - \log p^T_k)$:
 #
-# $$ KL = \sum_k q^T_k (\log q^T_k - \log p^T_k) = \langle (1 + r)(r - a) \rangle - \tfrac12 \langle r^2 \rangle
-# + \tfrac12 \langle a^2 \rangle + O(1/T^3) . $$
+# $$ KL = \langle (1 + r)(r - a) \rangle - \tfrac12 \langle r^2 - a^2 \rangle + O(1/T^3) . $$
 #
 # $\langle r - a \rangle = 0$, so $\langle (1 + r)(r - a) \rangle = \langle r^2 \rangle - \langle r a \rangle$, and
 # together
 #
 # $$ KL = \tfrac12 \langle r^2 - 2 r a + a^2 \rangle + O(1/T^3) = \tfrac12 \langle (r - a)^2 \rangle + O(1/T^3) . $$
 #
-# Multiply by $T^2$, which turns $a$ and $r$ back into centred logits $z^\circ = z - \bar z$ and $v^\circ = v - \bar
-# v$:
+# Multiply by $T^2$, which turns $a$ and $r$ back into centred logits $z^\circ = z - \bar z$ and
+# $v^\circ = v - \bar v$:
 #
 # $$ T^2\, KL(q^T \Vert p^T) \to \frac{1}{2K} \sum_k (z^\circ_k - v^\circ_k)^2 . $$
 #
@@ -416,9 +416,9 @@ print(f"numeric / analytic = {ratio:.6f}")
 #
 # <details><summary>Answer</summary>
 #
-# Only "the pencil case, loss": the gradient is the same, and slopes do not see a constant. Its value becomes $T^2
-# (\log 2 - H(q^T))$ with $H(q^T) = -\tfrac34 \log \tfrac34 - \tfrac14 \log \tfrac14 \approx 0.562$ nats. The last cell
-# runs it.
+# Only "the pencil case, loss": the gradient is the same, and slopes do not see a constant. Its value becomes
+# $T^2 (\log 2 - H(q^T))$ with $H(q^T) = -\tfrac34 \log \tfrac34 - \tfrac14 \log \tfrac14 \approx 0.562$ nats. The last
+# cell runs it.
 #
 # </details>
 #

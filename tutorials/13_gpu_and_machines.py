@@ -138,7 +138,7 @@ for name, (differences, flips, (exact, rounded)) in results.items():
 #
 # ## Is it faster? Timing done right
 #
-# Four rules, and each of them was learned from a wrong number:
+# Four rules:
 #
 # - *Warm up.* First calls reserve memory, load libraries, and on a GPU compile kernels.
 # - *Repeat, and take the median.* Other programs disturb single rounds. Take what you compare in turns, so that a
@@ -206,8 +206,7 @@ if device == "cuda":
 # copy of the network and computes the mean loss of its part, $L_m$, and its gradient $g_m$. The loss of the whole
 # batch is
 #
-# $$ L = \frac1N \sum_{i=1}^{N} L_i = \frac1N \sum_{m=1}^{M} n_m L_m, \qquad\text{so}\qquad
-# g = \frac{dL}{d\theta} = \sum_{m=1}^{M} \frac{n_m}{N}\, g_m . $$
+# $$ L = \frac1N \sum_i L_i = \sum_m \frac{n_m}{N} L_m, \qquad g = \frac{dL}{d\theta} = \sum_m \frac{n_m}{N} g_m . $$
 #
 # That is the whole of **data parallel** training: differentiation is linear. The weights $n_m/N$ matter where parts
 # differ in size, and they do whenever $M$ does not divide the last batch of an epoch. Because minikd keeps all
@@ -284,7 +283,7 @@ for dtype in ("float64", "float32"):
 # %% [markdown]
 # ## With real machines
 #
-# minikd has no switch for this. It does not need one: `model.grad` is an ordinary array, and the sum goes between
+# minikd has no switch for this, and one can do without: `model.grad` is an ordinary array, and the sum goes between
 # `backward` and `step`. With MPI, the usual library for programs that run as many processes on many machines, and its
 # Python interface mpi4py, it is three lines, here with `comm = MPI.COMM_WORLD` and `x` the rows of this machine:
 #
@@ -346,10 +345,10 @@ for name, curve in speedup.items():
 
 # %% [markdown]
 # **What to notice.** Both the arithmetic and the message grow with $P$, so the number of parameters drops out of their
-# ratio: where latency does not matter, the speed-up can never pass $C \beta / (4 P) = 6 B \beta / (4 F)$, which is a
-# matter of the batch alone. A larger batch for each message is what helps. Latency is what makes the small network
-# worse than the large one: its messages are short, but there are as many of them. And at a batch of 128 the small
-# network gets slower again with more machines.
+# ratio: whatever the latency, the speed-up can never pass $C \beta / (4 P) = 6 B \beta / (4 F)$, which is a matter of
+# the batch alone. A larger batch for each message is what helps. Latency is what makes the small network worse than
+# the large one: its messages are short, but there are as many of them. And at a batch of 128 the small network gets
+# slower again with more machines.
 #
 # A larger batch is not free either: it makes fewer steps an epoch, and beyond some size needs another learning rate,
 # and then more samples (Goyal et al. 2017). For networks and data as small as in these tutorials one machine is
