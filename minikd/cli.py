@@ -90,7 +90,7 @@ def _distill(options: argparse.Namespace) -> None:
         f"{how}, seeds {config.seeds}, in {folder}/"
     )
     try:
-        done = _train(experiment)
+        done = _train(experiment, options.quiet)
         print(f"\n{table(done)}\n\n{fill(verdict(done), 80)}\n")
         _draw(experiment, done)
     except KeyboardInterrupt:
@@ -135,18 +135,11 @@ def _dashed(widths: Sequence[int]) -> str:
     return "-".join(str(width) for width in widths) or "without hidden layers"
 
 
-def _train(experiment: Experiment) -> list[Trained]:
-    from tqdm import tqdm
+def _train(experiment: Experiment, quiet: bool) -> list[Trained]:
+    from .terminal import Progress
 
-    # Where nobody watches (a log file, say), a line now and then is enough.
-    interval = 0.1 if sys.stderr.isatty() else 10
-    with tqdm(total=experiment.total_epochs, unit="epoch", mininterval=interval, dynamic_ncols=True) as bar:
-
-        def notify(epochs: int, words: str) -> None:
-            bar.set_description(words, refresh=False)
-            bar.update(epochs)
-
-        experiment.notify = notify
+    with Progress(experiment.total_epochs, quiet=quiet) as progress:
+        experiment.notify = progress.update
         return experiment.run()
 
 
@@ -206,7 +199,7 @@ def _run_study(options: argparse.Namespace) -> None:
         raise UsageError(f"--{error}") from None
     folder = _study_folder(options, options.name)
     try:
-        command.run(options.name, folder, plan)
+        command.run(options.name, folder, plan, options.quiet)
     except KeyboardInterrupt:
         words = f"minikd reproduce {options.name} --resume --out {folder}, and the options that were given"
         sys.exit(_complain(f"stopped, and nothing is lost. To go on: {words}", 130))
@@ -234,7 +227,7 @@ def _compare(options: argparse.Namespace) -> None:
         folder = _study_folder(options, "compare")
         print(f"{len(methods)} methods, {config.seeds} seeds, in {folder}/", flush=True)
         try:
-            content = compare.compare(config, methods, folder, options.jobs)
+            content = compare.compare(config, methods, folder, options.jobs, options.quiet)
         except KeyboardInterrupt:
             words = f"minikd compare --resume --out {folder}, and the options that were given"
             sys.exit(_complain(f"stopped, and nothing is lost. To go on: {words}", 130))

@@ -30,6 +30,7 @@ from .intervals import mean_interval
 from .methods import METHODS
 from .metrics import evaluate
 from .runs import in_processes, machine
+from .terminal import Progress
 
 STRENGTHS = (0.0625, 0.25, 1.0, 4.0)
 LABELS = "labels"  # the control
@@ -45,11 +46,12 @@ def settings_for(data: str = "digits", **given: Any) -> Config:
     return Config.for_data(data, **{"epochs": epochs, "batch_size": batch_size, **teacher, **given})
 
 
-def compare(config: Config, methods: Sequence[str], folder: Path, jobs: int = 1) -> dict[str, Any]:
+def compare(config: Config, methods: Sequence[str], folder: Path, jobs: int = 1, quiet: bool = False) -> dict[str, Any]:
     """Train everything, or read what is trained already; write folder/compare.json and .png; returns the former.
 
     config   as for `minikd distill`; its `method`, `temperature` and `soft_weight` are not used
     jobs     seeds at a time, in processes of their own
+    quiet    say nothing of progress on stderr
     """
     from . import plots
 
@@ -62,8 +64,11 @@ def compare(config: Config, methods: Sequence[str], folder: Path, jobs: int = 1)
         raise CheckpointError(f"cannot make the folder {folder}: {error.strerror}") from error
     tidy(folder)
     methods = tuple(dict.fromkeys(methods))
-    tasks = [(config, methods, folder, seed) for seed in range(config.seeds)]
-    done = [one_seed(*task) for task in tasks] if jobs == 1 else in_processes(one_seed, tasks, jobs)
+    runs = 1 + sum(len(_strengths(method)) for method in methods)
+    total = config.seeds * (config.teacher_epochs + runs * config.epochs)
+    with Progress(total, quiet=quiet, line=jobs == 1, log=False) as progress:
+        tasks = [(config, methods, folder, seed, progress) for seed in range(config.seeds)]
+        done = [one_seed(*task) for task in tasks] if jobs == 1 else in_processes(one_seed, tasks, jobs)
     settings = asdict(config)
     for name in ("method", "temperature", "soft_weight"):
         del settings[name]
@@ -80,9 +85,12 @@ def compare(config: Config, methods: Sequence[str], folder: Path, jobs: int = 1)
     return content
 
 
-def one_seed(config: Config, methods: Sequence[str], folder: Path, seed: int) -> list[dict[str, Any]]:
+def one_seed(
+    config: Config, methods: Sequence[str], folder: Path, seed: int, progress: Progress
+) -> list[dict[str, Any]]:
     """A record for each network of a seed: teacher, control, and the student by each method at each strength."""
-    experiment = Experiment(config, folder)
+    before = progress.total // config.seeds * seed
+    experiment = Experiment(config, folder, lambda epochs, words: progress.update(before + epochs, words))
     records = []
 
     def record(method: str, strength: float, trained: Trained) -> None:
@@ -90,16 +98,20 @@ def one_seed(config: Config, methods: Sequence[str], folder: Path, seed: int) ->
         seconds = _seconds(folder, f"{trained.kind}-{seed}")
         scores = {"val_accuracy": validation.accuracy, "val_nll": validation.nll, **trained.scores}
         records.append({"method": method, "strength": strength, "seed": seed, "seconds": seconds, **scores})
-        print(f"seed {seed}: {trained.kind}, {seconds:.0f} s", file=sys.stderr, flush=True)
+        progress.say(f"seed {seed + 1}/{config.seeds}: {trained.kind}, {seconds:.0f} s")
 
     teacher = experiment.train_teacher(seed)
     record("teacher", 1.0, teacher)
     record(LABELS, 1.0, experiment.train_student(LABELS, seed, teacher.model))
     for method in methods:
-        for strength in STRENGTHS if METHODS[method].weighted else (1.0,):
+        for strength in _strengths(method):
             kind = f"{method}-{strength:g}"
             record(method, strength, experiment.teach(method, seed, teacher.model, kind, strength=strength))
     return records
+
+
+def _strengths(method: str) -> tuple[float, ...]:
+    return STRENGTHS if METHODS[method].weighted else (1.0,)
 
 
 def _seconds(folder: Path, stem: str) -> float:

@@ -36,6 +36,7 @@ from .methods import METHODS
 from .metrics import History, Scores, evaluate
 from .mlp import MLP
 from .optim import Adam, cosine
+from .terminal import epoch_words
 from .training import fit
 
 STUDENTS = ("labels", "smoothed", "distilled")
@@ -161,12 +162,13 @@ class Trained:
 
 
 class Experiment:
-    """A run in its folder. `notify(trained_epochs, words)` is told of progress."""
+    """A run in its folder. `notify(epochs, words)` is told of progress: how many epochs of all are done."""
 
     def __init__(
         self, config: Config, folder: Path, notify: Callable[[int, str], None] = lambda n, words: None
     ) -> None:
         self.config, self.folder, self.notify = config, folder, notify
+        self._begun = 0  # epochs of all networks that were begun
         self.data: Data = load_data(config.data)
         self.n_inputs, self.n_classes = self.data.x_train.shape[1], len(self.data.class_names)
         self.given_teacher: MLP | None = None
@@ -252,10 +254,12 @@ class Experiment:
 
     def _options(self, epochs: int, kind: str, name: str, seed: int) -> dict[str, Any]:
         words = f"seed {seed + 1}/{self.config.seeds}, {name}"
-        self.notify(0, words)
+        before, self._begun = self._begun, self._begun + epochs
+        self.notify(before, words)
 
         def callback(model: MLP, history: History) -> None:
-            self.notify(1, words)
+            epoch = history.rows[-1]
+            self.notify(before + min(epochs, len(history)), f"{words}: {epoch_words(epoch, epochs)}")
 
         return {
             "epochs": epochs,

@@ -85,6 +85,7 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
     return drawn
 
 
+@styled
 def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """An empty figure, in inches, that no global list of figures knows of."""
     from matplotlib.figure import Figure

@@ -77,7 +77,7 @@ def _add_distill(commands: Any) -> None:
     add("--device", choices=DEVICES, metavar="DEVICE", help="cpu, or cuda for an NVIDIA GPU (default cpu)")
     add("--teacher-from", type=_file, metavar="FILE", help="a trained teacher, a minikd file: trains none")
     add("--out", type=Path, metavar="DIR", help="the run's folder (default runs/NAME-1, -2, ...)")
-    _add_verbose(p)
+    _add_talk(p)
     add("--resume", action="store_true", help="go on with the run in --out, with the settings it has")
     p.set_defaults(run="distill")
 
@@ -109,7 +109,7 @@ def _add_reproduce(commands: Any) -> None:
     add("--device", choices=DEVICES, default="cpu", metavar="DEVICE", help="cpu or cuda (default cpu)")
     add("--out", type=Path, metavar="DIR", help="the folder (default runs/NAME-1, -2, ...)")
     add("--resume", action="store_true", help="use the networks that are in --out already, finished or not")
-    _add_verbose(p)
+    _add_talk(p)
     p.set_defaults(run="reproduce", data="mnist")
 
 
@@ -132,11 +132,17 @@ def _add_compare(commands: Any) -> None:
     add("--out", type=Path, metavar="DIR", help="the folder (default runs/compare-1, -2, ...)")
     add("--resume", action="store_true", help="use the networks that are in --out already, finished or not")
     add("--show", type=_file, metavar="FILE", help="run nothing: the table of a compare.json")
-    _add_verbose(p)
+    _add_talk(p)
     p.set_defaults(run="compare")
 
 
-def _add_verbose(p: argparse.ArgumentParser) -> None:
+def _add_talk(p: argparse.ArgumentParser) -> None:
+    either = p.add_mutually_exclusive_group()
+    either.add_argument("-q", "--quiet", action="store_true", help="say nothing of progress, only the result")
+    _add_verbose(either)
+
+
+def _add_verbose(p: Any) -> None:
     p.add_argument("-v", "--verbose", action="store_true", help="say which settings NumPy's BLAS is given")
 
 

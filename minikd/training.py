@@ -28,6 +28,7 @@ from .losses import Loss, distillation_loss
 from .metrics import Classifier, History, evaluate, logits_of
 from .mlp import MLP
 from .optim import Adam, Optimizer, Schedule, constant
+from .terminal import Progress, epoch_words
 
 Augment = Callable[[Array, Any], Array]  # (x, generator) -> x
 
@@ -73,8 +74,6 @@ def fit(
     is spoilt, but `checkpoint` holds the last good epoch.
     CheckpointError for a checkpoint that is damaged or belongs to another run. ValueError and TypeError for arguments.
     """
-    from tqdm import tqdm
-
     check_type("model", model, MLP, "an MLP")
     augment = augment or (lambda x, rng: x)
     functions: dict[str, Any] = {"loss": loss, "schedule": schedule or constant, "augment": augment}
@@ -85,7 +84,7 @@ def fit(
         validation = (to_device(validation[0], model.device), validation[1])
     run = _Run(model, x, targets, optimizer or Adam(model), validation or (), **functions, **counts)
     history = run.resume(checkpoint) if resume and checkpoint is not None else History()
-    bar = tqdm(total=epochs, initial=len(history), unit="epoch", disable=None if progress else True)
+    bar = Progress(epochs, quiet=not progress, log=False)
     try:
         for epoch in range(len(history), epochs):
             started = time.perf_counter()
@@ -98,8 +97,7 @@ def fit(
                 run.save(checkpoint, history)
             for callback in callbacks:
                 callback(model, history)
-            bar.set_postfix({k: f"{row[k]:.4g}" for k in ("loss", "val_accuracy") if k in row})
-            bar.update()
+            bar.update(epoch + 1, epoch_words(row, epochs))
     finally:
         bar.close()
         run.optimizer.lr = run.lr

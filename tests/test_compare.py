@@ -68,6 +68,12 @@ def test_smaller_batches_make_as_many_steps_as_the_recipe_of_the_data_set() -> N
     assert settings_for("mnist", epochs=3).teacher_epochs == settings_for("mnist", epochs=3).epochs == 3
 
 
+def test_an_unknown_method_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="methods must be one of kd, logits"):
+        compare(CONFIG, ("kd", "alchemy"), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_of_equals_the_default_strength_is_taken() -> None:
     content = made_up({("labels", 1.0): (0.9, 0.9), **{("dkd", s): (0.9, 0.9) for s in STRENGTHS}})
     assert [row["strength"] for row in summary(content)] == [1.0, 1.0]
@@ -149,7 +155,7 @@ def test_the_command_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     main(["compare", *flags])
     captured = capsys.readouterr()
     assert "1 methods, 1 seeds, in runs/compare-1/" in captured.out and "label-smoothing" in captured.out
-    assert "seed 0: label-smoothing-4" in captured.err
+    assert "seed 1/1: label-smoothing-4" in captured.err
     content = json.loads((tmp_path / "runs/compare-1/compare.json").read_text())
     assert content["settings"]["epochs"] == content["settings"]["teacher_epochs"] == 1
 

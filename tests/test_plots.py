@@ -136,7 +136,9 @@ def test_a_picture_is_a_figure_that_changes_nothing_and_writes_nothing(
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_picture_looks_the_same_whatever_the_users_style(name: str) -> None:
-    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "lines.linewidth": 9, "xtick.labelsize": 4}):
+    with matplotlib.rc_context(
+        {"font.size": 20, "axes.linewidth": 5, "xtick.major.size": 20, "axes.labelcolor": "red"}
+    ):
         assert plots.svg(EVERY[name]()) == svg_of(name)
 
 

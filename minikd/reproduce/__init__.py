@@ -6,10 +6,10 @@ Each study is one file, which begins with what the paper did, and says where we 
 from __future__ import annotations
 
 from . import capacity, generations, hinton2015, muller2019, subclass2020
-from .run import Plan, committed, print_finished, run_study
+from .run import Plan, committed, run_study, tell
 from .study import Row, Study, judge, table, verdict
 
-__all__ = ["STUDIES", "Plan", "Row", "Study", "committed", "judge", "print_finished", "run_study", "table", "verdict"]
+__all__ = ["STUDIES", "Plan", "Row", "Study", "committed", "judge", "run_study", "table", "tell", "verdict"]
 
 STUDIES: dict[str, Study] = {
     module.STUDY.name: module.STUDY for module in (hinton2015, muller2019, subclass2020, capacity, generations)

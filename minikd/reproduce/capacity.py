@@ -86,7 +86,7 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
 
 def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
     """Errors of teachers and of their students against the teacher's width; students of assistants beside the last."""
-    figure.set_size_inches(8, 4.4)
+    figure.set_size_inches(8.5, 5)
     axes = figure.subplots()
     for kind, label, colour in (("teacher", "the teacher itself", "#000000"), ("student", "its student", "#009E73")):
         mean, half = means(values, [f"{kind} of {width}" for width in p.teachers])
@@ -97,15 +97,16 @@ def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
     for i, chain in enumerate(p.chains, 1):
         mean, half = means(values, [f"student of {'-'.join(map(str, chain))}"])
         label = f"student of {' → '.join(map(str, chain))}"
-        at, colour = p.teachers[-1] * 1.15**i, ("#0072B2", "#CC79A7", "#56B4E9")[i % 3]
-        axes.errorbar([at], mean, half, fmt="s", ms=5, capsize=2, color=colour, label=label)
+        at = p.teachers[-1] * 1.15**i
+        colour, marker = (("#0072B2", "D"), ("#CC79A7", "s"), ("#56B4E9", "^"))[i % 3]
+        axes.errorbar([at], mean, half, fmt=marker, ms=6, color=colour, label=label)
     axes.set(xscale="log", yscale="log", xlabel="units in each hidden layer of the teacher", ylabel="test errors, %")
     axes.set_title("Does a larger teacher teach better?")
     axes.set_xticks(p.teachers, [str(width) for width in p.teachers])
     axes.minorticks_off()
     log_scale(axes.yaxis)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend()
 
 
 STUDY = Study(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 from ..backend import get_xp
 from ..errors import DataError
+from ..terminal import Progress
 from . import STUDIES
-from .run import Plan, committed, print_finished, run_study
+from .run import Plan, committed, run_study, tell
 from .study import table
 
 WIDTH = 80
@@ -37,7 +38,7 @@ def show_committed(name: str) -> None:
     print(f"{measured(known)}\n\n{table(study, known['values'])}")
 
 
-def run(name: str, folder: Path, plan: Plan) -> None:
+def run(name: str, folder: Path, plan: Plan, quiet: bool = False) -> None:
     """Run a study, telling of its progress, and print what came of it."""
     study = STUDIES[name]
     get_xp(plan.device)  # a missing GPU is an error before anything is written
@@ -45,7 +46,8 @@ def run(name: str, folder: Path, plan: Plan) -> None:
     if plan.quick:
         print("QUICK: fewer images and epochs; these numbers say nothing about the paper.")
     print(f"Running {plan.seeds} seed{'s' * (plan.seeds > 1)} in {folder}/", flush=True)
-    content = run_study(study, folder, plan, notify=_show_epoch)
+    with Progress(quiet=quiet, log=False) as progress:
+        content = run_study(study, folder, plan, notify=partial(tell, progress), quiet=quiet)
     print(f"\n{measured(content)}\n\n{table(study, content['values'])}\n")
     print(f"Networks, numbers and the picture are in {folder}/")
     if committed(study) is not None:
@@ -72,13 +74,3 @@ def counts(content: dict[str, Any]) -> str:
     return f"{content['plan']['seeds']} seeds: " + ", ".join(
         f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts))
     )
-
-
-def _show_epoch(seed: int, network: str, epoch: int, epochs: int, seconds: float) -> None:
-    """One line that is written over on a terminal; elsewhere a line for each finished network."""
-    terminal = sys.stderr.isatty()
-    if terminal and epoch < epochs:
-        print(f"\r\033[Kseed {seed}: {network}, epoch {epoch} of {epochs}", end="", file=sys.stderr, flush=True)
-    elif epoch == epochs:
-        print("\r\033[K" * terminal, end="", file=sys.stderr)
-        print_finished(seed, network, epoch, epochs, seconds)

@@ -86,7 +86,7 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
 
 def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
     """Errors by generation, beside mutual learning and the longer control."""
-    figure.set_size_inches(7.5, 4.2)
+    figure.set_size_inches(8.5, 4.8)
     axes, generations = figure.subplots(), range(p.generations + 1)
     mean, half = means(values, [f"generation {g}" for g in generations])
     axes.errorbar(generations, mean, half, fmt="o-", capsize=2, color="#009E73")
@@ -96,7 +96,7 @@ def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
         mean, half = means(values, [name])
         axes.errorbar([place], mean, half, fmt="s", capsize=2, color=colour)
     names = ["labels\nalone", *(f"born again\n{g}" for g in generations[1:]), "mutual\nlearning", "labels,\nall steps"]
-    axes.set_xticks([*generations, *at], names, fontsize=8)
+    axes.set_xticks([*generations, *at], names, fontsize=9)
     axes.set(ylabel="test errors, %", title="Learning from one's own kind, on few labels")
     axes.grid(alpha=0.3)
 

@@ -195,21 +195,21 @@ def _few(lab: Lab, p: Protocol, knowledge: np.ndarray) -> dict[str, float]:
 
 def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
     """Left, the paper's errors and ours, row by row; right, errors against temperature for each width."""
-    figure.set_size_inches(11, 4.8)
+    figure.set_size_inches(11.5, 5.2)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
     papers = {row.measure: row.paper for row in STUDY.rows if isinstance(row.paper, float | int) and not row.unit}
     at, (mean, half) = np.arange(len(papers)), means(values, list(papers))
     left.barh(at - 0.2, list(papers.values()), 0.38, color="0.75", label="paper")
     left.barh(at + 0.2, mean, 0.38, color="#009E73", label="minikd")
     left.errorbar(mean, at + 0.2, xerr=half, fmt="none", color="black", capsize=2)
-    left.set_yticks(at, list(papers), fontsize=8)
+    left.set_yticks(at, list(papers), fontsize=9)
     left.invert_yaxis()
-    left.set(xlabel="test errors of 10,000", title="Errors: the paper's, and ours over seeds")
+    left.set(xlabel="test errors of 10,000", title="Errors: the paper's, and ours")
     left.legend(loc="lower right")
     for colour, width in zip(("#CC79A7", "#D55E00", "#0072B2", "#009E73"), p.widths, strict=False):
         mean, half = means(values, [f"{width} units, T = {T:g}" for T in p.temperatures])
-        right.errorbar(p.temperatures, mean, half, fmt="o-", ms=3, lw=1.2, capsize=2, color=colour)
-        right.annotate(f"2 × {width}", (p.temperatures[-1], mean[-1]), (6, -3), textcoords="offset points", fontsize=8)
+        right.errorbar(p.temperatures, mean, half, fmt="o-", ms=4, color=colour)
+        right.annotate(f"2 × {width}", (p.temperatures[-1], mean[-1]), (6, -3), textcoords="offset points", fontsize=9)
     right.set(xscale="log", yscale="log", xlabel="temperature T", ylabel="test errors", title="Which temperature?")
     right.set_xticks(p.temperatures, [f"{T:g}" for T in p.temperatures])
     right.minorticks_off()

@@ -21,7 +21,7 @@ from ..metrics import History, evaluate, logits_of
 from ..mlp import MLP
 from ..optim import Adam, Optimizer, cosine
 
-Notify = Callable[[str, int, int, float], None]  # (network, epoch, epochs, seconds so far)
+Notify = Callable[[str, int, History], None]  # (network, epochs in all, what happened so far)
 
 
 class Exam:
@@ -120,7 +120,7 @@ class Lab:
         path = self._networks[name] = self._path(name)
 
         def callback(model: MLP, history: History) -> None:
-            self.notify(name, len(history), epochs, history.seconds)
+            self.notify(name, epochs, history)
 
         return {
             "optimizer": optimizer(model, lr, **options),

@@ -21,12 +21,14 @@ from typing import Any
 from ..checkpoint import write_atomically
 from ..data import Data, load_data
 from ..errors import CheckpointError, check_choice, check_count
-from ..figures import new_figure, save, styled
+from ..figures import new_figure, note, save, styled
+from ..metrics import History
 from ..runs import in_processes, machine
+from ..terminal import Progress, epoch_words
 from .lab import Lab
 from .study import Study, Values, judge
 
-Progress = Callable[[int, str, int, int, float], None]  # (seed, network, epoch, epochs, seconds of training)
+Notify = Callable[[int, str, int, History], None]  # (seed, network, epochs in all, what happened so far)
 COMMITTED = Path(__file__).parent / "results"  # numbers of full runs, which come with the package
 
 
@@ -59,13 +61,14 @@ def run_study(
     *,
     data: Data | None = None,
     protocol: Any = None,
-    notify: Progress = lambda *words: None,
+    notify: Notify = lambda *words: None,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Run a study and write folder/NAME.json, .csv and .png; returns what is in the JSON.
 
     data, protocol   instead of MNIST and of the study's own protocol (with jobs=1)
-    notify           called after each epoch: (seed, network, epoch, epochs, seconds); with jobs > 1, each process
-                     prints a line for each network that it has finished instead
+    notify           called after each epoch: (seed, network, epochs in all, history); with jobs > 1, each process
+                     prints a line for each network that it has finished instead, unless it shall be `quiet`
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +80,7 @@ def run_study(
     else:
         if data is not None or protocol is not None:
             raise ValueError("jobs must be 1 with data or a protocol of your own")
-        done = in_processes(_named_seed, [(study.name, *task[1:]) for task in tasks], plan.jobs)
+        done = in_processes(_named_seed, [(study.name, *task[1:], quiet) for task in tasks], plan.jobs)
     values = {name: [measured[name] for measured, _ in done] for name in done[0][0]}
     protocol = protocol or (study.quick if plan.quick else study.full)
     content = {
@@ -94,23 +97,29 @@ def run_study(
     write(study, folder, content)
     figure = new_figure(8, 4.5)
     styled(study.draw)(figure, values, make_lab(folder, 0, plan, data, notify), protocol)
+    if plan.seeds > 1:
+        note(figure, f"ours: mean over {plan.seeds} seeds, with its 95 % interval")
     if plan.quick:
         figure.suptitle("QUICK: too few images and epochs to say anything about the paper", color="#D55E00")
     save(figure, folder / f"{study.name}.png")
     return content
 
 
-def _named_seed(name: str, seed: int, folder: Path, plan: Plan) -> tuple[dict[str, float], float]:
+def _named_seed(name: str, seed: int, folder: Path, plan: Plan, quiet: bool) -> tuple[dict[str, float], float]:
     """A seed in a process of its own: a study cannot travel there, its name can."""
     from . import STUDIES
 
-    return _one_seed(STUDIES[name], seed, folder, plan, notify=print_finished)
+    return _one_seed(STUDIES[name], seed, folder, plan, notify=partial(tell, Progress(quiet=quiet, line=False)))
 
 
-def print_finished(seed: int, network: str, epoch: int, epochs: int, seconds: float) -> None:
-    """A line on stderr for a network that is trained."""
-    if epoch == epochs:
-        print(f"seed {seed}: {network}, {epochs} epochs, {seconds:.0f} s", file=sys.stderr, flush=True)
+def tell(progress: Progress, seed: int, network: str, epochs: int, history: History) -> None:
+    """How far a network is, with the time that is left for it alone; a line that stays when it is trained."""
+    done, seconds = len(history), history.seconds
+    progress.total = epochs
+    words = f"seed {seed}, {network}: {epoch_words(history.rows[-1], epochs)}"
+    progress.update(done, words, left=seconds / done * (epochs - done))
+    if done == epochs:
+        progress.say(f"seed {seed}: {network}, {epochs} epochs, {seconds:.0f} s")
 
 
 def _one_seed(
@@ -121,7 +130,7 @@ def _one_seed(
     *,
     data: Data | None = None,
     protocol: Any = None,
-    notify: Progress = lambda *words: None,
+    notify: Notify = lambda *words: None,
 ) -> tuple[dict[str, float], float]:
     """What the study measures with one seed, and for how many seconds its networks were trained."""
 
@@ -130,7 +139,7 @@ def _one_seed(
     return {name: float(value) for name, value in measured.items()}, lab.seconds()
 
 
-def make_lab(folder: Path, seed: int, plan: Plan, data: Data | None, notify: Progress) -> Lab:
+def make_lab(folder: Path, seed: int, plan: Plan, data: Data | None, notify: Notify) -> Lab:
     """The lab of one seed, on MNIST unless other data are given."""
     data = data or load_data("mnist")
     if plan.validation:

@@ -1,0 +1,276 @@
+"""What is seen of a run's progress: on a terminal, in a log file, with --quiet, and where there shall be no colours."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minikd import terminal
+from minikd.cli import main
+from minikd.compare import STRENGTHS
+from minikd.experiment import STUDENTS, Config, Experiment
+from minikd.metrics import History
+from minikd.reproduce import tell
+from minikd.terminal import Progress, clock, epoch_words
+
+QUICK = ("--epochs", "3", "--seeds", "2", "--teacher", "16", "--student", "4")
+LOOK = r"epoch \d/3, loss \d[\d.e+-]*, val\. error \d+\.\d\d %(, \d\d:\d\d left)?( \[#* *\])? *"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def in_a_terminal(command: list[str], columns: int = 80, **variables: str) -> tuple[str, str]:
+    """Run a command whose stderr is a terminal: what it wrote there, and on stdout."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **variables}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=its, text=True, env=environment) as process:
+        os.close(its)
+        seen = b""
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # its end is closed
+                break
+            if not piece:
+                break
+            seen += piece
+        out = process.stdout.read() if process.stdout else ""
+    os.close(ours)
+    assert process.returncode == 0, seen.decode()
+    return seen.decode(), out
+
+
+def minikd(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "minikd", *arguments]
+
+
+def looks(seen: str) -> list[str]:
+    """The line as it looked, one time after another."""
+    return [look for look in re.split(r"[\r\n]+", seen) if look.strip()]
+
+
+# ---- on a terminal ------------------------------------------------------------------------------------------------
+
+FIT = """
+from minikd import MLP, cross_entropy, fit, load_data
+d = load_data("digits")
+options = {"epochs": 3, "validation": (d.x_val, d.y_val), "callbacks": [lambda model, history: time.sleep(0.11)]}
+history = fit(MLP((64, 16, 10)), d.x_train, d.y_train, loss=cross_entropy, **options)
+for row in history: print(row["epoch"], row["loss"], row["val_accuracy"])
+"""
+
+
+def test_fit_shows_epoch_loss_validation_error_and_time_left() -> None:
+    seen, out = in_a_terminal([sys.executable, "-c", "import time" + FIT])
+    rows = [line.split() for line in out.splitlines()]
+    shown = looks(seen)
+    assert len(rows) == 3 and len(shown) >= 2
+    for look in shown:
+        assert re.fullmatch(LOOK, look) and len(look) < 80
+        epoch = int(look[6])
+        _, loss, accuracy = rows[epoch - 1]
+        assert f"loss {float(loss):.3g}, val. error {100 * (1 - float(accuracy)):.2f} %" in look
+    assert shown[-1].startswith("epoch 3/3, ") and "00:00 left" in shown[-1]
+    assert "#" in shown[-1] and seen.endswith("\n")
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_distill_shows_seed_network_epoch_loss_validation_error_and_time_left(columns: int, tmp_path: Path) -> None:
+    command = minikd("distill", *QUICK, "--out", str(tmp_path / "run"))
+    seen, out = in_a_terminal(command, columns, NO_COLOR="1", TERM="dumb")
+    assert "\x1b" not in seen
+    shown = looks(seen)
+    assert shown and max(map(len, shown)) < columns
+    assert any(re.fullmatch(rf"seed \d/2, \w+( \w+)?: {LOOK}", look) for look in shown)
+    assert re.fullmatch(r"seed 2/2, distilled: epoch 3/3, .* %, 00:00 left.*", shown[-1])
+    assert "labels alone" in out and "\r" not in out and "\x1b" not in out
+
+
+def test_colours_are_not_written_even_where_they_would_be_welcome(tmp_path: Path) -> None:
+    command = minikd("compare", "--methods", "kd", "--seeds", "1", *QUICK[:2], *QUICK[4:], "--out", str(tmp_path / "r"))
+    seen, out = in_a_terminal(command, TERM="xterm-256color", COLORTERM="truecolor")
+    assert "\x1b" not in seen + out
+    finished = [line for line in looks(seen) if re.fullmatch(r"seed 1/1: [\w.-]+, \d+ s", line)]
+    names = [line.split()[2].rstrip(",") for line in finished]
+    assert names == ["teacher", "labels", *(f"kd-{strength:g}" for strength in STRENGTHS)]
+    assert max(map(len, looks(seen))) < 80
+
+
+# ---- in a log file, and quiet -------------------------------------------------------------------------------------
+
+
+def test_a_log_file_has_no_carriage_returns_and_few_lines(tmp_path: Path) -> None:
+    for name, command in {
+        "distill": ("distill", *QUICK),
+        "compare": ("compare", "--methods", "kd", "--seeds", "1", *QUICK[:2], *QUICK[4:]),
+    }.items():
+        log = tmp_path / f"{name}.log"
+        with log.open("wb") as stream:
+            call = minikd(*command, "--out", str(tmp_path / name))
+            subprocess.run(call, stdout=subprocess.PIPE, stderr=stream, check=True, timeout=120)
+        text = log.read_bytes().decode()
+        assert "\r" not in text and "\x1b" not in text
+        assert len(text.splitlines()) <= 9
+        assert all(len(line) < 80 for line in text.splitlines())
+
+
+def test_quiet_leaves_stderr_empty_and_the_result_on_stdout(tmp_path: Path) -> None:
+    seen, out = in_a_terminal(minikd("distill", *QUICK, "-q", "--out", str(tmp_path / "run")))
+    assert seen == ""
+    assert re.search(r"^distilled +\d+ ", out, re.MULTILINE) and "Networks, numbers and pictures" in out
+
+
+def test_quiet_holds_for_the_processes_of_a_comparison(tmp_path: Path) -> None:
+    command = ("compare", "--methods", "kd", "--jobs", "2", *QUICK, "--quiet", "--out", str(tmp_path / "run"))
+    seen, out = in_a_terminal(minikd(*command))
+    assert seen == ""
+    assert re.search(r"^kd +×", out, re.MULTILINE)
+
+
+def test_quiet_does_not_hide_what_went_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["distill", "--quiet", "--resume", "--out", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "not the folder of a run" in capsys.readouterr().err
+
+
+def test_quiet_and_verbose_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("distill", "compare", "reproduce"):
+        with pytest.raises(SystemExit) as stop:
+            main([command, "-q", "-v"])
+        assert stop.value.code == 2
+        assert "not allowed with" in capsys.readouterr().err
+
+
+# ---- how far a run is ---------------------------------------------------------------------------------------------
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_an_experiment_tells_how_many_of_all_its_epochs_are_done_even_when_it_goes_on(tmp_path: Path) -> None:
+    config = Config(epochs=2, teacher_epochs=3, seeds=2, teacher=(8,), student=(4,))
+    told: list[tuple[int, str]] = []
+
+    def stop(position: int, words: str) -> None:
+        if position == 12:
+            raise Stopped
+        told.append((position, words))
+
+    with pytest.raises(Stopped):
+        Experiment(config, tmp_path, stop).run()
+    assert [position for position, words in told if ":" in words] == list(range(1, 12))
+    told.clear()
+    experiment = Experiment(config, tmp_path, lambda position, words: told.append((position, words)))
+    experiment.run()
+    assert experiment.total_epochs == 2 * (3 + len(STUDENTS) * 2) == 18
+    positions = [position for position, _ in told]
+    assert positions == sorted(positions) and positions[-1] == 18
+    assert (12, "seed 2/2, labels alone") in told  # the three networks before it were only read
+    assert [position for position, words in told if ":" in words] == list(range(13, 19))
+
+
+def test_time_left_is_that_of_the_epochs_that_were_trained_not_of_those_that_were_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen, now = Terminal(), [0.0]
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    progress = Progress(100)
+    for second, position in ((2, 50), (4, 51), (6, 52)):  # 50 epochs were read from a file
+        now[0] = second
+        progress.update(position, "words")
+    assert looks(screen.getvalue())[-1].startswith("words, 02:24 left [")  # 48 epochs of 3 s
+    assert looks(screen.getvalue())[0].startswith("words [")  # nothing is known yet
+
+
+def test_the_line_is_not_written_more_often_than_the_eye_can_see_but_its_end_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen, now = Terminal(), [0.0]
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    with Progress(1000) as progress:
+        for position in range(1, 1001):
+            now[0] += 0.01
+            progress.update(position, f"epoch {position}")
+    shown = looks(screen.getvalue())
+    assert 90 <= len(shown) <= 102
+    assert shown[-1].startswith("epoch 1000, 00:00 left [##############################]")
+    assert screen.getvalue().endswith("\n")
+
+
+def test_a_log_gets_a_line_in_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    with Progress(100) as progress:
+        for position in range(1, 101):
+            now[0] += 0.5
+            progress.update(position, f"epoch {position}")
+    assert log.getvalue().splitlines() == [f"epoch {n}, 00:{50 - n // 2:02d} left" for n in (20, 40, 60, 80, 100)]
+
+
+def test_a_shorter_line_leaves_nothing_of_a_longer_one_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(terminal, "OFTEN", 0)
+    progress = Progress()
+    progress.update(0, "something long")
+    progress.update(0, "short")
+    progress.say("a line that stays")
+    visible = ""
+    for look in screen.getvalue().split("\r"):
+        visible = look + visible[len(look) :]
+    assert visible.rstrip() == "a line that stays"
+    assert screen.getvalue() == f"\rsomething long\rshort{' ' * 9}\r{' ' * 5}\ra line that stays\n"
+
+
+def test_a_line_that_is_too_long_is_cut_in_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(terminal, "OFTEN", 0)
+    words = epoch_words({"epoch": 10, "loss": 0.08349, "val_accuracy": 0.9765}, 100)
+    Progress(100).update(10, f"seed 10/10, {'a-very-long-name' * 3}: {words}", left=3700)
+    (look,) = looks(screen.getvalue())
+    assert len(look) == 79
+    assert look.startswith("seed 10/10, a-ver..: ")
+    assert look.endswith("..: epoch 10/100, loss 0.0835, val. error 2.35 %, 1:01:40 left")
+
+
+def test_a_study_tells_of_its_networks_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(terminal, "OFTEN", 0)
+    history, progress = History(), Progress()
+    for epoch, seconds in ((1, 30.0), (2, 60.0), (3, 90.0)):
+        history.rows.append({"epoch": epoch, "loss": 0.5 / epoch})
+        history.seconds = seconds
+        tell(progress, 1, "teacher", 3, history)
+    shown = looks(screen.getvalue())
+    assert shown[0].startswith("seed 1, teacher: epoch 1/3, loss 0.5, 01:00 left [")
+    assert shown[1].startswith("seed 1, teacher: epoch 2/3, loss 0.25, 00:30 left [")
+    assert shown[-1] == "seed 1: teacher, 3 epochs, 90 s"
+
+
+def test_words_and_clock() -> None:
+    assert epoch_words({"epoch": 3, "loss": 0.08317}, 100) == "epoch 3/100, loss 0.0832"
+    row: dict[str, Any] = {"epoch": 3, "loss": 12.0, "val_accuracy": 0.5}
+    assert epoch_words(row, 100) == "epoch 3/100, loss 12, val. error 50.00 %"
+    assert [clock(s) for s in (0, 59.6, 65, 3725)] == ["00:00", "01:00", "01:05", "1:02:05"]
