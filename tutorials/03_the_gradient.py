@@ -317,9 +317,9 @@ def tests_of(loss):
 
 
 # %% [markdown]
-# And these are mistakes that people have made and reported in published code (links below). For the first three we
-# compute the gradient of the mistaken loss correctly, as automatic differentiation would. The fourth is a slip of the
-# pencil in the gradient alone.
+# And these are mistakes that people have made and reported in published code. For the first three we compute the
+# gradient of the mistaken loss correctly, as automatic differentiation would. The fourth is a slip of the pencil in
+# the gradient alone.
 
 
 # %%
@@ -427,10 +427,8 @@ print(f"numeric / analytic = {ratio:.6f}")
 # - Hinton, Vinyals, Dean (2015): *Distilling the Knowledge in a Neural Network*. arXiv 1503.02531 (section 2: the loss
 #   and $T^2$; section 2.1: the hot limit).
 # - Ba, Caruana (2014): *Do Deep Nets Really Need to be Deep?* arXiv 1312.6184 (logit matching).
-# - The three mistakes, each as reported in a public repository: $T^2$ forgotten,
-#   <https://github.com/IntelLabs/distiller/issues/122>; softmax taken twice (in a loss with labels),
-#   <https://github.com/Lightning-Universe/lightning-bolts/issues/654>; the mean over classes as well as the batch,
-#   <https://github.com/GMvandeVen/continual-learning/issues/5>.
+# - The three mistakes in a loss (T² forgotten, softmax taken twice, the mean over classes as well as the batch) were
+#   each reported by users of a public library, which has mended it since. Ten such mistakes are in tutorial 12.
 #
 # Next: `04_teacher_then_student`, where a student learns by this gradient.
 

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 13 · The same code on a GPU, and on many machines
+# # 13 · Does the same code run on a GPU, and on many machines?
 #
 # **In short.** The arrays decide where a line of code runs, so the training step on a GPU is the one on the CPU, and
 # ends with the same network up to rounding. Several machines can share a batch because the gradient of a mean is the
