@@ -428,7 +428,7 @@ print(f"numeric / analytic = {ratio:.6f}")
 #   and $T^2$; section 2.1: the hot limit).
 # - Ba, Caruana (2014): *Do Deep Nets Really Need to be Deep?* arXiv 1312.6184 (logit matching).
 # - The three mistakes in a loss (T² forgotten, softmax taken twice, the mean over classes as well as the batch) were
-#   each reported by users of a public library, which has mended it since. Ten such mistakes are in tutorial 12.
+#   each reported by users of a public library. Ten such mistakes are in tutorial 12.
 #
 # Next: `04_teacher_then_student`, where a student learns by this gradient.
 
