@@ -268,6 +268,12 @@ def _fetch_data(options: argparse.Namespace) -> None:
     print(f"{options.name} is in {fetch(options.name)}, checked")
 
 
+def _course(options: argparse.Namespace) -> None:
+    from .course import command
+
+    sys.exit(command.run(options))
+
+
 COMMANDS = {
     "distill": _distill,
     "evaluate": _evaluate,
@@ -276,4 +282,5 @@ COMMANDS = {
     "list_methods": _list_methods,
     "list_data": _list_data,
     "fetch_data": _fetch_data,
+    "course": _course,
 }

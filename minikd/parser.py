@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
+from .course.arguments import add_course
 
 STUDIES = ("hinton2015", "muller2019", "subclass2020", "capacity", "generations")
 DATA = ("digits", "mnist", "fsdd", "udhr")
@@ -32,6 +33,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_reproduce(commands)
     _add_compare(commands)
+    add_course(commands, Parser)
     data = commands.add_parser("data", help="list the data sets, or fetch one")
     actions = data.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
     commands.add_parser("methods", help="list the methods of distillation").set_defaults(run="list_methods")

@@ -1,0 +1,295 @@
+"""The process in which a submission runs. It is handed numbers, calls the submission, and hands numbers back.
+
+Nothing that decides about marks is in here: no reference, no expected value, no seed. Whatever a submission does to
+this process, it can only send other numbers.
+
+    python -I -S child.py NUMPY_FOLDER CONTROL_FD   a forkserver (POSIX): NumPy is loaded once, and each check gets a
+                                                    fork of this process in which no submission has ever run
+    python -I child.py                              one conversation over stdin and stdout, without any protection:
+                                                    a learner who checks their own work
+
+In a fork, before a line of the submission is read, everything is given up that it does not need:
+
+    session       its own, so that all of it can be killed at once; output goes into a pipe that the grader cuts off
+    user          where the grader is root, a user that owns nothing
+    limits        memory, processor time, size of files, open files, processes, core dumps
+    Landlock      (Linux) no file can be opened any more, for reading or writing
+    seccomp       (Linux) no process can be started, signalled or looked into, no socket opened
+    imports       only NumPy and harmless parts of the standard library; an audit hook refuses the rest
+
+The last line is defence in depth and no more: it stops accidents and the curious. The others are the kernel's.
+This file needs the standard library and NumPy alone.
+"""
+
+import builtins
+import contextlib
+import importlib.util
+import json
+import linecache
+import os
+import signal
+import socket
+import sys
+import traceback
+import types
+from pathlib import Path
+from typing import Any
+
+locks: Any = None  # locks.py and wire.py, see `load`
+wire: Any = None
+
+NUMPY_PARTS = ("linalg", "fft", "random", "testing", "polynomial", "ma", "lib.stride_tricks")
+FAR = 300  # lines of a traceback, in characters each
+KEEP = 4000  # characters of what is told of an error
+
+
+# ---- one conversation -------------------------------------------------------------------------------------------
+
+
+class Conversation:
+    """Answers the grader's messages, over two files."""
+
+    def __init__(self, reader: Any, writer: Any) -> None:
+        self.reader, self.writer = reader, writer
+        self.modules: list[types.ModuleType] = []
+        self.failures: list[str] = []
+
+    def receive(self) -> Any:
+        """The next message; EOFError where the grader has gone."""
+        header = self._read(wire.HEADER)
+        return wire.unpack(header + self._read(wire.size_of(header, 2**31)))
+
+    def _read(self, size: int) -> bytes:
+        data = self.reader.read(size)
+        if len(data) < size:
+            raise EOFError
+        return bytes(data)
+
+    def send(self, value: Any) -> None:
+        """Send a value."""
+        self.writer.write(wire.pack(value))
+        self.writer.flush()
+
+    def serve(self) -> None:
+        """First the submission's sources, then calls, until the grader has heard enough."""
+        while True:
+            kind, *rest = self.receive()
+            if kind == "load":
+                for name, source in rest[0]:
+                    self.load(name, source)
+                self.send(["ok", None])
+            else:
+                self.send(self.call(*rest))
+
+    def load(self, name: str, source: str) -> None:
+        """Execute a source as a module; what it raises is told with the first call that finds no function."""
+        module = types.ModuleType(Path(name).stem)
+        sys.modules[module.__name__] = module
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        try:
+            exec(compile(source, name, "exec"), module.__dict__)
+        except BaseException as error:
+            self.failures.append(tell(error, name))
+        self.modules.append(module)
+
+    def call(self, name: str, arguments: list[Any]) -> list[Any]:
+        """[kind, value or words]: "ok", "missing", "todo" (NotImplementedError), "assert" or "raised"."""
+        function = next((vars(m)[name] for m in reversed(self.modules) if callable(vars(m).get(name))), None)
+        if function is None:
+            return ["missing", "\n".join(self.failures)[:KEEP]]
+        try:
+            return ["ok", function(*[self.local(argument) for argument in arguments])]
+        except NotImplementedError as error:
+            return ["todo", str(error)[:KEEP]]
+        except AssertionError as error:
+            return ["assert", str(error)[:KEEP]]
+        except BaseException as error:
+            return ["raised", tell(error)]
+
+    def local(self, value: Any) -> Any:
+        """A value as the submission sees it: functions of the grader become functions that ask it."""
+        if isinstance(value, list):
+            return [self.local(item) for item in value]
+        if hasattr(value, "ndim") and value.ndim == 0:
+            return value.item()
+        if not isinstance(value, wire.Function):
+            return value
+        number = value.number
+
+        def function(*arguments: Any) -> Any:
+            self.send(["ask", str(number), list(arguments)])
+            kind, answer = self.receive()
+            if kind == "error":
+                raise ValueError(answer)
+            return self.local(answer) if not isinstance(answer, list) else tuple(self.local(a) for a in answer)
+
+        return function
+
+
+def tell(error: BaseException, *skip: str) -> str:
+    """What was raised, and where in the submission."""
+    try:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+        where = [f"{f.filename}, line {f.lineno}: {(f.line or '').strip()}"[:FAR] for f in frames[-3:]]
+        words = f"{type(error).__name__}: {error}"[:KEEP]
+    except BaseException:  # an exception that cannot even be printed
+        return "an exception that cannot be shown"
+    if isinstance(error, SyntaxError):
+        where.append(f"{error.filename}, line {error.lineno}: {(error.text or '').strip()}"[:FAR])
+    return "\n".join([*where, words])[:KEEP]
+
+
+# ---- what a fork gives up ---------------------------------------------------------------------------------------
+
+
+def give_up(settings: dict[str, Any]) -> list[str]:
+    """Give up everything that a submission does not need; the names of the layers that this system has."""
+    import resource
+
+    layers = []
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setresgid(settings["uid"], settings["uid"], settings["uid"])
+        os.setresuid(settings["uid"], settings["uid"], settings["uid"])
+        layers.append("user")
+    seconds = settings["cpu_seconds"]
+    limits = {
+        "RLIMIT_AS": settings["memory"],
+        "RLIMIT_CPU": seconds,
+        "RLIMIT_FSIZE": 0,
+        "RLIMIT_NOFILE": 16,
+        "RLIMIT_NPROC": 0,
+        "RLIMIT_CORE": 0,
+    }
+    for name, limit in limits.items():
+        number = getattr(resource, name, None)
+        if number is not None:
+            hard = limit + (name == "RLIMIT_CPU")  # first a signal, then the end
+            _, most = resource.getrlimit(number)
+            hard = hard if most == resource.RLIM_INFINITY else min(hard, most)
+            resource.setrlimit(number, (min(limit, hard), hard))
+    layers.append("limits")
+    if sys.platform == "linux":
+        layers += locks.Kernel().lock()
+    sys.addaudithook(locks.refuse)
+    return layers
+
+
+# ---- the forkserver ---------------------------------------------------------------------------------------------
+
+
+def preload(numpy_folder: str) -> None:
+    """Load all that a submission may use, and forget where it came from."""
+    sys.path.insert(0, numpy_folder)
+    for name in locks.MODULES:
+        importlib.import_module(name)
+    for part in NUMPY_PARTS:
+        importlib.import_module(f"numpy.{part}")
+    sys.path.remove(numpy_folder)
+
+
+def forkserver(control: socket.socket) -> None:
+    """For each request: fork, say which process it is, wait for the word to end it, and see that nothing survives."""
+    while True:
+        data, fds, _, _ = socket.recv_fds(control, 65536, 3)
+        if not data:
+            os._exit(0)
+        settings = json.loads(data)
+        pid = os.fork()
+        if pid == 0:
+            be_a_child(control, fds, settings)
+        for fd in fds:
+            os.close(fd)
+        control.sendall(f"{pid}\n".encode())
+        if not control.recv(1):
+            end(pid)
+            os._exit(0)
+        control.sendall(json.dumps(end(pid)).encode() + b"\n")
+
+
+def end(pid: int) -> dict[str, Any]:
+    """Kill a child and all its descendants; how the child had ended, if it had."""
+    done, status, usage = os.wait4(pid, os.WNOHANG)
+    for _ in range(1000):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        for other in children():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(other, signal.SIGKILL)
+        try:
+            ended, code, used = os.wait4(-1, 0)
+        except ChildProcessError:
+            break
+        if ended == pid and not done:
+            done, status, usage = 0, code, used
+    return {"exited": bool(done), "status": status, "cpu_seconds": usage.ru_utime + usage.ru_stime}
+
+
+def children() -> list[int]:
+    """The children of this process, those that were handed to it as subreaper included."""
+    try:
+        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def be_a_child(control: socket.socket, fds: list[int], settings: dict[str, Any]) -> None:
+    """Give everything up, and talk with the grader until it goes. Does not return."""
+    try:
+        control.close()
+        os.setsid()
+        requests, replies, output = fds
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd, source in ((0, null), (1, output), (2, output)):
+            os.dup2(source, fd)
+        for fd in (null, output):
+            os.close(fd)
+        sys.stdout = os.fdopen(1, "w", buffering=1, errors="replace", closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace", closefd=False)
+        conversation = Conversation(os.fdopen(requests, "rb"), os.fdopen(replies, "wb"))
+        layers = give_up(settings)
+        locks.OWN.update(settings["modules"])
+        builtins.__import__ = locks.only_known
+        for name in ("ctypes", "_ctypes", "socket", "_socket", "resource", "json", "__main__"):
+            sys.modules.pop(name, None)
+        conversation.send(["ready", layers])
+        conversation.serve()
+    except EOFError:
+        pass
+    finally:
+        os._exit(0)
+
+
+def main() -> None:
+    """Serve as one or the other; see above."""
+    if len(sys.argv) == 3:
+        for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+            os.environ[variable] = "1"
+        load("locks")
+        preload(sys.argv[1])
+        load("wire")
+        if sys.platform == "linux":
+            locks.Kernel().subreaper()
+        forkserver(socket.socket(fileno=int(sys.argv[2])))
+    load("wire")
+    # The channel is stdin and stdout, moved out of the way of a submission that reads or prints.
+    conversation = Conversation(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    conversation.send(["ready", []])
+    with contextlib.suppress(EOFError):
+        conversation.serve()
+
+
+def load(name: str) -> None:
+    """Load a file that lies beside this one by its path: there is no minikd here to import it from."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    globals()[name] = module
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""What an exercise is, and how a number from a submission is compared with the right one.
+
+An exercise is one or two functions that a learner writes, and a few checks. A check asks the submission, which runs
+in a process of its own, for numbers, compares them here, and raises `Wrong` where they are not right. It draws its
+inputs from a generator, so that every run has inputs of its own, and the same seed the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .runner import Child, Failed
+from .wire import Stranger
+
+TOLERANCE = 1e-9  # relative to the largest entry: rounding stays far below, central differences seldom do
+POINTS = 5.0  # of each exercise
+MODULES = ("solution", "museum")  # what a submission's files may be called, to import from one another
+
+
+Open = Callable[[], AbstractContextManager[Child]]  # a fresh process with the submission loaded
+
+
+class Wrong(Exception):
+    """A submission's number is not the right one; the words say what was wanted, what came, and where."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that must be so. `run(fresh, rng)` raises Wrong or Failed where it is not; `fresh()` opens a process.
+
+    share    of the exercise's points that it earns; the shares of an exercise add up to 1
+    """
+
+    name: str
+    share: float
+    run: Callable[[Open, np.random.Generator], None]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """E1 to E20: the functions that the learner writes, three hints that lead there, and the checks."""
+
+    number: int
+    title: str
+    functions: tuple[str, ...]
+    hints: tuple[str, str, str]
+    checks: tuple[Check, ...]
+
+    @property
+    def name(self) -> str:
+        """E1, E2, ..."""
+        return f"E{self.number}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one check."""
+
+    exercise: str
+    check: str
+    score: float
+    max_score: float
+    kind: str  # passed, wrong, or the kind of a Failed
+    words: str = ""
+    output: str = ""  # what the submission printed meanwhile
+
+    @property
+    def passed(self) -> bool:
+        """Whether it was right."""
+        return self.kind == "passed"
+
+
+def run_check(exercise: Exercise, index: int, talk: Any, sources: Any, seed: int) -> Result:
+    """Run one check of an exercise on a submission, in a fresh process; never raises for what the submission does.
+
+    talk   `Runner` or `Plain`
+    seed   of the run: with the exercise's and the check's number it decides all inputs
+    """
+    check = exercise.checks[index]
+    rng = np.random.default_rng((seed, exercise.number, index))
+    kind, words = "passed", ""
+    try:
+        check.run(lambda: talk.talk(sources, MODULES), rng)
+    except Wrong as error:
+        kind, words = "wrong", str(error)
+    except Failed as error:
+        kind, words = (
+            error.kind,
+            FAILED[error.kind].format(words=error.words, functions=" and ".join(exercise.functions)),
+        )
+    points = POINTS * check.share
+    return Result(exercise.name, check.name, points * (kind == "passed"), points, kind, words, talk.output)
+
+
+FAILED = {
+    "missing": "there is no function {functions}\n{words}",
+    "todo": "not written yet: it raises NotImplementedError({words!r})",
+    "assert": "it raised AssertionError: {words}",
+    "raised": "it raised an exception\n{words}",
+    "time": "{words}: see the exercise for how much may be computed",
+    "loading": "{words} to load: what stands outside of functions does not come to an end",
+    "died": "{words}: it left by sys.exit or os._exit, was out of memory, or took more processor time than there is",
+    "protocol": "what came back is not numbers: {words}",
+}
+
+
+# ---- comparing ---------------------------------------------------------------------------------------------------
+
+
+def expect(name: str, got: Any, want: Any, tolerance: float = TOLERANCE, why: str = "") -> None:
+    """`got` must be a float64 array (or number) of the shape of `want`, and equal to it up to rounding.
+
+    The error of an entry is relative to the largest entry of `want` (or to 1, where that is smaller than 1e-3).
+    """
+    wanted = np.asarray(want, np.float64)
+    array = numbers(name, got, wanted.shape)
+    scale = float(np.abs(wanted).max(initial=0.0))
+    scale = scale if scale > 1e-3 else 1.0
+    errors = np.where(np.isnan(array), np.inf, np.abs(array - wanted) / scale)
+    worst = tuple(int(i) for i in np.unravel_index(int(np.argmax(errors)), errors.shape)) if errors.size else ()
+    if errors.size and not errors[worst] <= tolerance:
+        at = f"{name}[{', '.join(map(str, worst))}]" if worst else name
+        words = (
+            f"{at} must be {wanted[worst]:.9g}, got {array[worst]:.9g} (error {errors[worst]:.1e} of the largest entry)"
+        )
+        others = int((errors > tolerance).sum())
+        more = f"; {others} of {errors.size} entries are wrong" if errors.size > 1 else ""
+        raise Wrong(f"{words}{more}" + (f"\n{why}" if why else ""))
+
+
+def numbers(name: str, got: Any, shape: Sequence[int]) -> np.ndarray:
+    """`got` as a float64 array of that shape; Wrong where it is something else."""
+    wanted = f"float64 numbers of shape {tuple(shape)}" if len(shape) else "one float64 number"
+    if isinstance(got, Stranger):
+        raise Wrong(f"{name} must be {wanted}, got a {got.name}")
+    if isinstance(got, np.generic):
+        got = np.asarray(got)
+    if not isinstance(got, np.ndarray):
+        what = {type(None): "nothing (is there a `return`?)", list: "a list or tuple", str: "a text"}
+        raise Wrong(f"{name} must be {wanted}, got {what.get(type(got), 'something else')}")
+    if got.dtype != np.float64:
+        raise Wrong(f"{name} must be {wanted}, got {got.dtype}")
+    if got.shape != tuple(shape):
+        raise Wrong(f"{name} must be {wanted}, got shape {got.shape}")
+    return got
+
+
+def parts(name: str, got: Any, count: int) -> list[Any]:
+    """`got` as a list of so many values: what a function that returns several returned."""
+    if not isinstance(got, list) or len(got) != count:
+        what = f"{len(got)} values" if isinstance(got, list) else "one value"
+        raise Wrong(f"{name} must return {count} values, got {what}")
+    return got
+
+
+def slope(f: Callable[[np.ndarray], float], x: np.ndarray, gradient: np.ndarray, rng: np.random.Generator) -> str:
+    """What central differences of the submission's own loss say of its gradient, along a random direction."""
+    direction = rng.standard_normal(x.shape)
+    direction /= np.linalg.norm(direction)
+    h = 1e-4
+    measured = (f(x + h * direction) - f(x - h * direction)) / (2 * h)
+    claimed = float((gradient * direction).sum())
+    if abs(measured - claimed) <= 1e-6 * max(1e-3, abs(measured), abs(claimed)):
+        return "Central differences: your gradient is the slope of your own loss."
+    return (
+        f"Central differences: along a random direction your loss has slope {measured:.6g}, "
+        f"your gradient says {claimed:.6g}."
+    )

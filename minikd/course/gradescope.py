@@ -1,0 +1,120 @@
+"""Gradescope: the results of one submission as it wants them, and the zip file that an instructor uploads.
+
+Fields and places are those of https://gradescope-autograders.readthedocs.io/en/latest/specs/ .
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from importlib.metadata import requires
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from .exercises import EXERCISES
+from .grading import Grade
+
+VISIBILITY = ("visible", "hidden", "after_due_date", "after_published")
+LONGEST = 4000  # characters of what is told of one check
+PACKAGE = Path(__file__).parents[1]
+
+
+def results(graded: Grade, visibility: str = "visible", hidden: str = "visible") -> dict[str, Any]:
+    """What belongs into results.json. Every check is a test with a finite score and max_score, run or not.
+
+    visibility   of names, scores and all;  hidden   of what the submission printed and of what was wrong, in detail
+    """
+    tests = []
+    numbers: dict[str, int] = {}
+    for result in graded.results:
+        numbers[result.exercise] = numbers.get(result.exercise, 0) + 1
+        exercise = EXERCISES[result.exercise]
+        said = f"\n\nIt printed:\n{result.output[:1000]}" if result.output else ""
+        tests.append(
+            {
+                "score": result.score,
+                "max_score": result.max_score,
+                "status": "passed" if result.passed else "failed",
+                "name": f"{result.exercise} {exercise.title}: {result.check}",
+                "name_format": "text",
+                "number": f"{exercise.number}.{numbers[result.exercise]}",
+                "output": ("Right." if result.passed else result.words[:LONGEST]) + said,
+                "output_format": "text",
+                "tags": [result.exercise, result.kind],
+                "visibility": visibility,
+                "extra_data": {"exercise": result.exercise, "check": result.check, "kind": result.kind},
+            }
+        )
+    problems = "".join(f"\n{problem}" for problem in graded.problems)
+    points = f"{graded.score():g} of {graded.max_score():g}"
+    return {
+        "score": graded.score(),
+        "execution_time": round(graded.seconds, 3),
+        "output": f"minikd {__version__}: {points} points, seed {graded.seed}.{problems}",
+        "output_format": "text",
+        "test_output_format": "text",
+        "test_name_format": "text",
+        "visibility": visibility,
+        "stdout_visibility": hidden if hidden in VISIBILITY else "hidden",
+        "extra_data": {"seed": graded.seed, "layers": graded.layers, "minikd": __version__},
+        "tests": tests,
+        "leaderboard": [],
+    }
+
+
+SETUP = """#!/usr/bin/env bash
+# Runs once, as root, when Gradescope builds the image.
+set -euo pipefail
+apt-get update
+apt-get install -y python3 python3-pip python3-venv
+python3 -m venv /autograder/venv
+/autograder/venv/bin/pip install /autograder/source/minikd
+/autograder/venv/bin/minikd course selftest
+"""
+
+RUN = """#!/usr/bin/env bash
+# Runs for each submission, as root: the student's code is run by a user of its own (see minikd/course/child.py).
+set -euo pipefail
+cd /autograder
+exec /autograder/venv/bin/minikd course gradescope /autograder/submission --out /autograder/results/results.json OPTIONS
+"""
+
+
+def bundle(weights: str | None = None, options: str = "") -> bytes:
+    """The zip file: setup.sh and run_autograder at its root, and minikd's own source beside them.
+
+    weights   the text of a weights file;  options   for `minikd course gradescope`
+    """
+    if weights is not None:
+        options = f"--weights /autograder/source/weights.toml {options}"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+
+        def add(name: str, content: bytes, mode: int = 0o644) -> None:
+            about = zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0))  # the same bytes each time
+            about.external_attr, about.compress_type = (0o100000 | mode) << 16, zipfile.ZIP_DEFLATED
+            archive.writestr(about, content)
+
+        add("setup.sh", SETUP.encode(), 0o755)
+        add("run_autograder", RUN.replace(" OPTIONS", f" {options}".rstrip()).encode(), 0o755)
+        add("minikd/pyproject.toml", pyproject().encode())
+        if weights is not None:
+            add("weights.toml", weights.encode())
+        for path in sorted(PACKAGE.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                add(f"minikd/minikd/{path.relative_to(PACKAGE).as_posix()}", path.read_bytes())
+    return buffer.getvalue()
+
+
+def pyproject() -> str:
+    """What it takes to install the package in the bundle."""
+    base = [re.sub(r"\s", "", r) for r in requires("minikd") or () if "extra ==" not in r]
+    return (
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n\n'
+        f'[project]\nname = "minikd"\nversion = "{__version__}"\nrequires-python = ">=3.10"\n'
+        f"dependencies = {json.dumps(base)}\n\n"
+        '[project.scripts]\nminikd = "minikd.cli:main"\n\n[tool.hatch.build.targets.wheel]\npackages = ["minikd"]\n'
+    )

@@ -1,0 +1,126 @@
+"""What a learner does: start, check, ask for a hint, see how far it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint import write_atomically
+from ..errors import CheckpointError
+from .exercise import POINTS, Exercise, Result, run_check
+from .exercises import EXERCISES
+from .grading import new_seed
+from .runner import Plain
+from .submission import SubmissionError, read
+
+HERE = Path(__file__).parent
+SKELETON = HERE / "skeleton"
+NOTEBOOK = "coursework.ipynb"
+
+
+def start(folder: Path, notebook: bool = False) -> list[Path]:
+    """Copy the skeleton into a folder, and say which files were made; nothing that is there is ever overwritten."""
+    files = {path.name: path.read_bytes() for path in sorted(SKELETON.iterdir()) if path.is_file()}
+    if notebook:
+        for name in ("solution.py", "museum.py"):
+            del files[name]
+        files[NOTEBOOK] = as_notebook().encode()
+    there = [name for name in files if (folder / name).exists()]
+    if there:
+        raise CheckpointError(
+            f"{folder} has {', '.join(there)} already, and nothing is overwritten: choose another folder"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            write_atomically(folder / name, content)
+    except OSError as error:
+        raise CheckpointError(f"cannot write to {folder}: {error.strerror}") from error
+    return [folder / name for name in files]
+
+
+def as_notebook() -> str:
+    """The skeleton as a notebook: a cell of text and one of code for each exercise."""
+    cells: list[dict[str, Any]] = []
+
+    def add(kind: str, text: str) -> None:
+        cell: dict[str, Any] = {"cell_type": kind, "id": f"cell-{len(cells):02d}", "metadata": {}, "source": text}
+        cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
+
+    for name in ("solution.py", "museum.py"):
+        head, *functions = re.split(r"\n\n\n(?=def )", (SKELETON / name).read_text().rstrip())
+        docstring, imports = head.removeprefix('"""').split('"""')
+        title, _, rest = docstring.partition("\n")
+        add("markdown", f"# {title}\n{rest}\nSave the notebook before you check.")
+        add("code", imports.strip())
+        for function in functions:
+            number = re.search(r'NotImplementedError\("(E\d+)"\)', function)
+            exercise = EXERCISES[number[1]] if number else None
+            if exercise and function.startswith(f"def {exercise.functions[0]}("):
+                add("markdown", f"## {exercise.name}: {exercise.title}")
+            add("code", function)
+            if exercise and function.startswith(f"def {exercise.functions[-1]}("):
+                add("code", f"!minikd course check {exercise.name}")
+    content = {
+        "cells": cells,
+        "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def check(folder: Path, names: Sequence[str], seed: int | None = None) -> Iterator[tuple[Exercise, list[Result]]]:
+    """Run the checks of some exercises on the work in a folder, on inputs of their own, one exercise after another."""
+    submission = read(folder)
+    if not submission.sources:
+        raise SubmissionError(
+            f"{folder}: {'; '.join(submission.problems)} (`minikd course start DIR` makes the skeleton)"
+        )
+    seed = new_seed() if seed is None else seed
+    talk = Plain()
+    for name in names:
+        exercise = EXERCISES[name]
+        yield exercise, [run_check(exercise, i, talk, submission.sources, seed) for i in range(len(exercise.checks))]
+
+
+def summary(exercise: Exercise, results: Sequence[Result]) -> str:
+    """A line for an exercise: its name, title, and points, or that it is not begun."""
+    score = sum(result.score for result in results)
+    state = "not begun" if all(result.kind == "todo" for result in results) else f"{score:g} of {POINTS:g}"
+    return f"{exercise.name:<4} {exercise.title:<52} {state:>10}"
+
+
+def report(exercise: Exercise, results: Sequence[Result]) -> str:
+    """What each check of an exercise found."""
+    lines = [f"{exercise.name}  {exercise.title}"]
+    for result in results:
+        lines.append(f"  {'ok  ' if result.passed else 'no  '}{result.check}")
+        if not result.passed:
+            lines += [f"      {line}" for line in result.words.strip().splitlines()]
+    return "\n".join(lines)
+
+
+def hint(name: str, number: int) -> str:
+    """The n-th of three hints."""
+    return EXERCISES[name].hints[number - 1]
+
+
+def changes(folder: Path, interval: float = 0.5) -> Iterator[None]:
+    """Yields whenever a file in the folder has changed."""
+
+    def stamps() -> dict[Path, int]:
+        files = [folder] if folder.is_file() else [*folder.rglob("*.py"), *folder.rglob("*.ipynb")]
+        return {file: file.stat().st_mtime_ns for file in files if file.exists()}
+
+    seen = stamps()
+    while True:
+        time.sleep(interval)
+        now = stamps()
+        if now != seen:
+            seen = now
+            yield

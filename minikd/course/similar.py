@@ -1,0 +1,110 @@
+"""Which submissions are the same up to names and layout? A place to look, and never a verdict.
+
+Each exercise's function is reduced to what remains when names, texts, comments and white space are taken away: a row of
+tokens. Two are compared by the share of runs of five tokens that they have in common (Jaccard index). Only tokens are
+read: nothing is executed, and a source that cannot be read is passed over.
+"""
+
+from __future__ import annotations
+
+import io
+import keyword
+import tokenize
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from .exercises import EXERCISES
+from .submission import Submission, read
+
+RUN = 5  # tokens
+LEAST = 25  # tokens: shorter functions are alike by nature
+ALIKE = 0.8
+COMMON = 0.25  # what so large a part of the class has alike is what everybody writes
+SKIPPED = (
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENCODING,
+    tokenize.ENDMARKER,
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two submissions, and the exercises in which they are alike."""
+
+    one: str
+    other: str
+    exercises: tuple[str, ...]
+    similarity: float  # the mean over those exercises
+
+
+def similar(paths: Sequence[Path]) -> list[Pair]:
+    """Pairs of submissions that are alike in some exercise, those in most exercises first."""
+    prints = {path: fingerprints(read(path)) for path in paths}
+    pairs = []
+    for exercise in EXERCISES:
+        runs = [p[exercise] for p in prints.values() if exercise in p]
+        counts = Counter(run for of_one in runs for run in of_one)
+        usual = {run for run, count in counts.items() if count > max(2, COMMON * len(runs))}
+        for p in prints.values():
+            if exercise in p:
+                p[exercise] = p[exercise] - usual
+    for one, other in combinations(paths, 2):
+        found = {}
+        for exercise in EXERCISES:
+            a, b = prints[one].get(exercise, frozenset()), prints[other].get(exercise, frozenset())
+            if min(len(a), len(b)) >= LEAST // 2 and len(a & b) >= ALIKE * len(a | b):
+                found[exercise] = len(a & b) / len(a | b)
+        if found:
+            pairs.append(Pair(one.name, other.name, tuple(found), sum(found.values()) / len(found)))
+    return sorted(pairs, key=lambda pair: (-len(pair.exercises), -pair.similarity))
+
+
+def fingerprints(submission: Submission) -> dict[str, frozenset[tuple[str, ...]]]:
+    """The runs of tokens of each exercise's functions that the submission defines."""
+    owners = {function: name for name, exercise in EXERCISES.items() for function in exercise.functions}
+    found: dict[str, list[str]] = {}
+    for _, source in submission.sources:
+        for function, tokens in functions(source):
+            if function in owners:
+                found.setdefault(owners[function], []).extend(tokens)
+    return {
+        name: frozenset(tuple(tokens[i : i + RUN]) for i in range(len(tokens) - RUN + 1))
+        for name, tokens in found.items()
+        if len(tokens) >= LEAST
+    }
+
+
+def functions(source: str) -> list[tuple[str, list[str]]]:
+    """(name, tokens) of each function at the left margin: names become N, texts T, numbers stay; docstrings go."""
+    found: list[tuple[str, list[str]]] = []
+    depth, inside, before = 0, False, ""
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            depth += (token.type == tokenize.INDENT) - (token.type == tokenize.DEDENT)
+            if token.type == tokenize.NAME and token.start[1] == 0:
+                inside = token.string == "def"
+                if inside:
+                    found.append(("", []))
+            elif inside and found[-1][0] == "" and token.type == tokenize.NAME:
+                found[-1] = (token.string, [])
+            elif inside and token.type not in SKIPPED:
+                text = token.string
+                statement = before in ("\n", "") and token.type == tokenize.STRING  # a docstring, or a text nobody uses
+                if token.type == tokenize.NAME and not keyword.iskeyword(text):
+                    text = "N"
+                elif token.type == tokenize.STRING:
+                    text = "T"
+                if not statement:
+                    found[-1][1].append(text)
+            if token.type not in (tokenize.COMMENT, tokenize.NL):
+                before = "\n" if token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT) else token.string
+    except (tokenize.TokenError, SyntaxError, RecursionError):
+        pass  # what was read before counts
+    return [(name, tokens) for name, tokens in found if name]

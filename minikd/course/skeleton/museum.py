@@ -1,0 +1,84 @@
+"""Exercises E11 to E20, the bug museum: ten mistakes that were really published. Write the test that catches each.
+
+A test is handed a function and must raise AssertionError (by `assert`, say) if the function is broken in the way that
+is told, and return if it is right. It is tried on several broken versions and on several right ones, which compute
+the same thing in different ways: so compare with a tolerance, as np.allclose does, and not to the last bit. You do
+not get to see the functions' code; call them, with whatever arguments show the mistake.
+
+    minikd course check E11      one exhibit;  minikd course hint E11 -n 1: a hint (there are three)
+
+E11 to E15 are about the loss of E4: kd_loss(zs, zt, T) -> loss, dzs, with T² times the mean over the batch of
+KL(softmax(zt / T) || softmax(zs / T)), and its gradient by the student's logits zs. zs, zt (B, K).
+"""
+
+import numpy as np
+
+
+def test_e11(kd_loss):
+    """E11. T² is missing, in the gradient at least: the larger the temperature, the less the teacher counts."""
+    raise NotImplementedError("E11")
+
+
+def test_e12(kd_loss):
+    """E12. The mean is taken over the classes, too: with K classes, loss or gradient are too small by a factor of K."""
+    raise NotImplementedError("E12")
+
+
+def test_e13(kd_loss):
+    """E13. Softmax is taken twice, of the student's or of the teacher's logits."""
+    raise NotImplementedError("E13")
+
+
+def test_e14(kd_loss):
+    """E14. The logarithm of a probability that has become 0. Right versions hold for logits up to ±1e4."""
+    raise NotImplementedError("E14")
+
+
+def test_e15(kd_loss):
+    """E15. Teacher and student are swapped."""
+    raise NotImplementedError("E15")
+
+
+def test_e16(distill):
+    """E16. Student and teacher are one object.
+
+    distill(student, teacher, x, T, lr, steps) -> student, teacher: both are linear networks, logits = x W, W (D, K); so
+    many steps of gradient descent on the loss of E4, over all of x (N, D); the teacher comes back as it was.
+    """
+    raise NotImplementedError("E16")
+
+
+def test_e17(soft_targets):
+    """E17. The teacher was left in training mode: dropout disturbs what it says.
+
+    soft_targets(h, W, T, rate, seed) -> softmax(h W / T) (B, K), from the teacher's last hidden layer h (B, H) and its
+    weights W (H, K). rate and seed are those of its dropout, which must have no effect any more.
+    """
+    raise NotImplementedError("E17")
+
+
+def test_e18(student_hidden):
+    """E18. The student was left in evaluation mode: it is trained without its dropout.
+
+    student_hidden(x, W, b, rate, seed) -> (B, H): max(x W + b, 0), of which each entry is then 0 with probability
+    `rate`, and divided by (1 - rate) otherwise. x (B, D), W (D, H), b (H,); which entries is decided by the seed, in a
+    way that is not laid down.
+    """
+    raise NotImplementedError("E18")
+
+
+def test_e19(similarity):
+    """E19. L1 where L2 normalisation was meant.
+
+    similarity(f) -> G (B, B): f f^T, the products of all pairs of samples, each row divided by its L2 norm; f (B, W)
+    """
+    raise NotImplementedError("E19")
+
+
+def test_e20(epoch):
+    """E20. Cached logits are out of step with shuffled data.
+
+    epoch(x, cache, order) -> x (N, D), targets (N, K): samples and the teacher's cached logits in the order in which an
+    epoch shows them: first row order[0], then order[1], ... order is a permutation of 0 .. N - 1.
+    """
+    raise NotImplementedError("E20")

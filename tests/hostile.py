@@ -1,0 +1,190 @@
+"""Submissions that lie, cheat, attack, or are simply broken; and some that look odd and are right.
+
+Each is a source, put before or after the reference solution of E1 and E4 (or in its place), and what it must earn there:
+points of E1 and E4, 5 each. `{good}` stands for the reference solution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Case:
+    """A submission, and what E1 and E4 must earn."""
+
+    name: str
+    source: str | bytes
+    e1: float = 0.0
+    e4: float = 0.0
+    kinds: tuple[str, ...] = ()  # of which each check's outcome must be one
+
+
+def inside(body: str, name: str = "log_softmax", arguments: str = "z, T") -> str:
+    """The reference, in which a function has another body."""
+    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    return f"{{good}}\n\n\nright_{name} = {name}\n\n\ndef {name}({arguments}):\n{lines}\n"
+
+
+# Reaches modules that cannot be imported, by way of one that can: a back door that Python has many of.
+MODULES = "import collections\nsys = collections._sys\nos = sys.modules['os']\n"
+
+CASES = [
+    # ---- ending the process ----
+    Case("sys.exit at import", "raise SystemExit(0)\n{good}", kinds=("missing",)),
+    Case("sys.exit in a call", inside("raise SystemExit(0)"), e4=0, kinds=("raised",)),
+    Case("os._exit at import", MODULES + "os._exit(0)\n{good}", kinds=("died",)),
+    Case("os._exit in a call", MODULES + inside("os._exit(0)"), kinds=("died",)),
+    Case("BaseException at import", "class E(BaseException): pass\nraise E\n{good}", kinds=("missing",)),
+    Case("BaseException in a call", inside("raise KeyboardInterrupt"), kinds=("raised",)),
+    Case("an exception that cannot be shown", inside(
+        "class E(Exception):\n    def __str__(self): raise SystemExit\nraise E"), kinds=("raised",)),
+    Case("segmentation fault", inside("def f(): return f()\nimport types\nf.__code__ = f.__code__.replace(co_stacksize=0, "
+                                      "co_code=b'\\x64\\xff' * 40)\nreturn f()"), kinds=("died", "raised")),
+    # ---- taking time and space ----
+    Case("endless loop at import", "while True: pass\n{good}", kinds=("loading", "missing")),
+    Case("endless loop in a call", inside("while True: pass"), kinds=("time", "missing", "died")),
+    Case("endless sleep", "import time\n" + inside("time.sleep(1e6)"), kinds=("time", "missing")),
+    Case("8 GB", inside("import numpy as np\na = np.ones(2**30)\nreturn right_log_softmax(z, T)"), kinds=("raised", "died")),
+    Case("8 GB at import", "a = bytearray(2**33)\n{good}", kinds=("missing", "died")),
+    Case("endless recursion", inside("return log_softmax(z, T)"), kinds=("raised", "died")),
+    Case("fork bomb", MODULES + "while True: os.fork()\n{good}", kinds=("missing", "died", "loading")),
+    Case("double-forked daemon", MODULES + (
+        "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        while True: pass\n    os._exit(0)\n{good}"),
+        kinds=("missing", "died")),
+    Case("threads", MODULES + inside(
+        "threading = sys.modules['threading']\n"
+        "[threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start() for _ in range(99)]\n"
+        "return right_log_softmax(z, T) * 0"), kinds=("raised", "died", "time", "wrong")),
+    Case("80 MB of output", inside("for _ in range(80): print('x' * 10**6)\nraise ValueError"), kinds=("raised",)),
+    # ---- forging ----
+    Case("forged prints", "print('100/100')\nprint('{{\"score\": 100}}')\ndef log_softmax(z, T): print('passed'); return 'passed'\n",
+         kinds=("wrong", "missing")),
+    Case("results.json at once", MODULES + "open('/autograder/results/results.json', 'w').write('{{\"score\": 100}}')\n{good}",
+         kinds=("missing",)),
+    Case("results.json at exit", MODULES + (
+        "import atexit\natexit.register(lambda: open('results.json', 'w').write('{{}}'))\n"), kinds=("missing",)),
+    Case("pickle on the pipe", MODULES + inside(
+        "import pickle\n[os.write(fd, pickle.dumps(100.0)) for fd in range(3, 9)]\nos._exit(0)"), kinds=("raised",)),
+    Case("bytes on the pipe", MODULES + inside(
+        "for fd in range(3, 16):\n    try: os.write(fd, b'\\x80\\x04K\\x64.' * 100)\n    except OSError: pass\nos._exit(0)"),
+        kinds=("protocol", "died")),
+    Case("a header that claims 10^13 elements", MODULES + inside(
+        "h = b\"\\x93NUMPY\\x01\\x00v\\x00{{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000,), }}\"\n"
+        "h = h.ljust(127) + b'\\n'\n"
+        "def frame(tag, b): return tag + len(b).to_bytes(8, 'big') + b\n"
+        "m = frame(b'L', frame(b'S', b'ok') + frame(b'A', h + bytes(80)))\n"
+        "for fd in range(3, 16):\n    try: os.write(fd, m)\n    except OSError: pass\nos._exit(0)"), kinds=("protocol",)),
+    Case("a message of 10^15 bytes", MODULES + inside(
+        "for fd in range(3, 16):\n    try: os.write(fd, b'A' + (10**15).to_bytes(8, 'big'))\n    except OSError: pass\nos._exit(0)"),
+        kinds=("protocol",)),
+    Case("a verdict on the pipe", MODULES + inside(
+        "def frame(tag, b): return tag + len(b).to_bytes(8, 'big') + b\n"
+        "m = frame(b'L', frame(b'S', b'passed') + frame(b'S', b'100'))\n"
+        "for fd in range(3, 16):\n    try: os.write(fd, m)\n    except OSError: pass\nos._exit(0)"), kinds=("protocol",)),
+    # ---- numbers that are none ----
+    Case("object dtype", inside("import numpy as np\nreturn np.array([[object()] * z.shape[1]] * z.shape[0])"), kinds=("wrong",)),
+    Case("arrays that lie about equality", inside(
+        "import numpy as np\nclass A(np.ndarray):\n    def __eq__(self, o): return True\n    def __le__(self, o): return True\n"
+        "    def __sub__(self, o): return np.zeros(self.shape)\n    __rsub__ = __abs__ = lambda self, *a: np.zeros(self.shape)\n"
+        "return np.zeros_like(z).view(A)"), kinds=("wrong",)),
+    Case("NaN", inside("return z * float('nan')"), kinds=("wrong",)),
+    Case("wrong shape", inside("return right_log_softmax(z, T).T.copy()"), kinds=("wrong",)),
+    Case("a scalar that would broadcast", inside("return 0.0"), kinds=("wrong",)),
+    Case("complex", inside("return right_log_softmax(z, T) + 0j"), kinds=("wrong",)),
+    Case("bool", inside("return right_log_softmax(z, T) > 0"), kinds=("wrong",)),
+    Case("float32", inside("return right_log_softmax(z, T).astype('float32')"), kinds=("wrong",)),
+    Case("nothing", inside("right_log_softmax(z, T)"), kinds=("wrong",)),
+    Case("a dictionary", inside("return {{'result': right_log_softmax(z, T)}}"), kinds=("wrong",)),
+    Case("a list without end", inside("a = []\na.append(a)\nreturn a"), kinds=("wrong", "raised", "protocol", "died")),
+    # ---- changing the world ----
+    Case("patched numpy", (
+        "import numpy as np\nnp.allclose = np.array_equal = lambda *a, **k: True\nnp.abs = np.max = lambda *a, **k: 0.0\n"
+        "np.testing.assert_allclose = lambda *a, **k: None\ndef log_softmax(z, T): return z * 0\n"
+        "def kd_loss(zs, zt, T): return 0.0, zs * 0\n"), kinds=("wrong", "raised", "died", "missing")),
+    Case("patched builtins", MODULES + (
+        "b = sys.modules['builtins']\nb.abs = b.max = b.sum = b.len = lambda *a, **k: 0\nb.isinstance = lambda *a: True\n"
+        "def log_softmax(z, T): return 0\n"), kinds=("wrong", "raised", "died", "missing", "protocol")),
+    Case("patched modules", MODULES + (
+        "for name in list(sys.modules):\n    if 'minikd' in name or 'wire' in name or 'pytest' in name: sys.modules[name] = None\n"
+        "def log_softmax(z, T): return z\n"), kinds=("wrong", "missing")),
+    Case("the checker's own functions", MODULES + (
+        "import types\nfor m in list(sys.modules.values()):\n    for n in ('pack', 'unpack', 'expect', 'run_check', 'Wrong'):\n"
+        "        if hasattr(m, n): setattr(m, n, lambda *a, **k: True)\ndef log_softmax(z, T): return z\n"),
+        kinds=("wrong", "missing", "protocol", "died", "raised")),
+    Case("stack frames", MODULES + inside(
+        "f = sys._getframe()\nwhile f is not None:\n    for k, v in list(f.f_locals.items()):\n"
+        "        if k in ('want', 'expected', 'reference', 'seed'): return v\n    f = f.f_back\nreturn z"), kinds=("wrong",)),
+    Case("gc", MODULES + inside(
+        "gc = sys.modules.get('gc')\nfor o in gc.get_objects() if gc else []:\n"
+        "    if type(o) is dict and ('want' in o or 'kd' in o): return o\nreturn z"), kinds=("wrong", "raised")),
+    Case("ctypes", "import ctypes\nctypes.string_at(0)\n{good}", kinds=("missing",)),
+    Case("ctypes by the back door", MODULES + (
+        "import numpy as np\nc = np.ctypeslib if hasattr(np, 'ctypeslib') else None\nc.ctypes.string_at(0)\n{good}"),
+        kinds=("missing", "died")),
+    # ---- help from elsewhere ----
+    *[Case(f"imports {name}", f"import {name}\n{{good}}", kinds=("missing",)) for name in
+      ("minikd", "torch", "jax", "autograd", "subprocess", "socket", "pytest")],
+    Case("imports minikd by the back door", MODULES + (
+        "sys.path.extend({folders!r})\n__builtins__['__import__'] = sys.modules['importlib'].__import__\n"
+        "from minikd import log_softmax as right\ndef log_softmax(z, T): return right(z, T)\n"), kinds=("missing",)),
+    Case("reads the package's source", "source = open({package!r}).read()\n{good}", kinds=("missing",)),
+    Case("reads it by the descriptor", MODULES + "fd = os.open({package!r}, 0)\n{good}", kinds=("missing",)),
+    Case("the reference's own folder", MODULES + "exec(open({reference!r}).read())\n", kinds=("missing",)),
+    Case("numerical differentiation", (
+        "import numpy as np\ndef log_softmax(z, T):\n    z = (z - z.max(axis=1, keepdims=True)) / T\n"
+        "    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))\n"
+        "def loss(zs, zt, T):\n    p, q = log_softmax(zs, T), log_softmax(zt, T)\n    return T**2 * (np.exp(q) * (q - p)).sum(axis=1)\n"
+        "def kd_loss(zs, zt, T):\n    d = np.zeros_like(zs)\n    for k in range(zs.shape[1]):\n        h = np.zeros_like(zs); h[:, k] = 1e-5\n"
+        "        d[:, k] = (loss(zs + h, zt, T) - loss(zs - h, zt, T)) / 2e-5\n    return loss(zs, zt, T).mean(), d / len(zs)\n"),
+        e1=5.0, kinds=("passed", "wrong", "time", "missing", "died")),
+    Case("complex steps, which are exact", (
+        "import numpy as np\ndef log_softmax(z, T):\n    z = (z - z.real.max(axis=1, keepdims=True)) / T\n"
+        "    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))\n"
+        "def loss(zs, zt, T):\n    p, q = log_softmax(zs, T), log_softmax(zt, T)\n    return T**2 * (np.exp(q) * (q - p)).sum(axis=1)\n"
+        "def kd_loss(zs, zt, T):\n    d = np.zeros_like(zs)\n    for k in range(zs.shape[1]):\n        h = np.zeros(zs.shape, complex); h[:, k] = 1e-30j\n"
+        "        d[:, k] = loss(zs + h, zt, T).imag / 1e-30\n    return loss(zs, zt, T).mean(), d / len(zs)\n"),
+        e1=5.0, kinds=("passed", "time", "missing", "died")),
+    Case("changes what it was given", inside("z[...] = 0\nT = 0\nreturn z"), kinds=("wrong",)),
+    Case("remembers earlier answers", (
+        "import numpy as np\nseen = []\ndef log_softmax(z, T):\n    seen.append(z)\n    return seen[0]\n"), kinds=("wrong", "missing")),
+    Case("weights pasted in", "import numpy as np\nW = np.arange(35.0).reshape(5, 7)\ndef log_softmax(z, T): return W\n",
+         kinds=("wrong", "missing")),
+    # ---- the grader itself ----
+    Case("kills its parent", MODULES + "os.kill(os.getppid(), 9)\n{good}", kinds=("missing",)),
+    Case("kills everybody", MODULES + "os.kill(-1, 9)\n{good}", kinds=("missing",)),
+    Case("kills through signal", MODULES + "sys.modules['signal'].raise_signal(9)\n{good}", kinds=("missing", "died")),
+    Case("writes to its parent", MODULES + "open('/proc/%d/mem' % os.getppid(), 'r+b')\n{good}", kinds=("missing",)),
+    Case("listens and connects", MODULES + (
+        "s = sys.modules.get('_socket') or sys.modules.get('socket')\ns.socket()\n{good}"), kinds=("missing",)),
+    Case("stops its own clock", MODULES + (
+        "import types\nr = sys.modules.get('resource')\nr.setrlimit(r.RLIMIT_CPU, (-1, -1))\n{good}"), kinds=("missing",)),
+    # ---- broken files ----
+    Case("a syntax error", "def log_softmax(z, T:\n    return z\n{good}", kinds=("missing",)),
+    Case("null bytes", b"x = 1\0\n", kinds=("missing",)),
+    Case("bad encoding", b"# caf\xe9\ndef log_softmax(z, T): return z\n", kinds=("missing",)),
+    Case("nested beyond reason", "x = " + "(" * 5000 + ")" * 5000 + "\n{good}", kinds=("missing", "died")),
+    Case("100 MB", b"#" * 100_000_000, kinds=("missing",)),
+    Case("an empty file", b"", kinds=("missing",)),
+]  # fmt: skip
+
+# Odd, and right: 5 points for each of E1 and E4.
+HONEST = [
+    Case("strided results", inside("import numpy as np\nout = np.zeros((2 * z.shape[0], 3 * z.shape[1]))[::2, ::3]\n"
+                                   "out[...] = right_log_softmax(z, T)\nreturn out"), 5, 5),
+    Case("Fortran order", inside("import numpy as np\nreturn np.asfortranarray(right_log_softmax(z, T))"), 5, 5),
+    Case("noisy prints", inside("for i in range(3000): print('step', i, '\\x1b[31m')\nreturn right_log_softmax(z, T)"), 5, 5),
+    Case("helper classes", (
+        "{good}\n\nfrom dataclasses import dataclass\n\n\n@dataclass\nclass Loss:\n    T: float\n    def __call__(self, zs, zt):\n"
+        "        return right(zs, zt, self.T)\n\n\nright = kd_loss\n\n\ndef kd_loss(zs, zt, T):\n    return Loss(T)(zs, zt)\n"), 5, 5),
+    Case("slow but honest", "import math, time\n" + inside(
+        "import numpy as np\ntime.sleep(0.2)\nout = np.zeros_like(z)\nfor i, row in enumerate(z.tolist()):\n    top = max(row)\n"
+        "    total = math.log(sum(math.exp((v - top) / T) for v in row))\n"
+        "    for k, v in enumerate(row):\n        out[i, k] = (v - top) / T - total\nreturn out") + "\n", 5, 5),
+    Case("in place on copies", inside("z = z.copy()\nz -= z.max(axis=1, keepdims=True)\nz /= T\nimport numpy as np\n"
+                                      "z -= np.log(np.exp(z).sum(axis=1, keepdims=True))\nreturn z"), 5, 5),
+    Case("a subclass that is honest", inside(
+        "import numpy as np\nclass A(np.ndarray): pass\nreturn right_log_softmax(z, T).view(A)"), 5, 5),
+    Case("a byte order mark", "\ufeff{good}", 5, 5),
+    Case("BOM-less CRLF", "{good_crlf}", 5, 5),
+]  # fmt: skip
