@@ -198,7 +198,7 @@ plots.show(figure)
 #
 # $$ M_{kj} = \frac{1}{N_k} \sum_{i : y_i = k} q^T_{ij}, \qquad q^T_i = \mathrm{softmax}(v_i / T), $$
 #
-# with $v_i$ the teacher's logits of window $i$. Danish may be taken for Norwegian more easily than the other way
+# with $v_i$ the teacher's logits of window $i$. Norwegian may be taken for Danish more easily than the other way
 # round, so let the **similarity** be the mean of both ways, $S = (M + M^\top)/2$, and the **distance** its negative
 # logarithm, $d_{kj} = -\log S_{kj}$, in nats: 0 would be "always", and each nat more is a factor of $e$ less.
 
@@ -367,14 +367,14 @@ print(f"whole families, distilled more than labels: {pm(whole['distilled'] - who
 print(f"the mean over {seeds} teachers, T = {T:.0f}: {share_of_kin(S):.1f} %, whole families {whole_families(S)}")
 
 # %% [markdown]
-# The best of 2,000 shuffles does not come near the teachers: the soft answers do hold the families. But look at the
-# line of the shared n-grams. Without any network, the mean inner product of windows finds the nearest relatives as
-# well as the teacher does. Only the tree above the closest pairs is better with a teacher, which has learned which
-# n-grams tell languages apart. So nobody should conclude that the network has understood the history of languages.
-# Kinship is in the letters, and the teacher's doubts pass on what is in the letters. Dark knowledge is just that: not
-# deep, but more than the labels say. One teacher's tree is less clean than the picture, which shows the mean over all
-# of them: some have a whole Germanic branch, and some do not. The same holds for the students, and more often for
-# those that were distilled than for those that learned from labels.
+# The best of 2,000 shuffles stays far below the teachers: the soft answers do hold the families. But look at the line
+# of the shared n-grams. Without any network, the mean inner product of windows finds the nearest relatives as well as
+# the teacher does. Only the tree above the closest pairs is better with a teacher, which has learned which n-grams
+# tell languages apart. So nobody should conclude that the network has understood the history of languages. Kinship is
+# in the letters, and the teacher's doubts pass on what is in the letters. Dark knowledge is just that: not deep, but
+# more than the labels say. One teacher's tree is less clean than the picture, which shows the mean over all of them:
+# some have a whole Germanic branch, and some do not. The same holds for the students, and more often for those that
+# were distilled than for those that learned from labels.
 #
 # ## What T changes
 #
