@@ -95,7 +95,7 @@ def _distill(options: argparse.Namespace) -> None:
         _draw(experiment, done)
     except KeyboardInterrupt:
         sys.exit(_complain(f"stopped, and nothing is lost. To go on: minikd distill --resume --out {folder}", 130))
-    print(f"Networks, numbers and pictures are in {folder}/")
+    print(f"Networks, numbers and pictures are in {folder}/\nTo look at them: minikd explore {folder}")
 
 
 def _settle(options: argparse.Namespace, config_type: type[Config]) -> tuple[Config, Path]:
@@ -144,8 +144,8 @@ def _train(experiment: Experiment, quiet: bool) -> list[Trained]:
 
 
 def _draw(experiment: Experiment, done: list[Trained]) -> None:
-    """The pictures of a run; those that look at single networks take the first seed's."""
-    from . import plots
+    """The pictures of a run, and its report; what looks at single networks takes the first seed's."""
+    from . import plots, report
     from .experiment import NAMES
 
     first = {NAMES[t.kind]: t.model for t in done if t.seed == 0}
@@ -157,6 +157,7 @@ def _draw(experiment: Experiment, done: list[Trained]) -> None:
         ("reliability", plots.reliabilities(first, experiment.data)),
     ):
         plots.save(figure, experiment.folder / f"{name}.png")
+    report.write(experiment.folder)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -206,7 +207,7 @@ def _run_study(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from . import compare
+    from . import compare, report
     from .backend import get_xp
     from .methods import METHODS
 
@@ -233,7 +234,14 @@ def _compare(options: argparse.Namespace) -> None:
             sys.exit(_complain(f"stopped, and nothing is lost. To go on: {words}", 130))
     print(f"\n{fill(compare.caption(content), 80)}\n\n{compare.table(content)}")
     if options.show is None:
-        print(f"\nNetworks, numbers and the picture are in {folder}/")
+        report.write(folder)
+        print(f"\nNetworks, numbers and the picture are in {folder}/\nTo look at them: minikd explore {folder}")
+
+
+def _explore(options: argparse.Namespace) -> None:
+    from . import report
+
+    print(report.explore(options.folder, not options.no_open))
 
 
 def _study_folder(options: argparse.Namespace, name: str) -> Path:
@@ -279,6 +287,7 @@ COMMANDS = {
     "evaluate": _evaluate,
     "reproduce": _reproduce,
     "compare": _compare,
+    "explore": _explore,
     "list_methods": _list_methods,
     "list_data": _list_data,
     "fetch_data": _fetch_data,

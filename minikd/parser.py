@@ -33,6 +33,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_reproduce(commands)
     _add_compare(commands)
+    _add_explore(commands)
     add_course(commands, Parser)
     data = commands.add_parser("data", help="list the data sets, or fetch one")
     actions = data.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
@@ -142,6 +143,17 @@ def _add_talk(p: argparse.ArgumentParser) -> None:
     either = p.add_mutually_exclusive_group()
     either.add_argument("-q", "--quiet", action="store_true", help="say nothing of progress, only the result")
     _add_verbose(either)
+
+
+def _add_explore(commands: Any) -> None:
+    text = (
+        "Open report.html, the page of a finished run of `minikd distill` or `minikd compare`: its numbers and "
+        "pictures, and an explorer of what teacher and students think of test samples. Made now where there is none."
+    )
+    p = commands.add_parser("explore", help="look at a run in the browser", description=text)
+    p.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="the folder of a finished run")
+    p.add_argument("--no-open", action="store_true", help="say where the page is, and open nothing")
+    p.set_defaults(run="explore")
 
 
 def _add_verbose(p: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,19 @@ def find(folder: Path) -> Path:
     """The report of the run in `folder`, written now if there is none. Raises what `write` does."""
     path = folder / NAME
     return path if path.is_file() and _is_run(folder) else write(folder)
+
+
+def explore(folder: Path, browser: bool = True) -> str:
+    """Open the report of the run in `folder` in the browser, if that is wanted and there is one; returns what to say.
+
+    Raises what `write` does.
+    """
+    path = find(folder)
+    if not browser:
+        return str(path)
+    if webbrowser.open(path.resolve().as_uri()):
+        return f"{path} is open in the browser"
+    return f"there is no browser to open it in: {path}"
 
 
 def build(folder: Path) -> str:

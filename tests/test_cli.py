@@ -56,7 +56,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_folder_of_a_run_holds_settings_networks_numbers_and_pictures(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     networks = {f"{kind}-{seed}.safetensors" for kind in ("teacher", *STUDENTS) for seed in (0, 1)}
-    assert {p.name for p in folder.iterdir()} == networks | PICTURES | {"config.json", "metrics.json", "history.csv"}
+    others = {"config.json", "metrics.json", "history.csv", "report.html"}
+    assert {p.name for p in folder.iterdir()} == networks | PICTURES | others
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in PICTURES)
     assert json.loads((folder / "config.json").read_text())["settings"]["epochs"] == 3
     rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
