@@ -1,0 +1,440 @@
+# %% [markdown]
+# # 10 · Can two students teach each other? Can a student teach its teacher?
+#
+# **In short.** Yes, as long as both also hear the labels and each takes the other's answer as given; a teacher that
+# simply follows its student forgets what it knew. On 300 images of digits neither peers nor generations make a
+# difference that ten seeds can tell from luck.
+#
+# So far a teacher was finished before its student began, and never changed again. This tutorial drops that. Two
+# networks learn at the same time, each from the other; the large one of two learns from the small one; and a student
+# becomes the teacher of the next, again and again. A well-known recipe for distillation even ends with the step "the
+# teacher is trained on the student's output". We ask what that can mean, and what comes of it.
+
+# %%
+import os
+from functools import partial
+
+import numpy as np
+
+from minikd import (
+    MLP,
+    Adam,
+    check_gradients,
+    cross_entropy,
+    distillation_loss,
+    evaluate,
+    fit,
+    load_data,
+    plots,
+    softmax,
+)
+from minikd.compare import verdict
+from minikd.intervals import mean_interval
+from minikd.methods import born_again, mean_teacher, mutual
+from minikd.optim import cosine
+
+FAST = bool(os.environ.get("MINIKD_FAST"))
+seeds, epochs = (2, 8) if FAST else (10, 60)
+data = load_data("digits")
+x, y = data.x_train[:300], data.y_train[:300]  # (N, D), (N,): few, so that there is something to be learnt elsewhere
+SMALL, LARGE = (64, 16, 10), (64, 128, 128, 10)
+how = {"epochs": epochs, "batch_size": 32, "schedule": cosine(), "progress": False}
+
+
+def make(model):  # Adam, with a smaller rate for the large network
+    return Adam(model, 1e-2 if model.sizes == SMALL else 2e-3)
+
+
+def network(sizes, seed):
+    return MLP(sizes, seed=1000 * len(sizes) + seed)  # fresh initial weights
+
+
+def errors(model, part="test"):
+    images, labels = (data.x_test, data.y_test) if part == "test" else (data.x_val, data.y_val)
+    return 100 - 100 * evaluate(model, images, labels).accuracy
+
+
+# %% [markdown]
+# ## Two students
+#
+# Networks 1 and 2 have logits $z_1, z_2$ and probabilities $p_1 = \mathrm{softmax}(z_1)$, $p_2 =
+# \mathrm{softmax}(z_2)$. In **deep mutual learning** (Zhang et al. 2018) each learns from the labels and from its
+# **peer**:
+#
+# $$ L_1 = CE(y, p_1) + KL(p_2 \| p_1), \qquad L_2 = CE(y, p_2) + KL(p_1 \| p_2) . $$
+#
+# Each network goes down its own loss and takes the other's answer as a constant. With respect to $z_1$, then, $KL(p_2
+# \| p_1) = CE(p_2, p_1) - H(p_2)$ is a cross-entropy with soft targets, and from tutorial 03
+#
+# $$ dz_1 = \frac{(p_1 - y) + (p_1 - p_2)}{B}, \qquad dz_2 = \frac{(p_2 - y) + (p_2 - p_1)}{B} . $$
+#
+# Look at the sum of both: $p_1 - p_2$ cancels. The peers pull each other together and nowhere else; where the two go
+# together, the labels decide.
+
+
+# %%
+def one_hot(y):
+    return np.eye(10)[y]  # (B, K)
+
+
+def mutual_by_hand(z1, z2, y):
+    p1, p2 = softmax(z1), softmax(z2)  # (B, K)
+    value = -(one_hot(y) * np.log(p1)).sum(axis=1) + (p2 * np.log(p2 / p1)).sum(axis=1)  # (B,)
+    return value.mean(), ((p1 - one_hot(y)) + (p1 - p2)) / len(y)  # L1, dz1 (B, K)
+
+
+rng = np.random.default_rng(0)
+z1, z2 = rng.normal(size=(2, 32, 10))  # (B, K) each
+value, dz1 = mutual_by_hand(z1, z2, y[:32])
+value_of_minikd, dz1_of_minikd = mutual.mutual_loss(z1, y[:32], z2)
+loss_difference = max(abs(value - value_of_minikd), np.abs(dz1 - dz1_of_minikd).max())
+print(f"by hand and minikd's `mutual_loss`, largest difference: {loss_difference:.0e}")
+
+# %% [markdown]
+# ## Why the peer is a constant
+#
+# $L_1$ depends on $z_2$, too. What if we did not hold it still? One more term would reach network 2. With $KL = \sum_k
+# p_{2k} (\log p_{2k} - \log p_{1k})$ and $dp_{2k}/dz_{2j} = p_{2k} ([k = j] - p_{2j})$,
+#
+# $$ \frac{d\,KL}{dz_{2j}} = \sum_k \frac{dp_{2k}}{dz_{2j}} \left( \log \frac{p_{2k}}{p_{1k}} + 1 \right)
+# = p_{2j} \left( \log \frac{p_{2j}}{p_{1j}} - KL(p_2 \| p_1) \right) , $$
+#
+# since the $p_{2k}$ sum to 1, and so $\sum_k dp_{2k} = 0$: the $+1$ says nothing. The term lowers the classes in which
+# 2 believes more than 1 does. It asks network 2 to say what network 1 can already follow.
+
+
+# %%
+def extra_term(z1, z2):
+    p1, p2 = softmax(z1), softmax(z2)  # (B, K)
+    ratio = np.log(p2 / p1)  # (B, K)
+    return p2 * (ratio - (p2 * ratio).sum(axis=1, keepdims=True)) / len(z1)  # (B, K)
+
+
+report = check_gradients(lambda z2: mutual_by_hand(z1, z2, y[:32])[0], z2.copy(), extra_term(z1, z2))
+print(report)
+
+# %% [markdown]
+# Labels, where there are any, pull the other way. The danger shows where there are none. Take a trained teacher, and a
+# student that learns from nothing but $KL(q \| p)$, the teacher's answers $q$. If whoever writes the loop minimises
+# this "loss of both" in both networks (with autograd it takes no more than a forgotten `detach`), the teacher gets the
+# extra term. Here are the teacher's own errors, and the student's.
+
+
+# %%
+def follow(seed, frozen):
+    teacher, student = MLP(LARGE, seed=seed), network(SMALL, seed)
+    fit(teacher, x, y, loss=cross_entropy, optimizer=Adam(teacher, 2e-3), seed=seed, **how)
+    of_teacher, of_student = Adam(teacher, 2e-3), make(student)
+    curve = [(errors(teacher, "val"), errors(student, "val"))]
+    for epoch in range(4 if FAST else 30):
+        order = np.random.default_rng((seed, epoch)).permutation(len(x))
+        for start in range(0, len(x), 32):
+            batch = x[order[start : start + 32]]  # (B, D)
+            z, v = student.forward(batch, train=True), teacher.forward(batch, train=True)  # (B, K)
+            student.backward((softmax(z) - softmax(v)) / len(batch))
+            of_student.step()
+            if not frozen:
+                teacher.backward(extra_term(z, v))
+                of_teacher.step()
+        curve.append((errors(teacher, "val"), errors(student, "val")))
+    return np.array(curve).T  # (2, epochs + 1): teacher, student
+
+
+fixed = np.array([follow(seed, True) for seed in range(min(seeds, 5))])  # (seeds, 2, epochs + 1)
+moved = np.array([follow(seed, False) for seed in range(min(seeds, 5))])
+curves = {
+    "teacher, moved by the student's loss": moved[:, 0],
+    "its student": moved[:, 1],
+    "teacher, held constant": fixed[:, 0],
+    "the student of that": fixed[:, 1],
+}
+figure = plots.lines(np.arange(fixed.shape[2]), curves, xlabel="epoch of the student", ylabel="validation errors, %")
+figure.axes[0].set(title="A teacher that gives way", yscale="log")
+plots.show(figure)
+for name, runs in curves.items():
+    print(f"{name:38} {runs[:, -1].mean():5.1f} % at the end")
+
+# %% [markdown]
+# **What to notice.** Nobody told this teacher anything wrong; it was only allowed to agree. The student knows nothing
+# at first, and the cheapest way to agree with it is to know less.
+#
+# ## The loop for two
+#
+# Here is mutual learning written out: both answer, each is told what the other said, both step. minikd's
+# `mutual.learn_together` hands the same thing to `fit`.
+
+
+# %%
+def together_by_hand(one, two, epochs, seed):
+    step1, step2 = make(one), make(two)
+    for epoch in range(epochs):
+        order = np.random.default_rng((seed, epoch)).permutation(len(x))
+        for start in range(0, len(x), 32):
+            rows = order[start : start + 32]
+            z1, z2 = one.forward(x[rows], train=True), two.forward(x[rows], train=True)  # (B, K)
+            one.backward(mutual_by_hand(z1, z2, y[rows])[1])
+            two.backward(mutual_by_hand(z2, z1, y[rows])[1])
+            step1.step()
+            step2.step()
+
+
+ours = [MLP(SMALL, seed=seed, dtype="float64") for seed in (1, 2)]
+theirs = [MLP(SMALL, seed=seed, dtype="float64") for seed in (1, 2)]
+together_by_hand(*ours, epochs=5, seed=0)
+mutual.learn_together(*theirs, x, y, optimizer=make, epochs=5, batch_size=32, seed=0, progress=False)
+loop_difference = max(np.abs(a.theta - b.theta).max() for a, b in zip(ours, theirs, strict=True))
+print(f"our loop and `learn_together`, largest difference of a weight in both networks: {loop_difference:.0e}")
+
+# %% [markdown]
+# ## Does it help? And does the large one learn from the small one?
+#
+# This is the recipe's last step, done right: the teacher learns from its student's output **while it also learns from
+# the labels**, and the student does the same with the teacher's. In mutual learning the peers need not be equal. So we
+# train small networks (64-16-10) and large ones (64-128-128-10) alone, with a peer of their own size, and with one of
+# the other. Each is compared with the network of the same size that starts from the same weights and sees the same
+# batches alone. Test errors, 10 seeds.
+
+
+# %%
+def alone(sizes, seed):
+    model = network(sizes, seed)
+    fit(model, x, y, loss=cross_entropy, optimizer=make(model), seed=seed, **how)
+    return errors(model)
+
+
+def with_peer(sizes, peer_sizes, seed):
+    one, two = network(sizes, seed), network(peer_sizes, 500 + seed)
+    update = make(one)  # the peer's rate follows the schedule of the first, in proportion
+    mutual.learn_together(one, two, x, y, optimizer=lambda m: update if m is one else make(m), seed=seed, **how)
+    return errors(one), errors(two)
+
+
+single = {sizes: np.array([alone(sizes, seed) for seed in range(seeds)]) for sizes in (SMALL, LARGE)}  # (seeds,)
+pairs = {
+    "small, small peer": (SMALL, [with_peer(SMALL, SMALL, seed)[0] for seed in range(seeds)]),
+    "small, large peer": (SMALL, [with_peer(SMALL, LARGE, seed)[0] for seed in range(seeds)]),
+    "large, large peer": (LARGE, [with_peer(LARGE, LARGE, seed)[0] for seed in range(seeds)]),
+    "large, small peer": (LARGE, [with_peer(LARGE, SMALL, seed)[0] for seed in range(seeds)]),
+}
+for sizes, runs in single.items():
+    mean, half = mean_interval(list(runs))
+    print(f"{'-'.join(map(str, sizes)):14} alone          {mean:5.2f} ± {half:.2f} % wrong")
+
+
+def gains(results):
+    rows = []
+    for name, (sizes, runs) in results.items():
+        gain, half = mean_interval(list(single[sizes] - np.array(runs)))
+        rows.append({"method": name, "gain": gain, "gain_half": half})
+        rows[-1]["verdict"] = verdict(rows[-1])
+        print(
+            f"{name:28} {np.mean(runs):5.2f} % wrong, {gain:+.2f} ± {half:.2f} fewer than alone: {rows[-1]['verdict']}"
+        )
+    return rows
+
+
+peer_rows = gains(pairs)
+
+# %% [markdown]
+# ## Born again: a student becomes the teacher
+#
+# **Born-again networks** (Furlanello et al. 2018) teach a fresh network of the *same* size by a trained one, and the
+# next by that. Nothing is compressed. Parent and child are different objects, with different initial weights; a
+# network that is taught by itself has nothing to learn, since $p - q = 0$. With $p$ the child's probabilities and $q$
+# its parent's, at temperature 1, with half of the weight on the labels:
+#
+# $$ L = \tfrac12 CE(y, p) + \tfrac12 CE(q, p), \qquad dz = \frac{\tfrac12 (p - y) + \tfrac12 (p - q)}{B} . $$
+#
+# If a child is better than its parent: why? Is it the ranking of the wrong classes, or does the parent just say which
+# images matter? The paper has two controls.
+#
+# - **CWTM**, confidence weighted by teacher max: labels alone, but each image counts in proportion to how sure the
+#   parent is, $c_i = \max_k q_{ik} / \sum_j \max_k q_{jk}$, so $dz_i = c_i (p_i - y_i)$. No dark knowledge at all.
+# - **DKPP**, dark knowledge with permuted predictions: as born again, but the probabilities of all classes other than
+#   the parent's first are shuffled in each image. How sure the parent is stays; whom it suspects is lost.
+
+
+# %%
+def born_again_by_hand(z, y, v):
+    p, q = softmax(z), softmax(v)  # (B, K)
+    return (0.5 * (p - one_hot(y)) + 0.5 * (p - q)) / len(y)  # (B, K)
+
+
+def cwtm_by_hand(z, y, v):
+    c = softmax(v).max(axis=1, keepdims=True)  # (B, 1)
+    return c / c.sum() * (softmax(z) - one_hot(y))  # (B, K)
+
+
+def dkpp_by_hand(v, seed):
+    shuffled, generator = v.copy(), np.random.default_rng(seed)
+    for row in shuffled:
+        others = np.arange(10) != row.argmax()  # (K,)
+        row[others] = generator.permutation(row[others])
+    return shuffled  # (N, K)
+
+
+half_half = partial(distillation_loss, temperature=1.0, soft_weight=0.5)
+checks = {
+    "born again": np.abs(born_again_by_hand(z1, y[:32], z2) - half_half(z1, y[:32], z2)[1]).max(),
+    "CWTM": np.abs(cwtm_by_hand(z1, y[:32], z2) - born_again.cwtm_loss(z1, y[:32], z2)[1]).max(),
+    "DKPP, first and sorted rest": np.abs(np.sort(dkpp_by_hand(z2, 0)) - np.sort(born_again.permuted(z2))).max(),
+}
+for name, difference in checks.items():
+    print(f"{name:28} by hand and minikd, largest difference {difference:.0e}")
+
+
+def generations(seed, loss, control="none", count=3):
+    family = []
+    for g in range(count + 1):
+        model = network(SMALL, 100 * (count - g) + seed)  # each from other weights; the last from those of `single`
+        if g == 0:
+            fit(model, x, y, loss=cross_entropy, optimizer=make(model), seed=seed, **how)
+        else:
+            answers = family[-1].predict(x)  # (N, K)
+            answers = dkpp_by_hand(answers, seed) if control == "dkpp" else answers  # (N, K)
+            fit(model, x, (y, answers), loss=loss, optimizer=make(model), seed=seed, **how)
+        family.append(model)
+    return [errors(model) for model in family]
+
+
+# `born_again.train` is one round of this; its parent starts from a seed of its own.
+parent, ours, theirs = MLP(SMALL, seed=7919), network(SMALL, 0), network(SMALL, 0)
+fit(parent, x, y, loss=cross_entropy, optimizer=make(parent), seed=0, **how)
+fit(ours, x, (y, parent.predict(x)), loss=half_half, optimizer=make(ours), seed=0, **how)
+born_again.train(theirs, None, x, y, optimizer=make, seed=0, **how)
+print(f"{'a whole round':28} by hand and minikd, largest difference {np.abs(ours.theta - theirs.theta).max():.0e}")
+
+# %%
+kinds = {"born again": (half_half, "none"), "CWTM": (born_again.cwtm_loss, "cwtm"), "DKPP": (half_half, "dkpp")}
+families = {
+    name: np.array([generations(seed, loss, control, 1 if FAST else 3) for seed in range(seeds)])  # (seeds, 4)
+    for name, (loss, control) in kinds.items()
+}
+figure = plots.lines(
+    np.arange(families["CWTM"].shape[1]), families, xlabel="generation (0: labels alone)", ylabel="test errors, %"
+)
+figure.axes[0].set(title="Generations of 64-16-10 on 300 images")
+plots.show(figure)
+family_rows = gains({f"{name}, last generation": (SMALL, runs[:, -1]) for name, runs in families.items()})
+
+# %% [markdown]
+# The last generation starts from the weights, and sees the batches, of a small network above that learnt from labels
+# alone, and is compared with that.
+#
+# ## One's own past
+#
+# There is a teacher that costs nothing: the average of one's own weights over the last steps, $\bar\theta \leftarrow
+# d\, \bar\theta + (1 - d)\, \theta$ (**mean teacher**, Tarvainen and Valpola 2017). The student learns from labels and
+# is pulled to the average's answers by $w \cdot \mathrm{mean}\, (p - \bar p)^2$, the average a constant again. It was
+# made for many unlabelled images beside few labels, with different noise on both; here there are neither, and one line
+# must do. The weight is chosen on the validation images.
+
+
+# %%
+def averaged(seed, weight):
+    student, average = network(SMALL, seed), MLP(SMALL, seed=0)
+    mean_teacher.train(
+        student, None, x, y, weight=weight, decay=0.99, average=average, optimizer=make, seed=seed, **how
+    )
+    return errors(average, "val"), errors(average)
+
+
+tried = {w: np.array([averaged(seed, w) for seed in range(seeds)]) for w in (1.0, 10.0)}  # (seeds, 2)
+weight = min(tried, key=lambda w: tried[w][:, 0].mean())
+own_row = gains({f"mean teacher, w = {weight:g}": (SMALL, tried[weight][:, 1])})
+
+# %% tags=["cover"]
+figure = plots.comparison(peer_rows + family_rows + own_row)
+figure.axes[0].set_title(f"Peers and parents, on {len(x)} images")
+figure.axes[0].set_xlabel("percentage points fewer test errors than the same network alone")
+plots.show(figure)
+
+# %% [markdown]
+# **What to notice.** Every interval contains 0. Peers, parents, a parent's mere confidence, a parent with shuffled
+# suspicions, one's own past: with 300 images, ten seeds and 536 test images nothing can be told from labels alone,
+# neither for the small network nor for the large one. In particular the large "teacher" neither gains nor loses
+# measurably by listening to a small student. The zigzag of the generations is common to all three curves, and so has
+# nothing to do with what is handed on: all three use the same initial weights in the same generation, and some weights
+# are luckier than others. A single curve, from one seed, would have told a fine story.
+#
+# What the intervals do say is how much there could be: none is wider than half a point to either side, so a gain of a
+# whole point would hardly have been missed in any row. The published gains were found with far larger networks, on
+# tasks of many classes where labels leave much unsaid. Here everybody has seen the same 300 images and nothing else,
+# so there is little that one could tell the other; compare tutorial 09, where the teacher had seen 599 more.
+#
+# ## So, can a student teach its teacher?
+#
+# Three readings of "the teacher is trained on the student's output":
+#
+# 1. *The teacher is moved by the student's loss.* It forgets; the picture above is what comes of it. minikd's
+#    `distill` never does it, and refuses a teacher that is the student itself.
+# 2. *Peers.* Both learn from labels and from each other at the same time, from the first step. This is the reading
+#    that makes sense, `mutual.learn_together`. Whether the larger one gains by it is a question for measurement, each
+#    time anew.
+# 3. *Generations.* The student becomes the teacher of the next network, a fresh object. The old teacher is retired,
+#    not retrained: `born_again.train`.
+#
+# ## Exercises
+#
+# **1.** Leave the labels out of mutual learning, so that each peer learns from the other alone. Where does $dz_1 +
+# dz_2$ go, and what is the end of it?
+#
+# <details><summary>Answer</summary>
+#
+# $dz_1 + dz_2 = (p_1 - p_2) + (p_2 - p_1) = 0$: the two meet in between, and stop where they agree, wherever that is.
+# Nothing tells them what a digit is; started at random they end about where guessing is. Agreement is not truth.
+#
+# </details>
+#
+# **2.** The paper lets network 1 take its step first, and network 2 answer to what network 1 says *afterwards*. Which
+# lines of `together_by_hand` change?
+#
+# <details><summary>Answer</summary>
+#
+# Move `step1.step()` up to just behind `one.backward`, and compute `z1` anew by `one.predict(x[rows])` before
+# `two.backward`. One more forward pass for each step; for small steps the difference is of the order of the learning
+# rate.
+#
+# </details>
+#
+# **3.** In CWTM, let the parent be equally sure of all images. What is left?
+#
+# <details><summary>Answer</summary>
+#
+# $c_i = 1/B$, and $dz_i = (p_i - y_i)/B$: plain labels. So CWTM differs from labels alone as far as the parent's
+# confidence differs from image to image. A parent that has learnt its 300 images by heart is sure of all of them, and
+# this control cannot do anything.
+#
+# </details>
+#
+# ## Sources
+#
+# - Zhang, Xiang, Hospedales, Lu (2018): *Deep Mutual Learning*. arXiv 1706.00384 (peers, equal and unequal).
+# - Furlanello, Lipton, Tschannen, Itti, Anandkumar (2018): *Born-Again Neural Networks*. arXiv 1805.04770
+#   (generations, CWTM, DKPP).
+# - Tarvainen, Valpola (2017): *Mean teachers are better role models*. arXiv 1703.01780 (the average of one's own
+#   weights).
+#
+# Next: `11_without_data_or_labels`, when the data are gone, or nobody has labelled them.
+
+# %%
+# What the text claims, checked each time this runs.
+report.assert_ok(1e-6)
+assert loss_difference < 1e-12 and loop_difference < 1e-9 and max(checks.values()) < 1e-12
+assert np.abs(ours.theta - theirs.theta).max() < 1e-6 < np.abs(ours.theta - parent.theta).max()
+assert np.abs((mutual_by_hand(z1, z2, y[:32])[1] + mutual_by_hand(z2, z1, y[:32])[1]).sum(axis=1)).max() < 1e-12
+assert (dkpp_by_hand(z2, 0).argmax(axis=1) == z2.argmax(axis=1)).all() and (dkpp_by_hand(z2, 0) != z2).any()
+assert (moved[:, 0, -1] > 50).all() and (fixed[:, 0] == fixed[:, 0, :1]).all()  # it forgets; a frozen one cannot
+assert (fixed[:, 1, -1] < fixed[:, 1, 0] / 2).all()
+uniform = np.zeros((32, 10))  # exercise 3
+assert np.abs(cwtm_by_hand(z1, y[:32], uniform) - cross_entropy(z1, y[:32])[1]).max() < 1e-12
+pair = network(SMALL, 1), network(SMALL, 2)  # exercise 1
+steps = [(*pair, make(pair[0])), (*pair[::-1], make(pair[1]))]
+for model, other, step in steps * 100:
+    logits = model.forward(x, train=True)  # (N, K)
+    model.backward((softmax(logits) - softmax(other.predict(x))) / len(x))
+    step.step()
+assert min(errors(model) for model in pair) > 60
+if not FAST:
+    assert single[LARGE].mean() < single[SMALL].mean()
+    assert all(row["verdict"] == "no difference" for row in peer_rows + family_rows + own_row)
