@@ -271,6 +271,6 @@ def test_a_study_tells_of_its_networks_one_by_one(monkeypatch: pytest.MonkeyPatc
 
 def test_words_and_clock() -> None:
     assert epoch_words({"epoch": 3, "loss": 0.08317}, 100) == "epoch 3/100, loss 0.0832"
-    row: dict[str, Any] = {"epoch": 3, "loss": 12.0, "val_accuracy": 0.5}
-    assert epoch_words(row, 100) == "epoch 3/100, loss 12, val. error 50.00 %"
+    row: dict[str, Any] = {"epoch": 3, "loss": 12.0, "val_accuracy": 0.75}
+    assert epoch_words(row, 100) == "epoch 3/100, loss 12, val. error 25.00 %"
     assert [clock(s) for s in (0, 59.6, 65, 3725)] == ["00:00", "01:00", "01:05", "1:02:05"]
