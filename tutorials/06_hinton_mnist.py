@@ -182,9 +182,8 @@ print(f"mean over all pictures that are not a 3: {100 * q[not_3, 3].mean():.1f} 
 # %% [markdown]
 # At T = 20 the answers are flat: a class about which the teacher has no opinion gets about a tenth. What counts is the
 # difference from that. Most of these pictures show a part of a 3, a bow above or an open left side, and the number
-# says how much of one. There are thousands of such hints, high ones and low ones, for a low number says what is *not*
-# like a
-# 3. Let us see what students make of them.
+# says how much of one. There are thousands of such hints, low numbers among them, for those say what does *not* look
+# like that digit. Let us see what students make of them.
 
 # %%
 no_3 = [train_student(seed, knowledge[seed], T, kept=not_3) for seed in range(SEEDS)]
@@ -330,11 +329,12 @@ print("fewer errors in all by counting, paired: {:.0f} ± {:.0f}".format(*mean_i
 
 # %% [markdown]
 # **What to notice.** A student to whom nobody showed a 3 reads four in five. Without correction it misses about four
-# times as many 3s as one that has seen them, and makes fewer errors on the other digits: it believes that 3s are rare.
+# times as many 3s as one that has seen them, and takes other digits for a 3 less readily: it believes that 3s are
+# rare.
 #
-# - **Log odds** overshoot. Hardly a 3 is missed now, but so many other digits are taken for 3s that there are more
-#   errors in all than without any correction. The derivation is right, its premise is not: after training at T = 20
-#   the student's probabilities at T = 1 are not those of a world in which 3s are rare.
+# - **Log odds** overshoot. Hardly a 3 is missed now, but so many other digits are taken for 3s that there are, in the
+#   mean, more errors in all than without any correction. The derivation is right, its premise is not: after training
+#   at T = 20 the student's probabilities at T = 1 are not those of a world in which 3s are rare.
 # - **Counting** needs no probabilities, only the order of the margins, and keeps its promise: far fewer 3s missed, and
 #   fewer errors in all (the paired difference is printed above). It lands within a few errors of what the best bias on
 #   the **test labels** gives, without having seen one.
