@@ -41,6 +41,8 @@ from 64 numbers of noise. Both papers' generators are convolutional and normalis
 first paper's code last of all its samples; here that is the only place. g = 6 and t = 1.5 are ours, chosen on
 validation images of MNIST: inputs that are nearly black or white, and white in one sample of fifteen or so. This is a
 guess about the data, read from none of them: of an image few inputs are bright at a time. Other data want another.
+Validation errors there (student 30, teacher 256-256, ten epochs): 17.7 and 19.6 % for two seeds; for the first of them
+13.1 % with g = 10, 14.2 % with g = 8 and t = 2, and 40.5 % where the generator takes one step and then learns no more.
 
 When. Where data may not be kept or shown. The samples look like nothing, for an MLP takes for a digit what no
 convolutional network would; so expect much less than from data, and more from a good guess at what data are like.
