@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 10 · Can two students teach each other? Can a student teach its teacher?
 #
-# **In short.** Yes, as long as both also hear the labels and each takes the other's answer as given; a teacher that
-# simply follows its student forgets what it knew. On 300 images of digits neither peers nor generations make a
-# difference that ten seeds can tell from luck.
+# **In short.** They can learn together, as long as both also hear the labels and each takes the other's answer as
+# given; a teacher that simply follows its student forgets what it knew. On 300 images of digits neither peers nor
+# generations make a difference that ten seeds can tell from luck.
 #
 # So far a teacher was finished before its student began, and never changed again. This tutorial drops that. Two
 # networks learn at the same time, each from the other; the large one of two learns from the small one; and a student
