@@ -293,6 +293,16 @@ def test_the_page_never_scrolls_sideways(page_files: dict[str, Path], visit: Any
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
 
 
+def test_on_a_phone_the_temperature_stays_in_sight_of_the_bars(page_files: dict[str, Path], visit: Any) -> None:
+    page = visit(page_files["digits"], 360)
+    for table in ("#probabilities", "#slopes"):
+        page.eval_on_selector(f"{table} tbody", "e => e.scrollIntoView({ block: 'center', behavior: 'instant' })")
+        box = page.locator("#temperature").bounding_box()
+        assert 0 <= box["y"] < 120
+        on_top = page.evaluate("([x, y]) => document.elementFromPoint(x, y).id", [180, box["y"] + box["height"] / 2])
+        assert on_top == "temperature"
+
+
 def test_motion_stops_where_it_is_not_wanted(page_files: dict[str, Path], visit: Any) -> None:
     duration = "getComputedStyle(document.querySelector('#probabilities i')).transitionDuration.split(',')[0]"
     assert visit(page_files["digits"], reduced_motion="reduce").evaluate(duration) == "0s"
