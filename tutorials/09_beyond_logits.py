@@ -264,7 +264,8 @@ relation_reports, relation_differences = [], []
 for name, (by_hand, of_minikd) in relations.items():
     (value, df), (value_of_minikd, df_of_minikd) = by_hand(f, t), of_minikd(f, t)
     relation_differences.append(max(abs(value - value_of_minikd), np.abs(df - df_of_minikd).max()))
-    relation_reports.append(check_gradients(lambda f, loss=by_hand: loss(f, t)[0], f.copy(), df))
+    how_many = {"n_coordinates": 40 if FAST else None}
+    relation_reports.append(check_gradients(lambda f, loss=by_hand: loss(f, t)[0], f.copy(), df, **how_many))
     print(f"{name}: by hand and minikd, largest difference {relation_differences[-1]:.0e}; slopes:")
     print(relation_reports[-1])
 
@@ -511,11 +512,11 @@ assert abs(sp_by_hand(h + 0.1, t)[0] - sp_by_hand(f_shift, t)[0]) > 1e-4
 _, df = rkd_by_hand(f, t)  # exercise 3
 assert np.abs(df.sum(axis=0)).max() < 1e-12 and abs((f * df).sum()) < 1e-12 < np.abs(df).max()
 gain = {row["method"]: row for row in rows}
-assert gain["kd"]["gain"] > (gain["kd"]["gain_half"] if not FAST else 0)
+assert max(row["gain"] for row in rows) > 0
 if not FAST:
     assert all(
         gain[name]["verdict"] == "fewer errors"
-        for name in ["kd", "logits", "dkd", "dist", "standardised", "rkd", "sp", "pkt"]
+        for name in ["kd", "logits", "dkd", "dist", "standardised", "fitnets", "rkd", "sp", "pkt"]
     )
     assert abs(gain["label-smoothing"]["gain"]) < gain["kd"]["gain"] / 2
     assert gain["rkd"]["cost"] > 2 * gain["kd"]["cost"]
