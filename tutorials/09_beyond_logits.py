@@ -444,7 +444,7 @@ print(f"fewest errors: {best}; not to be told from it: {', '.join(like_best)}")
 #
 # And this is one task. `minikd compare` runs the whole gallery on any of the data sets, with the same rules:
 #
-#     minikd compare --data mnist --methods all
+#     minikd compare --data mnist --student 30
 #
 # Its result for MNIST stands in `docs/compare-mnist.json` and in the README. There the student has 30 hidden units and
 # 50,000 labelled images, all of the teacher's. The picture is the reverse of ours: most methods lose to labels alone,
