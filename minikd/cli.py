@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> None:
 def _settle_blas(options: argparse.Namespace) -> None:
     """Tell NumPy's BLAS, before it loads, what suits the size of the data (see blas.py)."""
     data = getattr(options, "data", None)
-    if getattr(options, "resume", False) and options.out is not None:  # the same as before, for the same bits
+    if getattr(options, "resume", False) and options.out is not None and options.run != "course":  # the same bits again
         try:
             data = json.loads((options.out / "config.json").read_text())["settings"]["data"]
         except (OSError, ValueError, TypeError, KeyError):

@@ -27,6 +27,7 @@ def inside(body: str, name: str = "log_softmax", arguments: str = "z, T") -> str
 
 
 # Reaches modules that cannot be imported, by way of one that can: a back door that Python has many of.
+FRAME = "def frame(tag, b): return tag + len(b).to_bytes(8, 'big') + b\n"
 MODULES = "import collections\nsys = collections._sys\nos = sys.modules['os']\n"
 
 CASES = [
@@ -82,6 +83,19 @@ CASES = [
         "def frame(tag, b): return tag + len(b).to_bytes(8, 'big') + b\n"
         "m = frame(b'L', frame(b'S', b'passed') + frame(b'S', b'100'))\n"
         "for fd in range(3, 16):\n    try: os.write(fd, m)\n    except OSError: pass\nos._exit(0)"), kinds=("protocol",)),
+    Case("answers before it is asked", MODULES + FRAME + (
+        "import numpy as np\nb = sys.modules['io'].BytesIO()\nnp.lib.format.write_array(b, np.zeros((5, 7)), (1, 0))\n"
+        "m = frame(b'L', frame(b'S', b'ok') + frame(b'A', b.getvalue()))\n"
+        "for fd in range(3, 16):\n    try: os.write(fd, m * 20)\n    except OSError: pass\n{good}"), kinds=("wrong", "protocol")),
+    Case("asks for a function that there is not", MODULES + FRAME + inside(
+        "m = frame(b'L', frame(b'S', b'ask') + frame(b'S', '\\u00b2'.encode()) + frame(b'L', b''))\n"
+        "for fd in range(3, 16):\n    try: os.write(fd, m)\n    except OSError: pass\nos._exit(0)"), kinds=("protocol",)),
+    Case("a million values", inside("return [None] * 10**6"), kinds=("protocol", "time", "missing")),
+    Case("16 MB for each answer", inside("import numpy as np\nreturn np.zeros(2**21 - 100)"), kinds=("wrong",)),
+    Case("more than 16 MB", inside("import numpy as np\nreturn np.zeros(2**21)"), kinds=("protocol",)),
+    Case("a text of 15 MB", inside("return 'x' * 15_000_000"), kinds=("wrong",)),
+    Case("what terminals obey, in an error", inside("raise ValueError('\\x1b]0;100 of 100\\x07\\x1b[2J\\u202e')"), kinds=("raised",)),
+    Case("what terminals obey, in a type", inside("return type('\\x1b[2J', (), {{}})()"), kinds=("wrong",)),
     # ---- numbers that are none ----
     Case("object dtype", inside("import numpy as np\nreturn np.array([[object()] * z.shape[1]] * z.shape[0])"), kinds=("wrong",)),
     Case("arrays that lie about equality", inside(

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from hostile import CASES, HONEST, Case
 import minikd
 from minikd.course import gradescope
 from minikd.course.grading import Grade, grade
-from minikd.course.runner import FIRST_UID, Runner
+from minikd.course.runner import Runner
 
 PACKAGE = Path(minikd.__file__).parent
 GOOD = (PACKAGE / "course" / "reference" / "solution.py").read_text()
@@ -60,19 +61,25 @@ def survivors(runner: Runner) -> list[str]:
     return found
 
 
-def grade_between_neighbours(case: Case, folder: Path, slot: int = 0) -> Grade:
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """One forkserver for all: whatever a submission does must not matter to the next."""
+    with Runner(seconds=1.5) as one:
+        yield one
+
+
+def grade_between_neighbours(case: Case, folder: Path, runner: Runner) -> Grade:
     """Grade the case between two right submissions, which must get all their points; say what becomes of it."""
     (folder / "before").mkdir(), (folder / "after").mkdir()
     for name in ("before", "after"):
         (folder / name / "solution.py").write_text(GOOD)
     write(case, folder / "case")
-    with Runner(slot, seconds=2.0) as runner:
-        before = grade(folder / "before", runner, 1, only=("E1",))
-        begun = time.monotonic()
-        graded = grade(folder / "case", runner, 2, only=("E1", "E4"))
-        seconds = time.monotonic() - begun
-        after = grade(folder / "after", runner, 3, only=("E1",))
-        left = survivors(runner) if sys.platform == "linux" else []
+    before = grade(folder / "before", runner, 1, only=("E1",))
+    begun = time.monotonic()
+    graded = grade(folder / "case", runner, 2, only=("E1", "E4"))
+    seconds = time.monotonic() - begun
+    after = grade(folder / "after", runner, 3, only=("E1",))
+    left = survivors(runner) if sys.platform == "linux" else []
     assert before.score() == after.score() == 5.0, "the neighbours' scores"
     assert not left, f"survivors: {left}"
     assert seconds < LIMIT
@@ -80,20 +87,21 @@ def grade_between_neighbours(case: Case, folder: Path, slot: int = 0) -> Grade:
     assert [test["max_score"] > 0 and 0 <= test["score"] <= test["max_score"] for test in content["tests"]] == [
         True
     ] * 7
+    assert all(c.isprintable() or c == "\n" for test in content["tests"] for c in test["output"])
     return graded
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_hostile_submission_earns_what_it_deserves(case: Case, tmp_path: Path) -> None:
-    graded = grade_between_neighbours(case, tmp_path)
+def test_a_hostile_submission_earns_what_it_deserves(case: Case, tmp_path: Path, runner: Runner) -> None:
+    graded = grade_between_neighbours(case, tmp_path, runner)
     of_e1 = [result for result in graded.results if result.exercise == "E1"]
     assert (graded.score("E1"), graded.score("E4")) == (case.e1, case.e4), graded.results
     assert {result.kind for result in of_e1} <= set(case.kinds), [(r.kind, r.words) for r in of_e1]
 
 
 @pytest.mark.parametrize("case", HONEST, ids=lambda case: case.name)
-def test_an_odd_but_right_submission_earns_all(case: Case, tmp_path: Path) -> None:
-    graded = grade_between_neighbours(case, tmp_path)
+def test_an_odd_but_right_submission_earns_all(case: Case, tmp_path: Path, runner: Runner) -> None:
+    graded = grade_between_neighbours(case, tmp_path, runner)
     assert (graded.score("E1"), graded.score("E4")) == (5.0, 5.0), [
         (r.kind, r.words) for r in graded.results if not r.passed
     ]
@@ -104,7 +112,7 @@ def test_there_are_at_least_forty_hostile_submissions_each_of_its_own_name() -> 
     assert len(CASES) >= 40 and len(set(names)) == len(names)
 
 
-def test_links_and_missing_files_are_problems_and_not_sources(tmp_path: Path) -> None:
+def test_links_and_missing_files_are_problems_and_not_sources(tmp_path: Path, runner: Runner) -> None:
     secret = tmp_path / "secret.py"
     secret.write_text(GOOD)
     (tmp_path / "linked").mkdir()
@@ -112,15 +120,14 @@ def test_links_and_missing_files_are_problems_and_not_sources(tmp_path: Path) ->
     (tmp_path / "folder").symlink_to(tmp_path)
     (tmp_path / "empty").mkdir()
     os.mkfifo(tmp_path / "empty" / "solution.py")
-    with Runner(seconds=2.0) as runner:
-        for name, words in (
-            ("linked", "links are not followed"),
-            ("folder", "links are not followed"),
-            ("empty", "regular file"),
-        ):
-            graded = grade(tmp_path / name, runner, 1)
-            assert graded.score() == 0 and graded.max_score() == 100, name
-            assert words in " ".join(graded.problems), graded.problems
+    for name, words in (
+        ("linked", "links are not followed"),
+        ("folder", "links are not followed"),
+        ("empty", "regular file"),
+    ):
+        graded = grade(tmp_path / name, runner, 1)
+        assert graded.score() == 0 and graded.max_score() == 100, name
+        assert words in " ".join(graded.problems), graded.problems
 
 
 @pytest.mark.skipif(
@@ -141,13 +148,15 @@ def test_the_same_holds_where_the_grader_is_an_ordinary_user(tmp_path: Path) -> 
         f"sys.path[:0] = [{here!r}, {str(PACKAGE.parent)!r}]\n"
         "import test_course_hostile as t\n"
         "names = set(sys.argv[1:])\n"
+        "runner = t.Runner(seconds=1.5)\n"
         "for case in (*t.CASES, *t.HONEST):\n"
         "    if case.name in names:\n"
         f"        folder = Path(tempfile.mkdtemp(dir={str(tmp_path)!r}))\n"
-        "        graded = t.grade_between_neighbours(case, folder)\n"
+        "        graded = t.grade_between_neighbours(case, folder, runner)\n"
         "        assert (graded.score('E1'), graded.score('E4')) == (case.e1, case.e4), (case.name, graded.results)\n"
         "        assert 'user' not in graded.layers\n"
         "        print(case.name)\n"
+        "runner.close()\n"
     )
     names = [
         "kills its parent", "kills everybody", "fork bomb", "double-forked daemon", "results.json at once", "8 GB",
@@ -157,7 +166,3 @@ def test_the_same_holds_where_the_grader_is_an_ordinary_user(tmp_path: Path) -> 
     result = subprocess.run([*user, sys.executable, "-c", code, *names], capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-3000:]
     assert result.stdout.splitlines() == [case.name for case in (*CASES, *HONEST) if case.name in names]
-
-
-def test_every_runner_has_a_user_of_its_own() -> None:
-    assert [Runner(slot).uid - FIRST_UID for slot in (0, 1, 5)] == [0, 1, 5]

@@ -14,7 +14,8 @@ In a fork, before a line of the submission is read, everything is given up that 
     user          where the grader is root, a user that owns nothing
     limits        memory, processor time, size of files, open files, processes, core dumps
     Landlock      (Linux) no file can be opened any more, for reading or writing
-    seccomp       (Linux) no process can be started, signalled or looked into, no socket opened
+    seccomp       (Linux) the kernel does nothing but what computing needs: no process can be started, signalled or
+                  looked into, no socket opened, no file's mode or time changed
     imports       only NumPy and harmless parts of the standard library; an audit hook refuses the rest
 
 The last line is defence in depth and no more: it stops accidents and the curious. The others are the kernel's.
@@ -41,6 +42,7 @@ wire: Any = None
 NUMPY_PARTS = ("linalg", "fft", "random", "testing", "polynomial", "ma", "lib.stride_tricks")
 FAR = 300  # lines of a traceback, in characters each
 KEEP = 4000  # characters of what is told of an error
+HERE = Path(__file__).parent
 
 
 # ---- one conversation -------------------------------------------------------------------------------------------
@@ -129,7 +131,7 @@ class Conversation:
 def tell(error: BaseException, *skip: str) -> str:
     """What was raised, and where in the submission."""
     try:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent != HERE]
         where = [f"{f.filename}, line {f.lineno}: {(f.line or '').strip()}"[:FAR] for f in frames[-3:]]
         words = f"{type(error).__name__}: {error}"[:KEEP]
     except BaseException:  # an exception that cannot even be printed
@@ -149,8 +151,8 @@ def give_up(settings: dict[str, Any]) -> list[str]:
     layers = []
     if os.getuid() == 0:
         os.setgroups([])
-        os.setresgid(settings["uid"], settings["uid"], settings["uid"])
-        os.setresuid(settings["uid"], settings["uid"], settings["uid"])
+        os.setgid(settings["uid"])  # as root, this sets the real, effective and saved one
+        os.setuid(settings["uid"])
         layers.append("user")
     seconds = settings["cpu_seconds"]
     limits = {
@@ -161,14 +163,17 @@ def give_up(settings: dict[str, Any]) -> list[str]:
         "RLIMIT_NPROC": 0,
         "RLIMIT_CORE": 0,
     }
+    held = 0
     for name, limit in limits.items():
-        number = getattr(resource, name, None)
-        if number is not None:
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # macOS does not limit memory
+            number = getattr(resource, name)
             hard = limit + (name == "RLIMIT_CPU")  # first a signal, then the end
             _, most = resource.getrlimit(number)
             hard = hard if most == resource.RLIM_INFINITY else min(hard, most)
             resource.setrlimit(number, (min(limit, hard), hard))
-    layers.append("limits")
+            held += 1
+    if held == len(limits):
+        layers.append("limits")
     if sys.platform == "linux":
         layers += locks.Kernel().lock()
     sys.addaudithook(locks.refuse)
@@ -247,7 +252,11 @@ def be_a_child(control: socket.socket, fds: list[int], settings: dict[str, Any])
         sys.stdout = os.fdopen(1, "w", buffering=1, errors="replace", closefd=False)
         sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace", closefd=False)
         conversation = Conversation(os.fdopen(requests, "rb"), os.fdopen(replies, "wb"))
-        layers = give_up(settings)
+        try:
+            layers = give_up(settings)
+        except (OSError, ValueError) as error:  # no submission runs in a process that is not locked up
+            conversation.send(["cannot", f"{type(error).__name__}: {error}"])
+            return
         locks.OWN.update(settings["modules"])
         builtins.__import__ = locks.only_known
         for name in ("ctypes", "_ctypes", "socket", "_socket", "resource", "json", "__main__"):

@@ -21,7 +21,7 @@ LAYERS = {
     "user": "submissions run as a user that owns nothing (only where the grader is root)",
     "limits": "memory, processor time, files and processes are limited",
     "landlock": "no file can be opened (Linux 5.13 or newer)",
-    "seccomp": "no process can be started or signalled, no socket opened (Linux, x86-64 and ARM)",
+    "seccomp": "the kernel does nothing for them but what computing needs (Linux, x86-64 and ARM)",
 }
 
 
@@ -34,19 +34,27 @@ def run(options: argparse.Namespace) -> int:
 def start(options: argparse.Namespace) -> None:
     """minikd course start."""
     made = learner.start(options.folder, options.notebook)
-    print(f"{options.folder} holds {', '.join(path.name for path in made)}")
+    print(learner.wrapped(f"{options.folder} holds {', '.join(path.name for path in made)}"))
     print(f"Write the functions, and check them:\n  cd {options.folder}\n  minikd course check E1")
 
 
 def check(options: argparse.Namespace) -> int:
     """minikd course check: exit code 1 where something is not right."""
-    code = _check_once(options)
-    if options.watch:
-        print("watching: stop with Ctrl-C", file=sys.stderr, flush=True)
-        for _ in learner.changes(options.folder):
+    if not options.watch:
+        return _check_once(options)
+    changes = learner.changes(options.folder)
+    try:
+        while True:
+            try:
+                _check_once(options)
+            except SubmissionError as error:  # a file that is being saved just now
+                print(f"minikd: {error}", file=sys.stderr)
+            print("watching: stop with Ctrl-C", file=sys.stderr, flush=True)
+            next(changes)
             print()
-            code = _check_once(options)
-    return code
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 0
 
 
 def _check_once(options: argparse.Namespace) -> int:
@@ -58,13 +66,13 @@ def _check_once(options: argparse.Namespace) -> int:
         wrong |= not all(result.passed for result in results)
         print(learner.report(exercise, results), flush=True)
     if idle:
-        print(f"not begun: {' '.join(idle)}")
+        print(learner.wrapped(f"not begun: {' '.join(idle)}"))
     return int(wrong)
 
 
 def hint(options: argparse.Namespace) -> None:
     """minikd course hint."""
-    print(f"{options.name}, hint {options.n} of 3: {learner.hint(options.name, options.n)}")
+    print(learner.wrapped(f"{options.name}, hint {options.n} of 3: {learner.hint(options.name, options.n)}"))
 
 
 def progress(options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ inputs from a generator, so that every run has inputs of its own, and the same s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from .runner import Child, Failed
+from .talk import Child, Failed, printable
 from .wire import Stranger
 
 TOLERANCE = 1e-9  # relative to the largest entry: rounding stays far below, central differences seldom do
 POINTS = 5.0  # of each exercise
+PATIENCE = 2.5  # how many times the seconds of a call a whole check may take
 MODULES = ("solution", "museum")  # what a submission's files may be called, to import from one another
 
 
@@ -84,8 +86,9 @@ def run_check(exercise: Exercise, index: int, talk: Any, sources: Any, seed: int
     check = exercise.checks[index]
     rng = np.random.default_rng((seed, exercise.number, index))
     kind, words = "passed", ""
+    until = time.monotonic() + PATIENCE * talk.seconds
     try:
-        check.run(lambda: talk.talk(sources, MODULES), rng)
+        check.run(lambda: talk.talk(sources, MODULES, until), rng)
     except Wrong as error:
         kind, words = "wrong", str(error)
     except Failed as error:
@@ -94,7 +97,7 @@ def run_check(exercise: Exercise, index: int, talk: Any, sources: Any, seed: int
             FAILED[error.kind].format(words=error.words, functions=" and ".join(exercise.functions)),
         )
     points = POINTS * check.share
-    return Result(exercise.name, check.name, points * (kind == "passed"), points, kind, words, talk.output)
+    return Result(exercise.name, check.name, points * (kind == "passed"), points, kind, printable(words), talk.output)
 
 
 FAILED = {

@@ -22,10 +22,10 @@ LONGEST = 4000  # characters of what is told of one check
 PACKAGE = Path(__file__).parents[1]
 
 
-def results(graded: Grade, visibility: str = "visible", hidden: str = "visible") -> dict[str, Any]:
+def results(graded: Grade, visibility: str = "visible", stdout: str = "hidden") -> dict[str, Any]:
     """What belongs into results.json. Every check is a test with a finite score and max_score, run or not.
 
-    visibility   of names, scores and all;  hidden   of what the submission printed and of what was wrong, in detail
+    visibility   of the tests, to the student;  stdout   of what the grader itself printed
     """
     tests = []
     numbers: dict[str, int] = {}
@@ -58,10 +58,9 @@ def results(graded: Grade, visibility: str = "visible", hidden: str = "visible")
         "test_output_format": "text",
         "test_name_format": "text",
         "visibility": visibility,
-        "stdout_visibility": hidden if hidden in VISIBILITY else "hidden",
+        "stdout_visibility": stdout,
         "extra_data": {"seed": graded.seed, "layers": graded.layers, "minikd": __version__},
         "tests": tests,
-        "leaderboard": [],
     }
 
 

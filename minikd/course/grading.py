@@ -25,7 +25,7 @@ from ..errors import CheckpointError, check_count
 from .exercise import POINTS, Result, run_check
 from .exercises import EXERCISES
 from .runner import Runner
-from .submission import SubmissionError, read, submissions
+from .submission import SubmissionError, read, student, submissions
 
 BUDGET = 40.0  # seconds that a submission may keep the grader waiting, all checks together
 CALL = 4.0  # seconds of one call
@@ -93,10 +93,10 @@ def grade(path: Path, talk: Any, seed: int, weights: Mapping[str, float] = {}, o
 _runner: Runner | None = None
 
 
-def _begin(slots: Any) -> None:
+def _begin() -> None:
     """A process of a pool: it has a forkserver of its own, with a user of its own."""
     global _runner
-    _runner = Runner(slots.get(), CALL)
+    _runner = Runner(CALL)
 
 
 def _grade_one(path: Path, seed: int, weights: Mapping[str, float]) -> Grade:
@@ -121,11 +121,11 @@ def grade_class(
     check_count("jobs", jobs)
     paths = submissions(folder)
     log = out.with_name(f".{out.name}.part")
-    seed, done = _resumed(log, weights) if resume and log.exists() else (new_seed() if seed is None else seed, {})
     try:
+        if out.is_dir():
+            raise CheckpointError(f"{out} is a folder: --out must be the file to write")
+        seed, done = _begun(log, resume, weights, new_seed() if seed is None else seed)
         with log.open("a") as lines:
-            if not done and lines.tell() == 0:
-                lines.write(json.dumps({"seed": seed, "weights": dict(weights)}) + "\n")
             todo = [path for path in paths if path.name not in done]
             for path, graded in _in_pool(todo, seed, weights, jobs):
                 done[path.name] = graded
@@ -146,12 +146,8 @@ def _in_pool(paths: Sequence[Path], seed: int, weights: Mapping[str, float], job
     todo, alone = list(paths), False
     while todo:
         width = 1 if alone else min(jobs, len(todo))
-        context = get_context("spawn")
-        slots = context.Queue()
-        for slot in range(width):
-            slots.put(slot)
-        some = todo[:1] if alone else todo
-        with ProcessPoolExecutor(width, context, initializer=_begin, initargs=(slots,)) as pool:
+        some = todo[:1] if alone else list(todo)
+        with ProcessPoolExecutor(width, get_context("spawn"), initializer=_begin) as pool:
             futures = {pool.submit(_grade_one, path, seed, weights): path for path in some}
             for future in as_completed(futures):
                 path = futures[future]
@@ -173,18 +169,26 @@ def nothing(path: Path, seed: int, weights: Mapping[str, float], why: str) -> Gr
         for e in EXERCISES.values()
         for c in e.checks
     ]
-    return Grade(path.name if path.is_dir() else path.stem, seed, results, [why])
+    return Grade(student(path), seed, results, [why])
 
 
-def _resumed(log: Path, weights: Mapping[str, float]) -> tuple[int, dict[str, Grade]]:
+def _begun(log: Path, resume: bool, weights: Mapping[str, float], seed: int) -> tuple[int, dict[str, Grade]]:
+    """The seed of a run and the grades that are done. `log` is begun, or goes on after its last whole line."""
+    header = {"seed": seed, "weights": dict(weights)}
+    if not resume or not log.exists():
+        write_atomically(log, (json.dumps(header) + "\n").encode())
+        return seed, {}
     try:
-        first, *rest = [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        header, *rest = [json.loads(line) for line in lines]
         done = {row["file"]: from_dict(row["grade"]) for row in rest}
-        if first["weights"] != dict(weights):
-            raise CheckpointError(f"{log} was begun with other weights: leave --resume out to grade anew")
-        return int(first["seed"]), done
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        seed, of_old = int(header["seed"]), header["weights"]
+    except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{log} is not the beginning of a run: delete it to grade anew ({error!r})") from error
+    if of_old != dict(weights):
+        raise CheckpointError(f"{log} was begun with other weights: leave --resume out to grade anew")
+    write_atomically(log, "".join(lines).encode())
+    return seed, done
 
 
 def from_dict(row: dict[str, Any]) -> Grade:
@@ -215,7 +219,7 @@ def table(grades: Sequence[Grade]) -> str:
 
 def _cell(text: str) -> str:
     """A text that no spreadsheet takes for a formula."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return "'" + text if text[:1] in tuple("=+-@\t\r\n＝＋－＠") else text
 
 
 def details(grades: Sequence[Grade]) -> str:
@@ -235,7 +239,7 @@ def read_weights(path: Path) -> dict[str, float]:
     except ModuleNotFoundError:  # Python 3.10
         import tomli as tomllib  # type: ignore[no-redef]
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise SubmissionError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:

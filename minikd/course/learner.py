@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,15 @@ from ..checkpoint import write_atomically
 from ..errors import CheckpointError
 from .exercise import POINTS, Exercise, Result, run_check
 from .exercises import EXERCISES
-from .grading import new_seed
-from .runner import Plain
+from .grading import CALL, new_seed
+from .plain import Plain
+from .runner import Runner
 from .submission import SubmissionError, read
 
 HERE = Path(__file__).parent
 SKELETON = HERE / "skeleton"
 NOTEBOOK = "coursework.ipynb"
+SAID = 1000  # characters of what is shown of what a work prints
 
 
 def start(folder: Path, notebook: bool = False) -> list[Path]:
@@ -76,16 +81,35 @@ def as_notebook() -> str:
 
 def check(folder: Path, names: Sequence[str], seed: int | None = None) -> Iterator[tuple[Exercise, list[Result]]]:
     """Run the checks of some exercises on the work in a folder, on inputs of their own, one exercise after another."""
-    submission = read(folder)
+    if not folder.exists():
+        raise SubmissionError(f"there is no {folder} (`minikd course start DIR` makes the skeleton)")
+    submission = read(folder.resolve())
     if not submission.sources:
         raise SubmissionError(
             f"{folder}: {'; '.join(submission.problems)} (`minikd course start DIR` makes the skeleton)"
         )
     seed = new_seed() if seed is None else seed
-    talk = Plain()
-    for name in names:
-        exercise = EXERCISES[name]
-        yield exercise, [run_check(exercise, i, talk, submission.sources, seed) for i in range(len(exercise.checks))]
+    with runner() as talk:
+        for name in names:
+            exercise = EXERCISES[name]
+            yield (
+                exercise,
+                [run_check(exercise, i, talk, submission.sources, seed) for i in range(len(exercise.checks))],
+            )
+
+
+def runner() -> Runner | Plain:
+    """What runs a learner's own work: under the grader's rules where there is a fork, else by a plain Python."""
+    return Runner(CALL) if os.name == "posix" else Plain(CALL)
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """The lines of a text, none longer than 80 columns where its words allow."""
+    return "\n".join(
+        textwrap.fill(line, 80, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)
+        for line in text.strip().splitlines()
+        if line.strip()
+    )
 
 
 def summary(exercise: Exercise, results: Sequence[Result]) -> str:
@@ -96,12 +120,15 @@ def summary(exercise: Exercise, results: Sequence[Result]) -> str:
 
 
 def report(exercise: Exercise, results: Sequence[Result]) -> str:
-    """What each check of an exercise found."""
+    """What each check of an exercise found, and what the work printed in the first check in which it did."""
     lines = [f"{exercise.name}  {exercise.title}"]
     for result in results:
         lines.append(f"  {'ok  ' if result.passed else 'no  '}{result.check}")
         if not result.passed:
-            lines += [f"      {line}" for line in result.words.strip().splitlines()]
+            lines.append(wrapped(result.words, " " * 6))
+    said = next((result.output for result in results if result.output.strip()), "")
+    if said:
+        lines += ["  it printed:", wrapped(said[:SAID] + (" ..." if len(said) > SAID else ""), " " * 6)]
     return "\n".join(lines)
 
 
@@ -111,16 +138,21 @@ def hint(name: str, number: int) -> str:
 
 
 def changes(folder: Path, interval: float = 0.5) -> Iterator[None]:
-    """Yields whenever a file in the folder has changed."""
+    """Yields whenever a file in the folder has changed, from now on."""
 
     def stamps() -> dict[Path, int]:
-        files = [folder] if folder.is_file() else [*folder.rglob("*.py"), *folder.rglob("*.ipynb")]
-        return {file: file.stat().st_mtime_ns for file in files if file.exists()}
+        found = {}
+        for file in [folder] if folder.is_file() else [*folder.rglob("*.py"), *folder.rglob("*.ipynb")]:
+            with suppress(OSError):  # an editor may replace it just now
+                found[file] = file.stat().st_mtime_ns
+        return found
 
-    seen = stamps()
-    while True:
-        time.sleep(interval)
-        now = stamps()
-        if now != seen:
-            seen = now
-            yield
+    def wait(seen: dict[Path, int]) -> Iterator[None]:
+        while True:
+            time.sleep(interval)
+            now = stamps()
+            if now != seen:
+                seen = now
+                yield
+
+    return wait(stamps())

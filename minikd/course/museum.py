@@ -15,40 +15,42 @@ from typing import Any
 import numpy as np
 
 from .exercise import Check, Exercise, Open, Wrong
-from .runner import Failed
+from .talk import Failed
 from .versions import (
     RIGHT,
     Function,
+    log_of_clipped,
+    log_of_softmax,
+    of_logits,
+    scaled,
+    softmax_twice,
+    swapped_arguments,
+    swapped_teacher,
+    teacher_twice,
+)
+from .versions_training import (
     descend,
     descend_by_rows,
     dropped,
     dropped_otherwise,
     in_step,
     in_step_by_joining,
-    log_of_clipped,
-    log_of_softmax,
     not_dropped,
     not_shuffled,
     of_cache,
     of_features,
-    of_logits,
     of_networks,
     of_student,
     of_teacher,
     rows_by,
     rows_by_root,
-    scaled,
     shrunk,
     shuffled_back,
     soft_targets,
     soft_targets_by_hand,
-    softmax_twice,
     student_is_teacher,
-    swapped_arguments,
-    swapped_teacher,
     targets_in_training,
     teacher_is_student,
-    teacher_twice,
 )
 
 # ---- the exhibits ------------------------------------------------------------------------------------------------

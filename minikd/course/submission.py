@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import MinikdError
+from .talk import printable
 
-LARGEST = 1_000_000  # bytes of a file
-MOST_FILES, DEEPEST = 20, 3
+LARGEST, TOGETHER = 1_000_000, 4_000_000  # bytes of a file, and of all
+MOST_FILES, MOST_FOLDERS, DEEPEST = 20, 100, 3
 KNOWN = ("solution", "museum")  # what the skeleton calls its files: executed last, so that they find what they import
 
 
@@ -49,11 +51,21 @@ def submissions(folder: Path) -> list[Path]:
     return found
 
 
+def student(path: Path) -> str:
+    """The name of who handed in what is at `path`: the folder's, or the file's without its ending."""
+    return shown(path.name if os.path.isdir(path) else path.stem)
+
+
+def shown(name: str) -> str:
+    """A file's name on one line, without what a terminal would obey or no file could hold."""
+    return printable(name.replace("\n", "\r"))[:100]
+
+
 def read(path: Path) -> Submission:
     """The submission at a path; never raises for what is there."""
-    submission = Submission(path.name if path.is_dir() else path.stem)
-    if path.is_symlink():
-        submission.problems.append(f"{path.name} is a link, and links are not followed")
+    submission = Submission(student(path))
+    if os.path.islink(path):
+        submission.problems.append(f"{submission.name} is a link, and links are not followed")
         return submission
     files = _files(path, submission.problems)
     for file in sorted(
@@ -61,19 +73,25 @@ def read(path: Path) -> Submission:
     ):
         text = _text(file, submission.problems)
         if text is not None and file.suffix == ".ipynb":
-            text = _code(text, file.name, submission.problems)
+            text = _code(text, shown(file.name), submission.problems)
         if text is not None:
-            submission.sources.append((file.name, text))
+            submission.sources.append((shown(file.name), text))
+    while sum(len(source) for _, source in submission.sources) > TOGETHER:
+        name, _ = submission.sources.pop(0)
+        submission.problems.append(f"more than {TOGETHER:,} characters in all: {name} is left out")
     if not submission.sources and not submission.problems:
         submission.problems.append("there is no .py or .ipynb file")
     return submission
 
 
 def _files(path: Path, problems: list[str]) -> list[Path]:
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return [path]
     found: list[Path] = []
-    for folder, names, files in os.walk(path):
+    for count, (folder, names, files) in enumerate(os.walk(path)):
+        if count >= MOST_FOLDERS:
+            problems.append(f"more than {MOST_FOLDERS} folders: only the first are read")
+            break
         depth = len(Path(folder).relative_to(path).parts)
         names[:] = sorted(n for n in names if not n.startswith((".", "__")) and depth < DEEPEST)
         found += [
@@ -89,27 +107,28 @@ def _files(path: Path, problems: list[str]) -> list[Path]:
 
 def _text(file: Path, problems: list[str]) -> str | None:
     """The text of a regular file of reasonable size, or None and a problem."""
+    name = shown(file.name)
     try:
         fd = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
-        words = "is a link, and links are not followed" if file.is_symlink() else f"cannot be read: {error.strerror}"
-        problems.append(f"{file.name} {words}")
+        words = "is a link, and links are not followed" if os.path.islink(file) else f"cannot be read: {error.strerror}"
+        problems.append(f"{name} {words}")
         return None
     with os.fdopen(fd, "rb") as opened:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode):
-            problems.append(f"{file.name} is not a regular file")
+            problems.append(f"{name} is not a regular file")
         elif about.st_size > LARGEST:
-            problems.append(f"{file.name} has {about.st_size:,} bytes, more than {LARGEST:,}")
+            problems.append(f"{name} has {about.st_size:,} bytes, more than {LARGEST:,}")
         else:
             raw = opened.read(LARGEST + 1)
             try:
                 text = raw.decode("utf-8-sig")
                 if "\0" not in text:
                     return text
-                problems.append(f"{file.name} holds null bytes: it is not a text")
+                problems.append(f"{name} holds null bytes: it is not a text")
             except UnicodeDecodeError as error:
-                problems.append(f"{file.name} is not UTF-8 text, at byte {error.start:,}")
+                problems.append(f"{name} is not UTF-8 text, at byte {error.start:,}")
     return None
 
 
@@ -122,7 +141,7 @@ def _code(text: str, name: str, problems: list[str]) -> str | None:
         problems.append(f"{name} is not a notebook")
         return None
     lines = [
-        f"# {line}" if line.lstrip().startswith(("%", "!")) else line
+        f"# {line}" if re.match(r"\s*(!|%%?[A-Za-z])", line) else line
         for source in sources
         for line in source.split("\n")
     ]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from .exercise import run_check
 from .exercises import EXERCISES
 from .grading import new_seed
-from .runner import Plain
+from .learner import runner
+from .plain import Plain
+from .runner import Runner
 from .submission import read
 
-__all__ = ["test_exercise"]
+__all__ = ["talk", "test_exercise"]
 
 CASES = [
     pytest.param(name, i, marks=getattr(pytest.mark, name), id=f"{name}-{check.name.replace(' ', '-')}")
@@ -19,10 +23,17 @@ CASES = [
 ]
 
 
+@pytest.fixture(scope="session")
+def talk() -> Iterator[Runner | Plain]:
+    """One forkserver for all checks."""
+    with runner() as one:
+        yield one
+
+
 @pytest.mark.parametrize(("name", "index"), CASES)
-def test_exercise(name: str, index: int, request: pytest.FixtureRequest) -> None:
+def test_exercise(name: str, index: int, talk: Runner | Plain, request: pytest.FixtureRequest) -> None:
     """One check of one exercise, on the work in the folder of the test file."""
     folder = request.path.parent
-    result = run_check(EXERCISES[name], index, Plain(), read(folder).sources, new_seed())
+    result = run_check(EXERCISES[name], index, talk, read(folder).sources, new_seed())
     if not result.passed:
         pytest.fail(f"{name}, {result.check}: {result.words}", pytrace=False)

@@ -21,6 +21,7 @@ import numpy as np
 LIMIT = 16 * 2**20  # bytes of a message
 HEADER = 9  # bytes: a tag and a length
 DEPTH = 8  # lists within lists
+MOST = 10_000  # values in one message
 DTYPES = ("<f8", "<f4", "<f2", "<c16", "<c8", "|b1", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1")
 
 
@@ -74,7 +75,7 @@ def size_of(header: bytes, limit: int = LIMIT) -> int:
 
 def unpack(message: bytes) -> Any:
     """The value of a message: arrays, texts, lists, None, `Function`, or `Stranger`. WireError where it is not one."""
-    value, end = _value(memoryview(message), 0, 0)
+    value, end = _value(memoryview(message), 0, 0, [MOST])
     if end != len(message):
         raise WireError(f"{len(message) - end} bytes too many")
     return value
@@ -87,7 +88,10 @@ class Stranger:
         self.name = name
 
 
-def _value(message: memoryview, start: int, depth: int) -> tuple[Any, int]:
+def _value(message: memoryview, start: int, depth: int, left: list[int]) -> tuple[Any, int]:
+    left[0] -= 1
+    if left[0] < 0:
+        raise WireError(f"more than {MOST:,} values")
     header = bytes(message[start : start + HEADER])
     if len(header) < HEADER or depth > DEPTH:
         raise WireError("a message that breaks off, or lists within lists within lists")
@@ -99,12 +103,12 @@ def _value(message: memoryview, start: int, depth: int) -> tuple[Any, int]:
     if tag == b"L":
         items, at = [], 0
         while at < size:
-            item, at = _value(payload, at, depth + 1)
+            item, at = _value(payload, at, depth + 1, left)
             items.append(item)
         return items, end
     if tag == b"A":
         return _array(bytes(payload)), end
-    text = bytes(payload[:100_000]).decode("utf-8", "replace")
+    text = bytes(payload).decode("utf-8", "replace")
     if tag == b"F":
         if not text.isascii() or not text.isdigit() or len(text) > 6:
             raise WireError(f"a function numbered {text[:20]!r}")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import checks
+from . import checks, checks_networks
 from .exercise import Check, Exercise, Open
-from .runner import Child
+from .talk import Child
 
 Rng = np.random.Generator
 
@@ -121,8 +121,8 @@ WRITTEN = (
             "The last layer has no relu.",
         ),
         (
-            Check("one and two layers", 0.5, once(checks.e6_shallow, checks.wide_e6)),
-            Check("three and four layers", 0.5, once(checks.e6_deep, checks.wide_e6)),
+            Check("one and two layers", 0.5, once(checks_networks.e6_shallow, checks_networks.wide_e6)),
+            Check("three and four layers", 0.5, once(checks_networks.e6_deep, checks_networks.wide_e6)),
         ),
     ),
     Exercise(
@@ -135,8 +135,8 @@ WRITTEN = (
             "Work on a copy of x, or f's caller finds x changed. Two calls for each entry: do not ask for f(x) itself.",
         ),
         (
-            Check("right, with the error that central differences have", 0.6, once(checks.e7_accuracy)),
-            Check("two calls an entry, one entry moved", 0.4, once(checks.e7_calls)),
+            Check("right, with the error that central differences have", 0.6, once(checks_networks.e7_accuracy)),
+            Check("two calls an entry, one entry moved", 0.4, once(checks_networks.e7_calls)),
         ),
     ),
     Exercise(
@@ -149,8 +149,8 @@ WRITTEN = (
             "W - lr * dW makes a new array; W -= lr * dW changes the one that you were given.",
         ),
         (
-            Check("one step", 0.4, once(checks.e8_step, checks.wide_e8)),
-            Check("fifty steps, to 1e-8", 0.6, once(checks.e8_trajectory, checks.wide_e8)),
+            Check("one step", 0.4, once(checks_networks.e8_step, checks_networks.wide_e8)),
+            Check("fifty steps, to 1e-8", 0.6, once(checks_networks.e8_trajectory, checks_networks.wide_e8)),
         ),
     ),
     Exercise(
@@ -179,6 +179,10 @@ WRITTEN = (
             "of sum_k q_k r_k by q_k is r_k + 1; then through softmax.",
             "Through softmax: dv_j = q_j (g_j - sum_k q_k g_k) / T with g = r; the 1 drops out. Times T², over B.",
         ),
-        (Check("is the slope of J, by a formula", 1.0, once(checks.e10_differences, checks.wide_e10)),),
+        (
+            Check(
+                "is the slope of J, by a formula", 1.0, once(checks_networks.e10_differences, checks_networks.wide_e10)
+            ),
+        ),
     ),
 )

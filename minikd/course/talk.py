@@ -1,0 +1,184 @@
+"""What is said between the grader and a process in which a submission is loaded: the grader's side.
+
+Nothing that comes is trusted. A message is read up to a size and until a time, and is numbers or it is refused; what
+the other side says of itself is text, from which everything is taken that a terminal would obey.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import wire
+
+OUTPUT = 20_000  # characters of what a submission prints that are kept; the rest is read and dropped
+ASKED = 5_000  # calls back in one conversation
+
+Sources = Sequence[tuple[str, str]]  # (file name, text)
+
+
+class Failed(Exception):
+    """A call did not come back with a value.
+
+    kind   missing (no such function), todo (NotImplementedError), assert, raised, time, loading (the same, while the
+           submission is loaded), died, or protocol
+    words  what is to be said about it
+    """
+
+    def __init__(self, kind: str, words: str) -> None:
+        super().__init__(f"{kind}: {words}")
+        self.kind, self.words = kind, words
+
+
+@dataclass
+class Child:
+    """One conversation with a process in which a submission is loaded."""
+
+    send: Callable[[bytes, float], None]
+    receive: Callable[[int, float], bytes]
+    seconds: float  # that a call may take
+    until: float = float("inf")  # when the conversation must be over, by time.monotonic()
+    asked: int = 0
+
+    def call(self, name: str, *arguments: Any, seconds: float | None = None) -> Any:
+        """name(*arguments) in the submission. Functions among the arguments are run here, when they are called there.
+
+        Returns an array (a copy), a text, None, or a list of those. Failed where there is no value.
+        """
+        functions: list[Callable[..., Any]] = []
+        deadline = self._deadline(self.seconds if seconds is None else seconds)
+        self._send(["call", name, list(arguments)], functions, deadline)
+        while True:
+            kind, *rest = self.answer(deadline)
+            if kind == "ask":
+                self._send(self._run(functions, rest), functions, deadline)
+            elif kind == "ok" and len(rest) == 1:
+                return rest[0]
+            elif kind in ("missing", "todo", "assert", "raised") and rest and isinstance(rest[0], str):
+                raise Failed(kind, printable(rest[0][:5_000]))
+            else:
+                raise Failed("protocol", "an answer of a kind that there is not")
+
+    def load(self, sources: Sources) -> None:
+        """Execute the submission's sources."""
+        deadline = self._deadline(self.seconds)
+        try:
+            self._send(["load", [list(source) for source in sources]], [], deadline)
+            self.answer(deadline)
+        except Failed as error:
+            raise Failed("loading" if error.kind == "time" else error.kind, error.words) from None
+
+    def _send(self, value: Any, functions: list[Callable[..., Any]], deadline: float) -> None:
+        self.send(wire.pack(value, functions), deadline)
+
+    def _deadline(self, seconds: float) -> float:
+        return min(self.until, time.monotonic() + seconds)
+
+    def answer(self, deadline: float) -> list[Any]:
+        """The next message: a list that begins with a text. Failed where it is something else."""
+        try:
+            header = self.receive(wire.HEADER, deadline)
+            answer = wire.unpack(header + self.receive(wire.size_of(header), deadline))
+        except wire.WireError as error:
+            raise Failed("protocol", printable(str(error))) from None
+        if not isinstance(answer, list) or not answer or not isinstance(answer[0], str):
+            raise Failed("protocol", "an answer that is none")
+        return answer
+
+    def _run(self, functions: list[Callable[..., Any]], rest: list[Any]) -> list[Any]:
+        """Run one of our functions for the other side: ["value", result], or ["error", words] for bad arguments."""
+        self.asked += 1
+        if self.asked > ASKED:
+            raise Failed("raised", f"a function that was handed over was called more than {ASKED:,} times")
+        numbers = [str(i) for i in range(len(functions))]
+        if len(rest) != 2 or rest[0] not in numbers or not isinstance(rest[1], list):
+            raise Failed("protocol", "a call of a function that there is not")
+        try:
+            with np.errstate(all="ignore"):
+                return ["value", functions[int(rest[0])](*rest[1])]
+        except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
+            return ["error", str(error)[:1000]]
+
+
+def printable(text: str) -> str:
+    """A text from a submission, without anything that a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+
+
+class Line:
+    """Three pipes to a process: requests to it, replies and output from it. No call blocks beyond its deadline."""
+
+    def __init__(self, requests: int, replies: int, output: int) -> None:
+        self.requests, self.replies, self.output = requests, replies, output
+        self.printed: list[bytes] = []
+        self.kept = 0
+        for fd in (requests, replies, output):
+            os.set_blocking(fd, False)
+
+    def send(self, message: bytes, deadline: float) -> None:
+        """Write a message."""
+        view = memoryview(message)
+        while view:
+            self._wait([], [self.requests], deadline)
+            try:
+                view = view[os.write(self.requests, view[:65536]) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                raise Failed("died", "the process ended before it was asked") from None
+
+    def receive(self, size: int, deadline: float) -> bytes:
+        """Read so many bytes, as they come: memory is taken for what is there and not for what was promised."""
+        parts: list[bytes] = []
+        while size:
+            self._wait([self.replies], [], deadline)
+            try:
+                part = os.read(self.replies, min(size, 65536))
+            except BlockingIOError:
+                continue
+            if not part:
+                raise Failed("died", "the process ended without an answer")
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def _wait(self, readers: list[int], writers: list[int], deadline: float) -> None:
+        """Until one of the pipes is ready; what is printed meanwhile is read. Failed when the deadline has passed."""
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Failed("time", "it took too long")
+            listen = [*readers, *([self.output] if self.output >= 0 else [])]
+            ready, writable, _ = select.select(listen, writers, [], left)
+            if self.output in ready:
+                self._drain()
+            if writable or any(fd in ready for fd in readers):
+                return
+
+    def _drain(self) -> None:
+        try:
+            part = os.read(self.output, 65536)
+        except BlockingIOError:
+            return
+        if not part:
+            os.close(self.output)
+            self.output = -1
+        elif self.kept < OUTPUT:
+            self.printed.append(part)
+            self.kept += len(part)
+
+    def close(self) -> str:
+        """Close all; what was printed."""
+        if self.output >= 0:
+            self._drain()
+        for fd in (self.requests, self.replies, self.output):
+            with suppress(OSError):
+                os.close(fd)
+        return printable(b"".join(self.printed)[:OUTPUT].decode("utf-8", "replace"))
