@@ -1,0 +1,459 @@
+# %% [markdown]
+# # 11 · What if the data are gone, or nobody has labelled them?
+#
+# **In short.** A student can learn most of what its teacher knows of digits from made-up samples, without ever seeing
+# a digit; here, plain noise of the right kind serves as well as a generator that learns. And where images are many but
+# labels few, a student can take over how near samples are to each other, with no label: that makes a handful of labels
+# go further, if the teacher had labels.
+#
+# Twice something is missing. First the images: the teacher's weights are there, what it was trained on may not be kept
+# or shown. Then the labels: the images are there, and nobody has said what is on them. What can still be handed on?
+
+# %%
+import os
+from functools import partial
+
+import numpy as np
+
+from minikd import (
+    MLP,
+    Adam,
+    check_gradients,
+    cross_entropy,
+    distill,
+    distillation_loss,
+    evaluate,
+    fit,
+    load_data,
+    plots,
+    softmax,
+)
+from minikd.intervals import mean_interval
+from minikd.methods import data_free, self_supervised
+from minikd.methods.fitnets import hint_loss
+from minikd.optim import cosine
+
+FAST = bool(os.environ.get("MINIKD_FAST"))
+seeds, epochs = (2, 10) if FAST else (5, 100)
+data = load_data("digits")
+x, y = data.x_train, data.y_train  # (N, D), (N,)
+STUDENT = (64, 64, 10)
+how = {"epochs": epochs, "batch_size": 64, "schedule": cosine(), "progress": False}
+
+
+def accuracy(model):
+    return 100 * evaluate(model, data.x_test, data.y_test).accuracy
+
+
+def train_teacher(seed):
+    teacher = MLP((64, 128, 128, 10), dropout=(0, 0.5, 0.5), seed=seed)
+    options = {"epochs": 15 if FAST else 40, "batch_size": 32, "schedule": cosine(), "progress": False}
+    fit(teacher, x, y, loss=cross_entropy, optimizer=Adam(teacher, 2e-3), seed=seed, **options)
+    return teacher
+
+
+teachers = [train_teacher(seed) for seed in range(seeds)]
+print("teachers, test images read rightly, %:", np.round([accuracy(teacher) for teacher in teachers], 1))
+
+# %% [markdown]
+# ## Without data: ask about what a generator makes up
+#
+# A **generator** is a network that turns random numbers into samples. It learns to make such samples as are worth
+# asking the teacher about, and the student learns from the answers. Nobody has an image:
+#
+#     noise n (B, 64) -> generator -> sample s (B, D) -> teacher -> logits v (B, K), last hidden layer h (B, W)
+#                                                     -> student -> logits z (B, K)
+#
+#     the student's step:    v is a constant; z shall come near v (soft targets, no labels)
+#     the generator's step:  both networks are frozen; the gradient goes back through them to s, and on to n's side
+#
+# What is worth asking? The first terms are from Chen et al. 2019, the last is from Fang et al. 2019. With $q =
+# \mathrm{softmax}(v)$, $\bar q$ its mean over the batch, and $o$ the one-hot of the class that the teacher chooses,
+#
+# $$ L_G = a\, CE(o, q) + b \sum_k \bar q_k \log \bar q_k - c\, \mathrm{mean}\, |h| - d\, \mathrm{mean}\, |v - z| . $$
+#
+# - **one-hot:** the teacher should be sure of the sample, as it is of real ones;
+# - **information:** over a batch all classes should come up: $\sum \bar q \log \bar q$ is least when $\bar q$ is
+#   uniform;
+# - **activation:** a real image excites the teacher's features;
+# - **disagreement** (the minus makes it wanted): the student should still be wrong there. This makes the game
+#   adversarial: the generator looks for the student's mistakes, and the student mends them.
+#
+# **Gradient at the logits.** One-hot: $dv = a\, (q - o)/B$, as for any label. Disagreement: $|u|$ has slope
+# $\mathrm{sign}\, u$, and the mean is over $BK$ numbers, so $dv = -d\, \mathrm{sign}(v - z)/(BK)$ and $dz = +d\,
+# \mathrm{sign}(v - z)/(BK)$. Activation: $dh = -c\, \mathrm{sign}(h)/(BW)$. Information: $\bar q_k = \frac1B \sum_i
+# q_{ik}$, so $dq_{ik} = (\log \bar q_k + 1)/B$, and through the softmax, where $dq_k/dv_j = q_k ([k = j] - q_j)$,
+#
+# $$ dv_j = \sum_k dq_k\, q_k ([k = j] - q_j) = q_j \Big( dq_j - \sum_k dq_k\, q_k \Big) . $$
+#
+# **Back to the input.** A frozen network is one whose weights take no step. Its layers still hand gradients down, $dx
+# = dz\, W^\top$, through relu, and so on to the very first line, where in training we always stopped: $ds = da_1
+# W_1^\top$. The sample reaches the loss through both networks, and the two gradients add up.
+
+
+# %%
+def layers(model, s):
+    hidden = [s]  # (B, D), then the hidden layers
+    for W, b in zip(model.weights[:-1], model.biases[:-1], strict=True):
+        hidden.append(np.maximum(hidden[-1] @ W + b, 0))  # (B, W)
+    return hidden, hidden[-1] @ model.weights[-1] + model.biases[-1]  # logits (B, K)
+
+
+def to_input(model, hidden, dlogits, dh=0):
+    d = dlogits @ model.weights[-1].T + dh  # (B, W), at the last hidden layer
+    for i in range(len(hidden) - 1, 0, -1):
+        d = (d * (hidden[i] > 0)) @ model.weights[i - 1].T  # through relu, then through the layer
+    return d  # (B, D)
+
+
+def generator_input_gradient(teacher, student, s, a=1.0, b=5.0, c=0.1, d=1.0):
+    (inside, v), (inside_student, z) = layers(teacher, s), layers(student, s)  # v, z (B, K)
+    B, K, h = *v.shape, inside[-1]  # h (B, W)
+    q = softmax(v)  # (B, K)
+    mean, top = q.mean(axis=0), v.argmax(axis=1)  # (K,), (B,)
+    value = -a * np.log(q[np.arange(B), top]).mean() + b * (mean * np.log(mean)).sum()
+    value = value - c * np.abs(h).mean() - d * np.abs(v - z).mean()
+    dv_one_hot = (q - np.eye(K)[top]) / B  # (B, K)
+    dq = np.tile((np.log(mean) + 1) / B, (B, 1))  # (B, K)
+    dv_information = q * (dq - (dq * q).sum(axis=1, keepdims=True))  # (B, K)
+    dz = d * np.sign(v - z) / (B * K)  # (B, K)
+    dv = a * dv_one_hot + b * dv_information - dz  # (B, K)
+    dh = -c * np.sign(h) / h.size  # (B, W)
+    return value, to_input(teacher, inside, dv, dh) + to_input(student, inside_student, dz)  # L_G, ds (B, D)
+
+
+def in_float64(model):
+    copy = MLP(model.sizes, dtype="float64")
+    copy.theta[...] = model.theta
+    return copy
+
+
+exact_teacher, exact_student = in_float64(teachers[0]), MLP(STUDENT, seed=3, dtype="float64")
+s = np.random.default_rng(0).random((8, 64))  # (B, D)
+value, ds = generator_input_gradient(exact_teacher, exact_student, s)
+report = check_gradients(lambda s: generator_input_gradient(exact_teacher, exact_student, s)[0], s.copy(), ds)
+print(report)
+network = MLP((64, 256, 64), seed=0, dtype="float64")
+of_minikd = data_free.Generator(network, Adam(network), exact_teacher, exact_student, every=5)
+value_of_minikd, ds_of_minikd = of_minikd.loss_of(s)
+input_difference = max(abs(value - value_of_minikd), np.abs(ds - ds_of_minikd).max())
+print(f"by hand and minikd's `Generator.loss_of`, largest difference: {input_difference:.0e}")
+
+# %% [markdown]
+# From $ds$ the generator's own backward pass is that of any MLP. minikd's generator ends in one more line, which
+# matters: $s = \mathrm{sigmoid}(g\,(u - t))$, where $u$ is the generator's output normalised over the batch (each
+# pixel with mean 0 and deviation 1), $g = 6$ and $t = 1.5$. Without it, all samples soon look alike, for a network
+# without bounds is easy to please. With it, every pixel is bright now and then and dark mostly, whatever the generator
+# does. Note that this is a little knowledge about images, put in by hand; the comparison below has a control for it.
+#
+# ## Training, and a proof that no image is read
+#
+# `data_free.train` does what the drawing says: one step of the generator for five of the student. It takes `x`, for
+# the number of rows says how many steps an epoch has. Is it read? We hand it the images, and then zeros of the same
+# shape.
+
+
+# %%
+def without_data(seed, rows, generator=None):
+    student = MLP(STUDENT, seed=1000 + seed)
+    data_free.train(student, teachers[seed], rows, optimizer=partial(Adam, lr=3e-3), seed=seed, **how)
+    return student
+
+
+given_images, given_zeros = without_data(0, x), without_data(0, np.zeros_like(x))
+print("the same weights, to the bit:", np.array_equal(given_images.theta, given_zeros.theta))
+
+# %% [markdown]
+# Now the same from its parts, to keep hold of the generator and see what it makes. To `fit`, a generator is an
+# `augment` that ignores the rows that it is given, and the teacher is a target that is computed from the sample.
+
+# %%
+student = MLP(STUDENT, seed=1000)
+network = MLP((64, 256, 64), seed=7919)  # from 64 numbers of noise to 64 pixels
+generator = data_free.Generator(network, Adam(network, 1e-3), teachers[0], student, every=5, disagreement=1.0)
+
+
+def soft_targets_alone(logits, teacher_logits):
+    return distillation_loss(logits, None, teacher_logits, temperature=4.0, soft_weight=1.0)
+
+
+zeros, optimizer = np.zeros_like(x), Adam(student, 3e-3)
+fit(student, zeros, generator.teacher.forward, loss=soft_targets_alone, augment=generator, optimizer=optimizer, **how)
+parts_difference = np.abs(student.theta - given_zeros.theta).max()
+print(f"from its parts and `data_free.train`, largest difference of a weight: {parts_difference:.0e}")
+print(f"the student reads {accuracy(student):.1f} % of the test images, and has never seen an image")
+
+# %% tags=["cover"]
+made = generator(np.zeros((400, 64), "float32"), np.random.default_rng(5))  # (400, D)
+answers = softmax(teachers[0].predict(made))  # (400, K)
+per_class = [int(answers[:, k].argmax()) for k in range(10)]  # of each class, the sample of which the teacher is surest
+captions = [f"{answers[i, k]:.0%} a {k}" for k, i in enumerate(per_class)]
+figure = plots.image_grid(made[per_class], data.image_shape, captions, columns=5)
+figure.suptitle("Made-up samples, and what the teacher takes them for")
+plots.show(figure)
+
+# %% [markdown]
+# **What to notice.** Of 400 samples these are the ones of which the teacher is surest, one for each class. The teacher
+# says it is sure; no person would be. Why do they look like nothing? Because nothing in $L_G$ asks for it. An MLP does
+# not know which pixels are neighbours: shuffle all pixels, and the rows of its first matrix with them, and it is the
+# same network with the same answers. What makes a stroke a stroke to our eyes is not in it. It is a bundle of slopes,
+# and a sample that goes along the right slopes satisfies it. For the student that is enough, as far as it goes: it has
+# to learn the teacher's function, and any sample tells something about that.
+#
+# ## How good is that? Controls
+#
+# The same teachers, the same student, the same number of steps, on soft targets alone at $T = 4$. What differs is the
+# samples:
+#
+# - **uniform noise**, each pixel between 0 and 1: knows nothing;
+# - **the generator's kind of noise**: $\mathrm{sigmoid}(6\,(u - 1.5))$ with $u$ drawn from a normal distribution. It
+#   has the last line of the generator, and learns nothing;
+# - **noise with the data's mean and deviation** for each pixel. This is *not* without data: somebody has kept 128
+#   numbers about the training images;
+# - **the real images**, without their labels.
+
+
+# %%
+def uniform(rows, rng):
+    return rng.random(rows.shape, "float32")
+
+
+def same_kind(rows, rng):
+    return (1 / (1 + np.exp(-6 * (rng.standard_normal(rows.shape, "float32") - 1.5)))).astype("float32")
+
+
+mean, deviation = x.mean(axis=0), x.std(axis=0)  # (D,), (D,)
+
+
+def pixel_statistics(rows, rng):
+    return np.clip(mean + deviation * rng.standard_normal(rows.shape, "float32"), 0, 1)
+
+
+def on(augment, seed):
+    student = MLP(STUDENT, seed=1000 + seed)
+    rows = x if augment is None else zeros
+    options = {"augment": augment, "optimizer": Adam(student, 3e-3), "temperature": 4.0, "soft_weight": 1.0}
+    distill(student, teachers[seed], rows, None, seed=seed, **options, **how)
+    return accuracy(student)
+
+
+samples = {
+    "uniform noise": [on(uniform, seed) for seed in range(seeds)],
+    "noise of the generator's kind": [on(same_kind, seed) for seed in range(seeds)],
+    "generator": [accuracy(without_data(seed, zeros)) for seed in range(seeds)],
+    "noise with the data's statistics": [on(pixel_statistics, seed) for seed in range(seeds)],
+    "real images": [on(None, seed) for seed in range(seeds)],
+}
+for name, runs in samples.items():
+    print(f"{name:34} {mean_interval(runs)[0]:5.1f} ± {mean_interval(runs)[1]:.1f} % of the test images")
+
+
+def compared(one, other, results):
+    gain, half = mean_interval(list(np.array(results[one]) - np.array(results[other])))
+    print(f"{one}, over {other}: {gain:+.1f} ± {half:.1f} points")
+    return gain, half
+
+
+over_uniform = compared("generator", "uniform noise", samples)
+over_kind = compared("generator", "noise of the generator's kind", samples)
+over_statistics = compared("generator", "noise with the data's statistics", samples)
+
+# %% [markdown]
+# **What to notice.** Every kind of sample teaches the student most of the digits; real images are the best, as they
+# should be. But the control tells something that the papers' names do not: **noise of the generator's kind is as good
+# as the generator**. What matters on these small images is to ask about samples that are dark in most places and
+# bright in some, as digits are, and the last line of the generator sees to that by itself. What the generator learns
+# on top cannot be told from nothing with five seeds. Uniform noise is grey all over, and how much it teaches depends
+# on the seed: its interval is so wide that even the generator cannot be told from it.
+#
+# The strength of the four terms was not tuned here, and must not be on images that nobody has: without data there is
+# no validation set either. That is the true price of having no data. With larger images and convolutional teachers,
+# noise is no rival, and there generators earn their keep, as the papers show; an MLP on 8 × 8 pixels is an easy
+# victim.
+#
+# ## Without labels: hand on who is near to whom
+#
+# Now the images are there and the labels are not. Soft targets would do without labels, too (the last row above); but
+# they need a teacher of just these classes. Take one that has no classes at all, or others, and only makes
+# **embeddings**: a vector for each image, say its last hidden layer. **SEED** (Fang et al. 2021) asks the student to
+# have the same neighbours. Let $u = e/|e|$ be a student's embedding at length 1, $w$ the teacher's alike, and $A$ ($M
+# \times W$) the teacher's embeddings of $M$ images, the **anchors**, also at length 1. How near is an image to each
+# anchor, and to its own teacher's embedding?
+#
+# $$ s = (A u,\ w \cdot u)/\tau, \qquad r = (A w,\ w \cdot w)/\tau_T, $$
+#
+# $$ L = -\frac1B \sum_i \sum_j \mathrm{softmax}(r_i)_j \log \mathrm{softmax}(s_i)_j . $$
+#
+# These are soft targets once more: the $M + 1$ "classes" are other images. So $ds = (\mathrm{softmax}(s) -
+# \mathrm{softmax}(r))/B$. Each similarity is a dot product with $u$, so $du = (A^\top ds_{1..M} + ds_{M+1}\, w)/\tau$,
+# and through the length, as in tutorial 09, $de = (du - (du \cdot u)\, u)/|e|$.
+
+
+# %%
+def similarity_by_hand(e, t, A, tau=0.2, tau_teacher=0.01):
+    length = np.linalg.norm(e, axis=1, keepdims=True)  # (B, 1)
+    u, w = e / length, t / np.linalg.norm(t, axis=1, keepdims=True)  # (B, W)
+    s = np.hstack([u @ A.T, (u * w).sum(axis=1, keepdims=True)]) / tau  # (B, M + 1)
+    r = np.hstack([w @ A.T, (w * w).sum(axis=1, keepdims=True)]) / tau_teacher  # (B, M + 1)
+    p, q = softmax(s), softmax(r)  # (B, M + 1)
+    ds = (p - q) / len(e)  # (B, M + 1)
+    du = (ds[:, :-1] @ A + ds[:, -1:] * w) / tau  # (B, W)
+    return -(q * np.log(p)).sum() / len(e), (du - (du * u).sum(axis=1, keepdims=True) * u) / length  # L, (B, W)
+
+
+rng = np.random.default_rng(1)
+e, t, A = rng.normal(size=(8, 12)), rng.normal(size=(8, 12)), rng.normal(size=(20, 12))  # (B, W), (B, W), (M, W)
+A /= np.linalg.norm(A, axis=1, keepdims=True)  # (M, W)
+value, de = similarity_by_hand(e, t, A)
+value_of_minikd, de_of_minikd = self_supervised.similarity_loss(e, t, anchors=A)
+similarity_difference = max(abs(value - value_of_minikd), np.abs(de - de_of_minikd).max())
+similarity_report = check_gradients(lambda e: similarity_by_hand(e, t, A)[0], e.copy(), de)
+print(similarity_report)
+print(f"by hand and minikd's `similarity_loss`, largest difference: {similarity_difference:.0e}")
+
+# %% [markdown]
+# ## How good is a representation? A linear probe
+#
+# Freeze the features, and train one linear layer on them with a few labels: what it reads rightly tells how plainly
+# the classes lie in the features. We compare, with 50, 100 and 300 labels:
+#
+# - the student's hidden layer, **taught by the teacher** above, on all 899 images and no label. Mind that the teacher
+#   itself was trained *with* labels: they reach the student by way of its embeddings;
+# - the same, taught by a teacher that **never saw a label** either: an MLP 64-128-64 that learns to give back its own
+#   input while a third of the input is dropped (a denoising autoencoder, Vincent et al. 2008), of which we take the
+#   hidden layer;
+# - **random features**: the student as it was before anything was learnt;
+# - **raw pixels**, no features at all;
+# - and no probe, but a network 64-64-10 trained as a whole on the few labels.
+
+
+# %%
+counts = (50, 100, 300)
+
+
+def without_labels(seed):
+    autoencoder = MLP((64, 128, 64), dropout=(1 / 3, 0), seed=seed)
+    fit(autoencoder, x, x, loss=hint_loss, optimizer=Adam(autoencoder, 3e-3), seed=seed, **how)
+    return autoencoder
+
+
+def represented(teacher, seed):
+    student = MLP(STUDENT, seed=1000 + seed)
+    self_supervised.represent(student, teacher, x, n_anchors=256, optimizer=partial(Adam, lr=3e-3), seed=seed, **how)
+    return student
+
+
+def probes(seed):
+    features = {
+        "taught, teacher with labels": represented(teachers[seed], seed),
+        "taught, teacher without labels": represented(without_labels(seed), seed),
+        "random features": MLP(STUDENT, seed=1000 + seed),
+    }
+    rows = np.random.default_rng(seed).permutation(len(x))  # the first so many of these have a label
+    options = {"epochs": 20 if FAST else 100, "batch_size": 25, "seed": seed, "progress": False}
+    found = {name: [] for name in (*features, "raw pixels", "whole network")}
+    for count in counts:
+        few = x[rows[:count]], y[rows[:count]]  # (count, D), (count,)
+        for name, student in features.items():
+            self_supervised.linear_probe(student, *few, optimizer=partial(Adam, lr=1e-2), **options)
+            found[name].append(accuracy(student))
+        for name, sizes in (("raw pixels", (64, 10)), ("whole network", STUDENT)):
+            model = MLP(sizes, seed=1000 + seed)
+            fit(model, *few, loss=cross_entropy, optimizer=Adam(model, 1e-2), **options)
+            found[name].append(accuracy(model))
+    return found
+
+
+by_seed = [probes(seed) for seed in range(seeds)]
+curves = {name: np.array([found[name] for found in by_seed]) for name in by_seed[0]}  # (seeds, 3)
+figure = plots.lines(np.array(counts), curves, xlabel="labels", ylabel="test images read rightly, %")
+figure.axes[0].set(title="A linear probe on frozen features", xscale="log")
+figure.axes[0].set_xticks(counts, counts)
+figure.axes[0].minorticks_off()
+plots.show(figure)
+for name, runs in curves.items():
+    print(
+        f"{name:32}", "  ".join(f"{mean_interval(list(r))[0]:5.1f} ± {mean_interval(list(r))[1]:.1f}" for r in runs.T)
+    )
+fewest = {name: list(runs[:, 0]) for name, runs in curves.items()}
+print("with 50 labels:")
+over_pixels = compared("taught, teacher with labels", "raw pixels", fewest)
+over_whole = compared("taught, teacher with labels", "whole network", fewest)
+without_pixels = compared("taught, teacher without labels", "raw pixels", fewest)
+without_random = compared("taught, teacher without labels", "random features", fewest)
+
+# %% [markdown]
+# **What to notice.** The features of the student that was taught by a teacher with labels need far fewer labels than
+# anything else: with 50, they beat the raw pixels and a whole network by more than luck explains. But those labels
+# were not saved, they were spent earlier, on the teacher. With a teacher that has never seen a label the features are
+# better than random ones, which shows that something was handed on; and no better than raw pixels, which shows that
+# there was little to hand on. Digits of 8 × 8 pixels are nearly linear to begin with, and a denoising autoencoder of
+# one layer does not find what they have in common. SEED's teachers were trained on far more images by contrastive
+# learning, which knows that two views of one image belong together.
+#
+# ## Exercises
+#
+# **1.** The generator could make one perfect sample of a 7, again and again. Which term of $L_G$ forbids it, and what
+# is its value then, and at best?
+#
+# <details><summary>Answer</summary>
+#
+# The information term: then $\bar q$ is nearly one-hot, and $\sum_k \bar q_k \log \bar q_k$ is near 0, its largest
+# value. At best all ten classes are equally frequent, and it is $-\log 10 \approx -2.30$.
+#
+# </details>
+#
+# **2.** Which of the four terms sends a gradient through the student? What would it mean if the student's weights took
+# a step along it, too?
+#
+# <details><summary>Answer</summary>
+#
+# Disagreement only, $dz = d\, \mathrm{sign}(v - z)/(BK)$. A step of the student down $L_G$ would make it *disagree*
+# with the teacher: the two play against each other, and each must step along its own loss.
+#
+# </details>
+#
+# **3.** Lower $\tau_T$ towards 0. What do the targets of SEED become, and what does the loss ask for then?
+#
+# <details><summary>Answer</summary>
+#
+# $\mathrm{softmax}(r)$ goes to one-hot at the greatest similarity, which is $w \cdot w = 1$, the sample's own
+# embedding (unless it is one of the anchors itself, when the two share). The others are forgotten: the student is to
+# be nearer to its own teacher's embedding than to any anchor, and nothing is said of which neighbours are near. It is
+# the warm part of the targets that tells about neighbours.
+#
+# </details>
+#
+# ## Sources
+#
+# - Chen et al. (2019): *Data-Free Learning of Student Networks*. arXiv 1904.01186 (one-hot, information, activation).
+# - Fang et al. (2019): *Data-Free Adversarial Distillation*. arXiv 1912.11006 (disagreement).
+# - Fang et al. (2021): *SEED: Self-supervised Distillation for Visual Representation*. arXiv 2101.04731
+#   (similarities).
+# - Vincent, Larochelle, Bengio, Manzagol (2008): *Extracting and Composing Robust Features with Denoising
+#   Autoencoders*. ICML (a teacher without labels).
+#
+# Next: `12_when_it_does_not_help`, where the student would have been better off alone.
+
+# %%
+# What the text claims, checked each time this runs.
+report.assert_ok(1e-6)
+similarity_report.assert_ok(1e-6)
+assert input_difference < 1e-12 and similarity_difference < 1e-12 and np.abs(ds).max() > 1e-4
+assert np.array_equal(given_images.theta, given_zeros.theta) and parts_difference == 0
+assert (generator.teacher.theta == teachers[0].theta).all()  # frozen
+order = np.random.default_rng(0).permutation(64)  # shuffled pixels, shuffled rows: the same network
+shuffled = in_float64(teachers[0])
+shuffled.weights[0][...] = exact_teacher.weights[0][order]
+assert np.abs(shuffled.predict(s[:, order]) - exact_teacher.predict(s)).max() < 1e-10
+assert answers[per_class, np.arange(10)].min() > (0.1 if FAST else 0.5)
+own = similarity_by_hand(e, t, A, tau_teacher=1e-4)[0]  # exercise 3: only one's own embedding is left
+u, w = (m / np.linalg.norm(m, axis=1, keepdims=True) for m in (e, t))  # (B, W)
+p = softmax(np.hstack([u @ A.T, (u * w).sum(axis=1, keepdims=True)]) / 0.2)  # (B, M + 1)
+assert abs(own + np.log(p[:, -1]).mean()) < 1e-6
+assert over_uniform[0] > 0 and np.mean(samples["generator"]) > (70 if FAST else 90)
+if not FAST:
+    assert abs(over_kind[0]) < over_kind[1] and abs(over_uniform[0]) < over_uniform[1]  # cannot be told apart
+    assert np.mean(samples["real images"]) > max(np.mean(runs) for runs in list(samples.values())[:-1])
+    assert over_pixels[0] > over_pixels[1] and over_whole[0] > over_whole[1]
+    assert abs(without_pixels[0]) < without_pixels[1] and without_random[0] > without_random[1]
