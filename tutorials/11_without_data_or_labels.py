@@ -140,11 +140,12 @@ input_difference = max(abs(value - value_of_minikd), np.abs(ds - ds_of_minikd).m
 print(f"by hand and minikd's `Generator.loss_of`, largest difference: {input_difference:.0e}")
 
 # %% [markdown]
-# From $ds$ the generator's own backward pass is that of any MLP. minikd's generator ends in one more line, which
-# matters: $s = \mathrm{sigmoid}(g\,(u - t))$, where $u$ is the generator's output normalised over the batch (each
-# pixel with mean 0 and deviation 1), $g = 6$ and $t = 1.5$. Without it, all samples soon look alike, for a network
-# without bounds is easy to please. With it, every pixel is bright now and then and dark mostly, whatever the generator
-# does. Note that this is a little knowledge about images, put in by hand; the comparison below has a control for it.
+# From $ds$ the generator's own backward pass is that of any MLP. minikd's generator ends in one more line: $s =
+# \mathrm{sigmoid}(g\,(u - t))$, where $u$ is the generator's output normalised over the batch (each pixel with mean 0
+# and deviation 1), $g = 6$ and $t = 1.5$; its gradient is derived in `minikd/methods/data_free.py`. So the generator
+# cannot make all samples alike, which would be its easiest way to please two networks: every pixel is bright now and
+# then and dark mostly, whatever the generator does. Note that this is a little knowledge about images, put in by hand;
+# the comparison below has a control for it.
 #
 # ## Training, and a proof that no image is read
 #
@@ -154,7 +155,7 @@ print(f"by hand and minikd's `Generator.loss_of`, largest difference: {input_dif
 
 
 # %%
-def without_data(seed, rows, generator=None):
+def without_data(seed, rows):
     student = MLP(STUDENT, seed=1000 + seed)
     data_free.train(student, teachers[seed], rows, optimizer=partial(Adam, lr=3e-3), seed=seed, **how)
     return student
@@ -259,12 +260,12 @@ over_kind = compared("generator", "noise of the generator's kind", samples)
 over_statistics = compared("generator", "noise with the data's statistics", samples)
 
 # %% [markdown]
-# **What to notice.** Every kind of sample teaches the student most of the digits; real images are the best, as they
-# should be. But the control tells something that the papers' names do not: **noise of the generator's kind is as good
-# as the generator**. What matters on these small images is to ask about samples that are dark in most places and
-# bright in some, as digits are, and the last line of the generator sees to that by itself. What the generator learns
-# on top cannot be told from nothing with five seeds. Uniform noise is grey all over, and how much it teaches depends
-# on the seed: its interval is so wide that even the generator cannot be told from it.
+# **What to notice.** Every kind of sample teaches the student most of the digits; real images come out first, as they
+# should. But look at the control: **noise of the generator's kind cannot be told from the generator**. What matters on
+# these small images is to ask about samples that are dark in most places and bright in some, as digits are, and the
+# last line of the generator sees to that by itself; what the generator learns on top does not show with five seeds.
+# Uniform noise is grey all over, and how much it teaches depends so much on the seed that not even the generator can
+# be told from it.
 #
 # The strength of the four terms was not tuned here, and must not be on images that nobody has: without data there is
 # no validation set either. That is the true price of having no data. With larger images and convolutional teachers,
