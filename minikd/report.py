@@ -163,7 +163,7 @@ def _looks(networks: list[Trained], data: Data) -> str:
         svg = plots.svg(plots.confusions({name: trained.model}, data))
         confusions.append(figure(svg, f"{name.capitalize()}: {counts.sum()} errors on test samples{most}."))
         svg = plots.svg(plots.reliabilities({name: trained.model}, data))
-        reliabilities.append(figure(svg, f"{name.capitalize()}: ECE {100 * trained.scores['ece']:.1f} %."))
+        reliabilities.append(figure(svg, f"{name.capitalize()}: ECE {100 * trained.scores['ece']:.1f}\u00a0%."))
     return gallery(
         "Confusion: which class is taken for which, each picture to its own scale", confusions, "two"
     ) + gallery("Reliability: on the diagonal, a network is as sure as it is right", reliabilities, "")
