@@ -237,7 +237,9 @@ def spoilt_teacher(seed, noise=0.0, few=None):
 
 
 kinds = {"all labels right": {}}
-kinds |= {f"{noise:.0%} of labels at random": {"noise": noise} for noise in ((0.8,) if FAST else (0.3, 0.6, 0.8))}
+kinds |= {
+    f"{100 * noise:.0f} % of labels at random": {"noise": noise} for noise in ((0.8,) if FAST else (0.3, 0.6, 0.8))
+}
 kinds |= {f"{few} images": {"few": few} for few in ((30,) if FAST else (200, 80, 30))}
 bad = {}
 for name, how in kinds.items():
@@ -258,7 +260,8 @@ for name, (teacher_errors, student_errors) in bad.items():
     (tx, th), (sx, sh) = mean_interval(teacher_errors), mean_interval(student_errors)
     marker, colour = ("s", "#009E73") if "images" in name else ("o", "#D55E00") if "random" in name else ("D", "black")
     axes.errorbar(tx, sx, xerr=th, yerr=sh, fmt=marker, color=colour, capsize=3)
-    axes.annotate(name, (tx, sx), (6, 6), textcoords="offset points", fontsize=8)
+    place = {"xytext": (-6, 6), "ha": "right"} if "images" in name else {"xytext": (6, -12)}
+    axes.annotate(name, (tx, sx), textcoords="offset points", fontsize=8, **place)
 mean, half = mean_interval(test["labels alone"][:, 0])
 axes.axhspan(mean - half, mean + half, color="#999999", alpha=0.3, label="the same student on labels alone")
 limit = 1.1 * max(teacher_errors.mean() for teacher_errors, _ in bad.values())
@@ -324,12 +327,12 @@ easy_errors = {
 print("0 or 1: test errors of", int(of_two.sum()), "seed by seed:", easy_errors)
 
 # %% [markdown]
-# **What to notice.** With 2 hidden units being taught costs ten points: two numbers cannot hold what ten are asked
-# for, and the student that only has to get the largest right does better. With 32 and 64 there is nothing left to
-# gain, and the taught student does slightly worse (with 64 the interval just touches 0). Only in between, with 16, is
-# a gain shown. Take even that with care: of six intervals of 95 %, one may miss by chance, and a gain at one width
-# that is not there at its neighbours is the kind of result that should be repeated before it is believed. On 0 and 1
-# nobody makes an error, with a teacher or without: where labels suffice, nothing can be gained.
+# **What to notice.** With 2 hidden units being taught costs some ten points, perhaps because two numbers cannot hold
+# what ten are asked for, and the student that only has to get the largest right does better. With 32 and 64 there is
+# nothing left to gain, and the taught student does slightly worse (with 64 the interval just touches 0). Only in
+# between, with 16, is a gain shown. Take even that with care: of six intervals of 95 %, one may miss by chance, and a
+# gain at one width that is not there at its neighbours is the kind of result that should be repeated before it is
+# believed. On 0 and 1 nobody makes an error, with a teacher or without: where labels suffice, nothing can be gained.
 #
 # ## 5. When there is a bug: the museum
 #
@@ -385,9 +388,10 @@ def plate(name, broken, v=vb, *, true=None, got=None, nll=None, true_nll=right_n
 # %% [markdown]
 # ### Exhibit 1: the lost T²
 #
-# **What.** The teacher's part without the factor $T^2$. **Symptom.** None in any curve. The part's gradient shrinks
-# like $1/T^2$, so at $T = 4$ the teacher counts a sixteenth of what `soft_weight` says, and whoever tunes $T$ tunes
-# the weight without knowing. **Test.** At high temperatures, doubling $T$ must leave the gradient as it is.
+# - **What.** The teacher's part without the factor $T^2$.
+# - **Symptom.** None in any curve. The part's gradient shrinks like $1/T^2$, so at $T = 4$ the teacher counts a
+#   sixteenth of what `soft_weight` says, and whoever tunes $T$ tunes the weight without knowing.
+# - **Test.** At high temperatures, doubling $T$ must leave the gradient as it is.
 
 
 # %%
@@ -406,9 +410,10 @@ plate("T² lost", without_t2, tests=tests)
 # %% [markdown]
 # ### Exhibit 2: a mean over too much
 #
-# **What.** The divergence is averaged over the batch **and** over the classes, as a library's default has it, where
-# the formula sums over classes. **Symptom.** The teacher counts a $K$-th of what it should: with 10 classes a tenth,
-# with 1,000 a thousandth. **Test.** With one-hot targets and $T = 1$, soft cross-entropy is cross-entropy.
+# - **What.** The divergence is averaged over the batch **and** over the classes, as a library's default has it, where
+#   the formula sums over classes.
+# - **Symptom.** The teacher counts a $K$-th of what it should: with 10 classes a tenth, with 1,000 a thousandth.
+# - **Test.** With one-hot targets and $T = 1$, soft cross-entropy is cross-entropy.
 
 
 # %%
@@ -431,10 +436,11 @@ plate("mean over classes", mean_over_classes, tests=tests)
 # %% [markdown]
 # ### Exhibit 3: softmax, twice
 #
-# **What.** The network ends in a softmax, and the loss, which wants logits, takes another. Written as it is, its
-# gradient goes back through both. **Symptom.** Training works, slowly. Numbers between 0 and 1 are poor logits: with
-# $K = 10$ the second softmax can give a class at most $e / (e + 9) = 0.23$. **Test.** A student with its teacher's
-# logits has nothing to learn: the gradient is zero.
+# - **What.** The network ends in a softmax, and the loss, which wants logits, takes another. Written as it is, its
+#   gradient goes back through both.
+# - **Symptom.** Training works, slowly. Numbers between 0 and 1 are poor logits: with $K = 10$ the second softmax can
+#   give a class at most $e / (e + 9) = 0.23$.
+# - **Test.** A student with its teacher's logits has nothing to learn: the gradient is zero.
 
 
 # %%
@@ -455,9 +461,10 @@ plate("softmax twice", softmax_twice, tests=(nothing_to_learn(right), nothing_to
 # %% [markdown]
 # ### Exhibit 4: the logarithm of nothing
 #
-# **What.** `log(softmax(z))` in two steps. A probability that is smaller than the smallest number becomes 0, its
-# logarithm $-\infty$, and $0 \cdot \infty$ is not a number. **Symptom.** None for days, and then NaN: it waits for the
-# first logit that is far enough from the others. **Test.** Logits of ±10,000 give a finite loss.
+# - **What.** `log(softmax(z))` in two steps. A probability that is smaller than the smallest number becomes 0, its
+#   logarithm $-\infty$, and $0 \cdot \infty$ is not a number.
+# - **Symptom.** None for days, and then NaN: it waits for the first logit that is far enough from the others.
+# - **Test.** Logits of ±10,000 give a finite loss.
 
 
 # %%
@@ -476,11 +483,13 @@ plate("log of softmax", log_of_softmax, tests=tests)
 # %% [markdown]
 # ### Exhibit 5: the divergence the wrong way round
 #
-# **What.** $\mathrm{KL}(p \,\|\, q)$ for $\mathrm{KL}(q \,\|\, p)$: the arguments of a library's function were taken
-# in the order of the formula. With $r_j = \log (p_j / q_j)$ its gradient is $T\, p_j \left(r_j - \sum_k p_k
-# r_k\right)$. **Symptom.** It vanishes at the right place, so training ends well; on the way it forgives a student who
-# leaves out what the teacher thinks possible. **Test.** A student that is sure of one class where its teacher wavers
-# between two must pay without bound, more than $T^2 \log 2$.
+# - **What.** $\mathrm{KL}(p \,\|\, q)$ for $\mathrm{KL}(q \,\|\, p)$: the arguments of a library's function were taken
+#   in the order of the formula. With $p = p^T$, $q = q^T$ and
+#   $r_j = \log (p_j / q_j)$ the gradient is $T\, p_j (r_j - \sum_k p_k r_k) / B$.
+# - **Symptom.** It vanishes at the right place, so training ends well; on the way it forgives a student who leaves out
+#   what the teacher thinks possible.
+# - **Test.** A student that is sure of one class where its teacher wavers between two must pay without bound, more
+#   than $T^2 \log 2$.
 
 
 # %%
@@ -499,10 +508,10 @@ plate("divergence swapped", swapped, tests=tests)
 # %% [markdown]
 # ### Exhibit 6: one object, two names
 #
-# **What.** `teacher = student` where a copy was meant, or one network handed over twice. Then $q^T = p^T$.
-# **Symptom.** The teacher's part has no gradient; what is left of learning are the labels, at a tenth of their weight.
-# Its loss moves all the same, which is why the gradient check speaks up. **Test.** `teacher is not student`; minikd
-# raises a ValueError.
+# - **What.** `teacher = student` where a copy was meant, or one network handed over twice. Then $q^T = p^T$.
+# - **Symptom.** The teacher's part has no gradient; what is left of learning are the labels, at a tenth of their
+#   weight. Its loss moves all the same, which is why the gradient check speaks up.
+# - **Test.** `teacher is not student`; minikd raises a ValueError.
 
 
 # %%
@@ -516,9 +525,9 @@ plate("own teacher", its_own_teacher, tests=(teacher is not young, alias is not 
 # %% [markdown]
 # ### Exhibit 7: a teacher that goes on practising
 #
-# **What.** The teacher answers in training mode: with dropout on, it drops other units each time it is asked.
-# **Symptom.** An image gets another answer in each epoch, so the loss is noisier; little else. **Test.** Asked twice,
-# it gives the same answer.
+# - **What.** The teacher answers in training mode: with dropout on, it drops other units each time it is asked.
+# - **Symptom.** An image gets another answer in each epoch, so the loss is noisier; little else.
+# - **Test.** Asked twice, it gives the same answer.
 
 
 # %%
@@ -543,9 +552,10 @@ plate("teacher with dropout on", noisy_teacher, got=noisy_gradient, nll=nll, tes
 # %% [markdown]
 # ### Exhibit 8: a student that does not practise
 #
-# **What.** Between two epochs someone evaluated, and nobody switched back: the student trains in evaluation mode, its
-# dropout off. Here the right student has dropout of 0.2 on its hidden units, and is its own measure. **Symptom.** Two
-# settings of dropout that give the same curve. **Test.** In training, two passes of the same batch differ.
+# - **What.** Between two epochs someone evaluated, and nobody switched back: the student trains in evaluation mode,
+#   its dropout off. Here the right student has dropout of 0.2 on its hidden units, and is its own measure.
+# - **Symptom.** Two settings of dropout that give the same curve.
+# - **Test.** In training, two passes of the same batch differ.
 
 # %%
 dropping = MLP(young.sizes, activation="tanh", dropout=(0, 0.2))
@@ -566,10 +576,12 @@ plate("student in evaluation mode", right, true=true, got=got, nll=right_nll, tr
 # %% [markdown]
 # ### Exhibit 9: the other norm
 #
-# **What.** Methods that compare the similarities between images (here Tung and Mori 2019, on logits) scale each row of
-# $G = z z^\top$ to length 1. A library's `normalize` was called with `p=1`: the sum of absolute values is 1, and not
-# that of squares. **Symptom.** For a batch of $B$ the loss is about $B$ times too small, and the published weight is
-# no longer a weight. **Test.** The squares of a row sum to 1.
+# - **What.** Methods that compare the similarities between images (here Tung and Mori 2019, on logits) scale each row
+#   of $G = z z^\top$ to length 1. A library's `normalize` was called with `p=1`: the sum of absolute values is 1, and
+#   not that of squares.
+# - **Symptom.** For a batch of $B$ the loss is about $B$ times too small, and the published weight is no longer a
+#   weight.
+# - **Test.** The squares of a row sum to 1.
 
 
 # %%
@@ -606,10 +618,11 @@ plate("L1 for L2", l1_alike, true=true, true_nll=true_nll, tests=tests)
 # %% [markdown]
 # ### Exhibit 10: answers to other questions
 #
-# **What.** The teacher's logits were computed once and kept, and the images were shuffled since, or the loader
-# shuffled while they were computed. Image and answer no longer belong together. **Symptom.** This one nobody
-# overlooks: the NLL ends above that of a network that knows nothing, $\log 10 \approx 2.30$. **Test.** The kept
-# answers agree with the labels as often as the teacher is right.
+# - **What.** The teacher's logits were computed once and kept, and the images were shuffled since, or the loader
+#   shuffled while they were computed. Image and answer no longer belong together.
+# - **Symptom.** This one nobody overlooks: the NLL ends above that of a network that knows nothing, $\log 10 \approx
+#   2.30$.
+# - **Test.** The kept answers agree with the labels as often as the teacher is right.
 
 
 # %%
@@ -725,14 +738,14 @@ for h in halls:
 assert largest < 1e-12 and sp_difference < 1e-12
 assert test["teacher"][:, 0].mean() < test["labels alone"][:, 0].mean()
 assert (spreads[1] < 0.8 * spreads[0]).all()  # smoothing erases
-harm = mean_interval(bad["80% of labels at random"][1] - test["labels alone"][:, 0])
+harm = mean_interval(bad["80 % of labels at random"][1] - test["labels alone"][:, 0])
 assert harm[0] > (0 if FAST else harm[1])
-assert FAST or bad["80% of labels at random"][1].mean() < 0.7 * bad["80% of labels at random"][0].mean()
+assert FAST or bad["80 % of labels at random"][1].mean() < 0.7 * bad["80 % of labels at random"][0].mean()
 nll_harm = mean_interval((smooth_scores["student"] - test["taught"])[:, 1])
 assert FAST or nll_harm[0] > nll_harm[1]
 assert sum(map(sum, easy_errors.values())) <= 1
 assert len(halls) == 10 and all(h["tests"][0] and not h["tests"][1] for h in halls)
 assert [h["name"] for h in halls if not h["passed"]] == ["own teacher", "teacher with dropout on"]
 found = {h["name"]: mean_interval(h["nll"]) for h in halls}
-for name in ("softmax twice", "logits out of step"):
-    assert found[name][0] > (0 if FAST else found[name][1])
+for name in ("logits out of step",) if FAST else ("softmax twice", "logits out of step"):
+    assert found[name][0] > found[name][1]
