@@ -2,7 +2,7 @@
 
 It is built from the run's folder alone, so that old runs can be looked at, too, and from the same folder always comes
 the same file. The words and pictures are made here; the explorer, in which a reader changes temperature and weights, is
-plain JavaScript (page/explorer.js) on the numbers that explorer.py chooses.
+plain JavaScript (page/*.js) on the numbers that explorer.py chooses.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def page(
         noun=escape(numbers["noun"]),
         colours=" ".join(inks),
         style=(FOLDER / "style.css").read_text(),
-        script=(FOLDER / "explorer.js").read_text(),
+        script="".join((FOLDER / name).read_text() for name in ("numbers.js", "explorer.js")),
         version=escape(version),
     )
 

@@ -7,42 +7,18 @@
   const FEW = 12; // up to so many classes are all shown
   const TOP = 8; // of more classes, those that the teacher thinks likeliest
 
+  const { bytes, floats, softmax, gradient, argmax, roundUp, short, plain, signed } = numbers;
   const byId = (id) => document.getElementById(id);
   const page = JSON.parse(byId("numbers").textContent);
   const K = page.classes.length;
-
-  // ---- numbers
-
-  const bytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-
-  /** Little-endian float32 as float64, in which everything is computed. */
-  function floats(base64) {
-    const raw = new DataView(bytes(base64).buffer);
-    return Float64Array.from({ length: raw.byteLength / 4 }, (_, i) => raw.getFloat32(4 * i, true));
-  }
-
-  /** softmax(z / T), with the largest logit taken off first so that nothing overflows. */
-  function softmax(z, T) {
-    const top = Math.max(...z);
-    const e = z.map((value) => Math.exp((value - top) / T));
-    const total = e.reduce((sum, value) => sum + value, 0);
-    return e.map((value) => value / total);
-  }
-
-  /** The gradient on logits z of one sample, (1 - w) (p - y) + w T (p^T - q^T), by its two parts and their sum. */
-  function gradient(z, label, v, T, w) {
-    const [p, pT, qT] = [softmax(z, 1), softmax(z, T), softmax(v, T)];
-    const hard = p.map((value, k) => (1 - w) * (value - (k === label ? 1 : 0)));
-    const soft = pT.map((value, k) => w * T * (value - qT[k]));
-    return [hard, soft, hard.map((value, k) => value + soft[k])];
-  }
 
   const networks = page.networks.map((network) => ({ ...network, logits: floats(network.logits) }));
   const teacher = networks[0];
   const pixels = page.pixels && bytes(page.pixels);
   const logits = (network, sample) => network.logits.subarray(K * sample, K * (sample + 1));
-  const argmax = (values) => values.indexOf(Math.max(...values));
-  const state = { sample: 0, T: page.temperature, w: page.softWeight, student: networks.find(({ always }) => !always) || networks[networks.length - 1], all: false };
+  // The best method of a comparison, or else the last student.
+  const student = networks.find(({ always }) => !always) || networks[networks.length - 1];
+  const state = { sample: 0, T: page.temperature, w: page.softWeight, student, all: false };
 
   // ---- words and elements
 
@@ -55,9 +31,6 @@
 
   const options = (select, entries) => select.append(...entries.map(([value, text]) => element("option", { value }, text)));
   const fixed = (words) => words.replaceAll(" = ", "\u00a0=\u00a0"); // not to be broken there
-  const short = (T) => String(Number(T.toPrecision(3)));
-  const plain = (value) => value.toFixed(3);
-  const signed = (value) => (plain(Math.abs(value)) === "0.000" ? "" : value < 0 ? "−" : "+") + plain(Math.abs(value));
   const nameOf = (sample) => `Test ${page.noun} ${page.index[sample]}`;
 
   /** The picture of a sample: its ink alone, dark on a light page and, by the style sheet, light on a dark one. */
@@ -218,17 +191,11 @@
     });
   }
 
-  /** The next larger of 1, 2, 5, 10, ... times a power of ten, for the ends of an axis. */
-  function round(value) {
-    const power = 10 ** Math.floor(Math.log10(Math.max(value, 1e-3)));
-    return power * [1, 2, 5, 10].find((step) => value <= step * power * (1 + 1e-9));
-  }
-
   function drawSlopes(rows) {
     const { student, sample, T, w } = state;
     const parts = gradient(logits(student, sample), page.labels[sample], logits(teacher, sample), T, w);
     const values = parts.map((part) => rows.map((row) => together(part, row)));
-    const end = round(Math.max(...values.flat().map(Math.abs)));
+    const end = roundUp(Math.max(...values.flat().map(Math.abs)));
     const columns = [
       { name: "from the label", formula: "(1\u00a0−\u00a0w) (p\u00a0−\u00a0y)", kind: "label" },
       { name: "from the teacher", formula: "w\u00a0T (pᵀ\u00a0−\u00a0qᵀ)", kind: "teacher" },
