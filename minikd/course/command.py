@@ -94,6 +94,8 @@ def grade_all(options: argparse.Namespace) -> None:
     if options.out.suffix != ".csv":
         raise SubmissionError(f"--out must be a .csv file, got {options.out}")
     weights = read_weights(options.weights) if options.weights else {}
+    if options.jobs < 1:
+        raise SubmissionError(f"--jobs must be at least 1, got {options.jobs}")
     grades = grade_class(options.folder, options.out, weights, options.jobs, options.resume, notify=notify)
     scores = sorted(graded.score() for graded in grades)
     middle = (scores[(len(scores) - 1) // 2] + scores[len(scores) // 2]) / 2
