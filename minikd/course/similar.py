@@ -22,7 +22,7 @@ from .submission import Submission, read
 RUN = 5  # tokens
 LEAST = 25  # tokens: shorter functions are alike by nature
 ALIKE = 0.8
-COMMON = 0.25  # what so large a part of the class has alike is what everybody writes
+COMMON, GROUP = 0.25, 6  # what so large a part of a class has alike is what everybody writes; a group of copies is not
 SKIPPED = (
     tokenize.COMMENT,
     tokenize.NL,
@@ -51,7 +51,7 @@ def similar(paths: Sequence[Path]) -> list[Pair]:
     for exercise in EXERCISES:
         runs = [p[exercise] for p in prints.values() if exercise in p]
         counts = Counter(run for of_one in runs for run in of_one)
-        usual = {run for run, count in counts.items() if count > max(2, COMMON * len(runs))}
+        usual = {run for run, count in counts.items() if count > max(GROUP, COMMON * len(runs))}
         for p in prints.values():
             if exercise in p:
                 p[exercise] = p[exercise] - usual
