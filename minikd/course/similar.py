@@ -22,7 +22,7 @@ from .submission import Submission, read
 RUN = 5  # tokens
 LEAST = 25  # tokens: shorter functions are alike by nature
 ALIKE = 0.8
-COMMON, GROUP = 0.25, 6  # what so large a part of a class has alike is what everybody writes; a group of copies is not
+COMMON, GROUP = 0.25, 6  # what more of a class (and more students) have alike is what everybody writes
 SKIPPED = (
     tokenize.COMMENT,
     tokenize.NL,
