@@ -66,7 +66,7 @@ print("logits of the first image:", z[0].round(2))
 
 # %% [markdown]
 # The weights start at random. They are scaled by $\sqrt{2/D}$ so that the numbers in $h$ are about as large as those
-# in $x$: relu throws half of the variance away, and the 2 puts it back (He et al. 2015).
+# in $x$: relu sets half of the numbers to 0 and so halves their mean square, and the 2 puts it back (He et al. 2015).
 #
 # ## The loss: how wrong are ten numbers?
 #
@@ -102,17 +102,18 @@ print(f"loss {loss:.3f}; of a network that knows nothing: {np.log(K):.3f}")
 # chain rule says: start at the loss, and go back line by line. In code we write `dz` for $dL/dz$, and so on; it always
 # has the shape of `z`.
 #
-# **Through softmax and logarithm.** Take one image, and let $y$ be its label written as a row of zeros with a 1 at the
-# right class ("one-hot"). $\log p_y = z_y - \log \sum_j e^{z_j}$, so
+# **Through softmax and logarithm.** Take one image of class $c$, and let $y$ be its label written as a row of zeros
+# with a 1 at $c$ ("one-hot"): $y_k = [k = c]$, where a bracket is 1 if what is in it is true, and 0 if not.
+# $\log p_c = z_c - \log \sum_j e^{z_j}$, so
 #
-# $$ \frac{d(-\log p_y)}{dz_k} = -[k = y] + \frac{e^{z_k}}{\sum_j e^{z_j}} = p_k - y_k . $$
+# $$ \frac{d(-\log p_c)}{dz_k} = -[k = c] + \frac{e^{z_k}}{\sum_j e^{z_j}} = p_k - y_k . $$
 #
 # What is, minus what should be. The mean over the batch divides by $B$:
 #
 # $$ dz = (p - y) / B . $$
 #
-# **Through a layer.** $z_{ik} = \sum_h h_{ih} W_{hk} + b_k$. A weight $W_{hk}$ touches $z_{ik}$ of every image $i$,
-# with slope $h_{ih}$; a bias touches it with slope 1; and $h_{ih}$ touches all $K$ logits of its image. Sum over what
+# **Through a layer.** $z_{ik} = \sum_j h_{ij} W_{jk} + b_k$. A weight $W_{jk}$ touches $z_{ik}$ of every image $i$,
+# with slope $h_{ij}$; a bias touches it with slope 1; and $h_{ij}$ touches all $K$ logits of its image. Sum over what
 # is touched:
 #
 # $$ dW = h^\top dz, \qquad db = \textstyle\sum_i dz_i, \qquad dh = dz\, W^\top . $$
@@ -155,12 +156,14 @@ for name, gradient in {"dW1": dW1, "db1": db1, "dW2": dW2, "db2": db2}.items():
 # A derivative is a slope, and a slope can be measured: make one weight larger by a little, then smaller, and see what
 # the loss does (**central differences**):
 #
-# $$ \frac{dL}{d\theta} \approx \frac{L(\theta + \epsilon) - L(\theta - \epsilon)}{2 \epsilon}, \qquad
-# \text{error} \approx c\, \epsilon^2 + \frac{10^{-16}}{\epsilon} . $$
+# $$
+# \frac{dL}{d\theta} \approx \frac{L(\theta + \epsilon) - L(\theta - \epsilon)}{2 \epsilon}, \qquad
+# \text{error} \approx c\, \epsilon^2 + \frac{10^{-16}}{\epsilon} .
+# $$
 #
 # How small is a little? The first part of the error comes from the curve not being a line, and falls with $\epsilon$.
-# The second comes from rounding, for a computer keeps 16 digits, and grows when we take the difference of two numbers
-# that are nearly the same. In between there is a best step.
+# The second comes from rounding, for a computer keeps 16 digits: the two losses are nearly the same, their difference
+# keeps few of these digits, and it is divided by a small step. In between there is a best step.
 
 
 # %%
@@ -223,7 +226,7 @@ model_of_step_one = model.grad.copy()
 # The gradient points uphill, so step the other way: $\theta \leftarrow \theta - \eta\, dL/d\theta$. $\eta$ is the
 # **learning rate**. Instead of all images, each step looks at a few that are drawn at random, for a rough gradient now
 # is worth more than an exact one later. That is **stochastic gradient descent**, SGD. Going through all images once is
-# an **epoch**.
+# an **epoch**. The 899 images make exactly 29 batches of 31, so no step is left with a few images only.
 
 # %%
 epochs, lr = (10 if FAST else 60), 0.3
@@ -257,11 +260,11 @@ figure.axes[0].set(title="An MLP learns to read", ylim=(0, 15))
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** Guessing would be wrong nine times in ten; after a few epochs it is a few times in a hundred. The
-# images that the network learns from end at no errors at all. **Validation images** are others, kept aside so that we
-# see how it does on digits that it has not met: there the errors level out. What is learned from then on is about
-# these particular images and no longer about digits. A third part, the **test images**, is looked at once, at the very
-# end.
+# **What to notice.** Guessing would be wrong nine times in ten; after a few epochs it is a few times in a hundred. Of
+# the 899 images that the network learns from, it reads at most one wrongly in the end. **Validation images** are
+# others, kept aside so that we see how it does on digits that it has not met: there the errors level out. What is
+# learned from then on is about these particular images and no longer about digits. A third part, the **test images**,
+# is looked at once, at the very end.
 #
 # `fit` is this loop, with what a long run needs besides: checks, checkpoints, schedules, a history. It draws its
 # batches in the same way, so it ends with the same network.

@@ -28,7 +28,8 @@ K = len(data.class_names)
 # Our teacher has two hidden layers of 256 units and learns with **dropout**: in each training step half of the hidden
 # units, drawn at random, are set to 0 and the others doubled, so that no unit can rely on another being there. It is
 # switched off when the network answers. We train several teachers that differ in nothing but their seed, because one
-# network's answers may be an accident; the pictures of single images show the first.
+# network's answers may be an accident; the pictures of single images show the first. `Adam` is a variant of gradient
+# descent and `cosine` a learning rate that falls to 0; tutorial 04 writes both out.
 
 
 # %%
@@ -180,7 +181,7 @@ plots.show(figure)
 # probabilities: row $i$ of a table says what the teacher sees in images of class $i$. Beside it we lay something that
 # involves no network: how far apart the mean images of two classes lie,
 #
-# $$ D_{ij} = \Big\lVert\, \frac{1}{N_i} \sum_{y_n = i} x_n - \frac{1}{N_j} \sum_{y_n = j} x_n \Big\rVert . $$
+# $$ d_{ij} = \Big\lVert\, \frac{1}{N_i} \sum_{y_n = i} x_n - \frac{1}{N_j} \sum_{y_n = j} x_n \Big\rVert . $$
 #
 # The means are taken over training images, the probabilities over test images, which the teacher has not met. $T = 4$
 # was fixed beforehand.
@@ -285,7 +286,10 @@ for T in (0.25, 1, 4):
 #
 # It is 0 where $p = q$ and positive everywhere else. For $\log a \le a - 1$, with equality at $a = 1$ only, and so
 #
-# $$ -KL(q \Vert p) = \sum_k q_k \log \frac{p_k}{q_k} \le \sum_k q_k \Big( \frac{p_k}{q_k} - 1 \Big) = 0 . $$
+# $$
+# -KL(q \Vert p) = \sum_k q_k \log \frac{p_k}{q_k} \le \sum_k q_k \Big( \frac{p_k}{q_k} - 1 \Big)
+# {} = \sum_k p_k - \sum_k q_k = 0 .
+# $$
 #
 # $CE = H + KL$: the teacher's own indecision, which no student can change, and the distance, which it can. We check it
 # with a second teacher in the place of the student.
@@ -354,15 +358,15 @@ print(f"rows sum to 1 within {worst_sum:.0e}")
 #
 # ## Exercises
 #
-# **1.** A second network has the same weights as the teacher, but those of its last layer are three times as large.
-# How do its answers differ? At which temperature are its soft targets those of the teacher at $T = 4$? Is there a
-# temperature that is right for every teacher?
+# **1.** A second network has the same weights as the teacher, but the weights and biases of its last layer are three
+# times as large. How do its answers differ? At which temperature are its soft targets those of the teacher at $T = 4$?
+# Is there a temperature that is right for every teacher?
 #
 # <details><summary>Answer</summary>
 #
-# Its logits are three times as large (with its biases, which belong to the layer), so it chooses the same classes and
-# is surer of them. $\text{softmax}(3 z / T') = \text{softmax}(z / T)$ where $T' = 3 T = 12$. So the temperature counts
-# in units of the logits, and a teacher with larger logits needs a higher one. There is none that is right for all.
+# Its logits are three times as large, so it chooses the same classes and is surer of them.
+# $\text{softmax}(3 z / T') = \text{softmax}(z / T)$ where $T' = 3 T = 12$. So the temperature counts in units of the
+# logits, and a teacher with larger logits needs a higher one. There is none that is right for all.
 #
 # </details>
 #

@@ -58,7 +58,7 @@ for name, logits in {"student": z, "teacher": v}.items():
 #
 # $$ L_{KD} = -\sum_k t_k \log s_k . $$
 #
-# The teacher does not learn, so $t$ is a constant. What changes when a logit $z_j$ of the student does?
+# The teacher does not learn, so $t$ is a constant. How does $L_{KD}$ change when a logit $z_j$ of the student does?
 #
 # ## Step 1: how softmax answers to a logit
 #
@@ -156,7 +156,7 @@ for T, size in zip(temperatures[::2], sizes[::2], strict=True):
 
 # %% [markdown]
 # **What to notice.** Without $T^2$ the curve goes down with a slope of nearly -2 once it is hot: from $T = 16$ to
-# $T = 256$ by a factor of about 300, and $16^2$ is 256. Whoever raises the temperature without $T^2$ turns the teacher
+# $T = 256$ by a factor of about 330, and $16^2$ is 256. Whoever raises the temperature without $T^2$ turns the teacher
 # off, and may conclude that high temperatures do not work. With $T^2$ the curve levels out. "The same weight at every
 # temperature" is exact in the hot limit only: from $T = 1$ to 4 the soft part still grows several times over, because
 # at $T = 1$ both networks give most to the same class, and their answers differ little.
@@ -224,7 +224,8 @@ plots.show(figure)
 # $$ \log p^T_k = a_k - \log \sum_j e^{a_j} = a_k - \log K - \tfrac12 \langle a^2 \rangle + O(1/T^3) , $$
 #
 # for $\langle a \rangle = 0$. The same holds for $\log q^T_k$ with $r$, and $q^T_k = (1 + r_k)/K + O(1/T^2)$. Put both
-# into $KL = \sum_k q^T_k (\log q^T_k - \log p^T_k)$:
+# into $KL = \sum_k q^T_k (\log q^T_k - \log p^T_k)$, where the bracket is of size $1/T$ and makes an $O(1/T^3)$ of
+# what $q^T_k$ leaves out:
 #
 # $$ KL = \langle (1 + r)(r - a) \rangle - \tfrac12 \langle r^2 - a^2 \rangle + O(1/T^3) . $$
 #
@@ -451,6 +452,7 @@ assert 250 < sizes[4] / sizes[8] < 350 and np.ptp(np.log10(sizes * temperatures*
 assert np.abs(hard_part.sum(axis=1)).max() < 1e-12 and np.abs(soft_part.sum(axis=1)).max() < 1e-12
 wrong = np.arange(K) != y[i]  # (K,)
 assert (soft_part[i][wrong] < 0).any() and (hard_part[i][wrong] > 0).all()
+assert FAST or ((hard_part[i] * wrong).argmax() == 5 and soft_part[i][5] < 0)  # the teacher sees a 5, too
 assert abs(slope + 1) < 0.03 and in_gradient[-1] < 1e-2 and matching_difference < 1e-12
 assert all(results["minikd"].values())
 slope_test, *others = results["minikd"]

@@ -298,8 +298,8 @@ plots.show(figure)
 # - **NLL** (negative log-likelihood): the mean of $-\log p_y$, in nats. It is the cross-entropy with the labels, and
 #   punishes being sure and wrong;
 # - **ECE** (expected calibration error): when the network says "I am 80 % sure", is it right in 80 % of cases? Sort
-#   the images by the largest probability into 15 bins. With $n_b$ images in bin $b$, of which a share $\mathrm{acc}_b$
-#   is read rightly, and a mean confidence $\mathrm{conf}_b$,
+#   the images by the largest probability, the network's **confidence**, into 15 bins of equal width. With $n_b$ images
+#   in bin $b$, of which a share $\mathrm{acc}_b$ is read rightly, at a mean confidence $\mathrm{conf}_b$,
 #
 # $$ \mathrm{ECE} = \sum_b \frac{n_b}{n} \left| \mathrm{acc}_b - \mathrm{conf}_b \right| . $$
 
@@ -326,18 +326,18 @@ for kind, trained in models.items():
 # %% [markdown]
 # ### How sure is a mean of five?
 #
-# Let $\bar r$ be the mean of $n$ results $r_i$ and $\sigma$ their standard deviation, $\sigma^2 = \sum_i (r_i - \bar
-# r)^2 / (n - 1)$. The mean itself would vary from one set of $n$ seeds to the next by $\sigma / \sqrt n$. An interval
-# that holds the true mean in 95 % of cases is
+# Let $\bar r$ be the mean of $n$ results $r_i$ and $\sigma$ their standard deviation,
+# $\sigma^2 = \sum_i (r_i - \bar r)^2 / (n - 1)$. The mean itself would vary from one set of $n$ seeds to the next by
+# $\sigma / \sqrt n$. An interval that holds the true mean in 95 % of cases is
 #
 # $$ \bar r \pm \tau\, \frac{\sigma}{\sqrt n} . $$
 #
 # For many seeds $\tau$ would be 1.96. For few it is more, since $\sigma$ is only estimated: Student's t-distribution
 # gives $\tau = 2.776$ for five seeds. It assumes that results are roughly normally distributed.
 #
-# Two students of one seed share their first weights, their batches and (but for labels alone) little else. Still, take
-# their **difference** seed by seed, and then the interval of the differences: what makes a seed good or bad for both
-# cancels. That is a **paired** comparison.
+# Two students of one seed start from the same weights and see the same batches. So take their **difference** seed by
+# seed, and then the interval of the differences: what makes a seed good or bad for both cancels. That is a **paired**
+# comparison.
 
 
 # %%
@@ -451,8 +451,8 @@ print(f"{(z < 0).mean():.0%} of the outputs are negative; the loss is NaN for {n
 # ### A teacher that knows nothing, or learns from its student
 #
 # Nowhere in the loop is the teacher trained, nor frozen: it is neither in evaluation mode nor kept out of the
-# gradient. And if we take the text at its word, it is trained on the student's answers. What would that do? With $c_k
-# = -\log p_k$ the loss is $L = \sum_k q_k c_k$, and through the teacher's softmax its gradient is
+# gradient. And if we take the text at its word, it is trained on the student's answers. What would that do? With
+# $c_k = -\log p_k$ the loss is $L = \sum_k q_k c_k$, and through the teacher's softmax its gradient is
 #
 # $$ \frac{dL}{dv_k} = q_k \Big(c_k - \sum_j q_j c_j\Big) . $$
 #

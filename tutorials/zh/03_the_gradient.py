@@ -53,7 +53,7 @@ for name, logits in {"student": z, "teacher": v}.items():
 #
 # $$ L_{KD} = -\sum_k t_k \log s_k . $$
 #
-# 教师模型不学习，所以 $t$ 是常数。当学生模型的一个 logit $z_j$ 改变时，什么跟着变？
+# 教师模型不学习，所以 $t$ 是常数。当学生模型的一个 logit $z_j$ 改变时，$L_{KD}$ 怎样改变？
 #
 # ## 第一步：softmax 怎样回应一个 logit
 #
@@ -138,7 +138,7 @@ for T, size in zip(temperatures[::2], sizes[::2], strict=True):
     print(f"T = {T:>3g}: without T² {size:.1e}, with T² {size * T**2:.3f}; labels {labels_size:.3f}")
 
 # %% [markdown]
-# **注意什么。** 没有 $T^2$ 时，温度高了以后曲线以接近 -2 的斜率下降：从 $T = 16$ 到 $T = 256$ 降到大约三百分之一，而 $16^2$ 是 256。谁提高温度却不乘 $T^2$，就等于把教师模型关掉了，还可能得出结论说高温没有用。有了 $T^2$，曲线就走平。“任何温度下分量相同”只在高温极限下才精确：从 $T = 1$ 到 4，软的部分还要增长好几倍，因为在 $T = 1$ 时两个网络都把大部分概率给了同一个类别，它们的回答相差很小。
+# **注意什么。** 没有 $T^2$ 时，温度高了以后曲线以接近 -2 的斜率下降：从 $T = 16$ 到 $T = 256$ 大约降到 1/330，而 $16^2$ 是 256。谁提高温度却不乘 $T^2$，就等于把教师模型关掉了，还可能得出结论说高温没有用。有了 $T^2$，曲线就走平。“任何温度下分量相同”只在高温极限下才精确：从 $T = 1$ 到 4，软的部分还要增长好几倍，因为在 $T = 1$ 时两个网络都把大部分概率给了同一个类别，它们的回答相差很小。
 #
 # ## 完整的损失
 #
@@ -186,7 +186,7 @@ figure.set_size_inches(7, 5)
 plots.show(figure)
 
 # %% [markdown]
-# **注意什么。** 每一格的总和是 0：一个 logit 得到多少，别的就失去多少。标签只有一句话要说：“正确的类别多一点”，并按学生模型相信的程度把其他每个类别往下压。教师模型把其中一些往下压，把另一些*往上*推：在这幅图像里它还看到一个 5，而且恰恰在标签朝反方向推得最用力的地方说出来。没有哪个标签会要求某个错误的类别多一点。
+# **注意什么。** 每一幅小图的总和是 0：一个 logit 得到多少，别的就失去多少。标签只有一句话要说：“正确的类别多一点”，并按学生模型相信的程度把其他每个类别往下压。教师模型把其中一些往下压，把另一些*往上*推：在这幅图像里它还看到一个 5，而且恰恰在标签朝反方向推得最用力的地方说出来。没有哪个标签会要求某个错误的类别多一点。
 #
 # ## 高温极限：照抄我的 logits
 #
@@ -194,7 +194,7 @@ plots.show(figure)
 #
 # $$ \log p^T_k = a_k - \log \sum_j e^{a_j} = a_k - \log K - \tfrac12 \langle a^2 \rangle + O(1/T^3) , $$
 #
-# 因为 $\langle a \rangle = 0$。对 $\log q^T_k$ 同样成立，只是换成 $r$；而 $q^T_k = (1 + r_k)/K + O(1/T^2)$。都代入 $KL = \sum_k q^T_k (\log q^T_k - \log p^T_k)$：
+# 因为 $\langle a \rangle = 0$。对 $\log q^T_k$ 同样成立，只是换成 $r$；而 $q^T_k = (1 + r_k)/K + O(1/T^2)$。都代入 $KL = \sum_k q^T_k (\log q^T_k - \log p^T_k)$；括号的大小是 $1/T$，所以 $q^T_k$ 略去的部分只贡献 $O(1/T^3)$：
 #
 # $$ KL = \langle (1 + r)(r - a) \rangle - \tfrac12 \langle r^2 - a^2 \rangle + O(1/T^3) . $$
 #
@@ -206,7 +206,7 @@ plots.show(figure)
 #
 # $$ T^2\, KL(q^T \Vert p^T) \to \frac{1}{2K} \sum_k (z^\circ_k - v^\circ_k)^2 . $$
 #
-# 均方差的一半：在高温下蒸馏就是**匹配 logits**，Ba 和 Caruana（2014）直接这样做。略去的部分像 $1/T$ 那样下降，所以相对差应当沿着斜率为 -1 的直线下降。
+# 差的平方取平均，再取一半：在高温下蒸馏就是**匹配 logits**，Ba 和 Caruana（2014）直接这样做。略去的部分像 $1/T$ 那样下降，所以相对差应当沿着斜率为 -1 的直线下降。
 
 
 # %%
@@ -351,7 +351,7 @@ print(f"numeric / analytic = {ratio:.6f}")
 #
 # <details><summary>答案</summary>
 #
-# 概率在 $[0, 1]$ 里，所以 $T (p^T - q^T)$ 的每个分量在 $[-T, T]$ 里；$p^T - q^T$ 一行的绝对值之和至多是 2，它的长度至多是 $\sqrt2$。所以每幅图像的梯度长度至多是 $\sqrt2\, T$，在 $T = 20$ 时是 28：有界，但是标签的上界的二十倍。离教师模型很远的学生模型也许需要较小的学习率。（在高温极限下，长度是 $(z^\circ - v^\circ)/K$ 的长度，除非 logits 相差极大，它要小得多。）
+# 概率在 $[0, 1]$ 里，所以 $T (p^T - q^T)$ 的每个分量在 $[-T, T]$ 里；$p^T - q^T$ 一行的绝对值之和至多是 2，它的长度至多是 $\sqrt2$。所以每幅图像的梯度长度至多是 $\sqrt2\, T$，在 $T = 20$ 时是 28：有界，但这个上界是标签的二十倍。离教师模型很远的学生模型也许需要较小的学习率。（在高温极限下，长度是 $(z^\circ - v^\circ)/K$ 的长度，除非 logits 相差极大，它要小得多。）
 #
 # </details>
 #
@@ -390,6 +390,7 @@ assert 250 < sizes[4] / sizes[8] < 350 and np.ptp(np.log10(sizes * temperatures*
 assert np.abs(hard_part.sum(axis=1)).max() < 1e-12 and np.abs(soft_part.sum(axis=1)).max() < 1e-12
 wrong = np.arange(K) != y[i]  # (K,)
 assert (soft_part[i][wrong] < 0).any() and (hard_part[i][wrong] > 0).all()
+assert FAST or ((hard_part[i] * wrong).argmax() == 5 and soft_part[i][5] < 0)  # the teacher sees a 5, too
 assert abs(slope + 1) < 0.03 and in_gradient[-1] < 1e-2 and matching_difference < 1e-12
 assert all(results["minikd"].values())
 slope_test, *others = results["minikd"]
