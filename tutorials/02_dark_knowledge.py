@@ -205,6 +205,7 @@ tables = {
 for axes, (title, (table, colours)) in zip(panels, tables.items(), strict=True):
     shown = np.where(np.eye(K, dtype=bool), np.nan, table)  # (K, K): the right classes would outshine the others
     figure.colorbar(axes.imshow(shown, cmap=colours), ax=axes, format="%.1f")
+    axes.set_facecolor("0.85")  # the diagonal is left out
     axes.set(xlabel="other class", ylabel="class of the image", xticks=range(K), yticks=range(K))
     axes.set_title(title, fontsize=11)
 figure.suptitle("Which classes are alike?")

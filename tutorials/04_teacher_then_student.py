@@ -585,6 +585,9 @@ print(f"difference {mean:+.4f}, 95 % interval {mean - half:+.4f} to {mean + half
 # In PyTorch, for teacher and student in memory with all images:
 #
 # ```python
+# import torch
+# import torch.nn.functional as F
+#
 # teacher.eval()
 # with torch.no_grad():
 #     V = teacher(x_train)                                  # (N, K), once

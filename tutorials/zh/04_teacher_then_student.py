@@ -523,6 +523,9 @@ print(f"difference {mean:+.4f}, 95 % interval {mean - half:+.4f} to {mean + half
 # 在 PyTorch 里，假定教师模型、学生模型和全部图像都在内存中：
 #
 # ```python
+# import torch
+# import torch.nn.functional as F
+#
 # teacher.eval()
 # with torch.no_grad():
 #     V = teacher(x_train)                                  # (N, K), once
