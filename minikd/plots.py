@@ -81,7 +81,7 @@ def lines(x: Any, curves: Mapping[str, Any], *, xlabel: str, ylabel: str, title:
     if len(curves) <= ROOM:
         axes.legend()
     else:
-        figure.legend(loc="outside right upper")
+        figure.legend(loc="outside upper center", ncols=min(len(curves), 4))
     _say_interval(figure, [len(runs) for runs in numbers.values()])
     return figure
 

@@ -93,7 +93,9 @@ def index() -> str:
     for script in (path for path in scripts() if path.parent == HERE):
         title, short = head(script)
         name = script.stem
-        rows.append(f"### [{title}]({name}.ipynb)\n\n[![]({'pictures/' + name}.png)]({name}.ipynb)\n\n{short}\n")
+        rows.append(
+            f"### [{title}]({name}.ipynb)\n\n[![picture of {script.stem[:2]}](pictures/{name}.png)]({name}.ipynb)\n\n{short}\n"
+        )
     return "\n".join(rows)
 
 
