@@ -97,6 +97,8 @@ CASES = [
     Case("what terminals obey, in an error", inside("raise ValueError('\\x1b]0;100 of 100\\x07\\x1b[2J\\u202e')"), kinds=("raised",)),
     Case("what terminals obey, in a type", inside("return type('\\x1b[2J', (), {{}})()"), kinds=("wrong",)),
     # ---- numbers that are none ----
+    Case("numbers at the edge", inside("import numpy as np\nreturn np.where(z > 0, 1.7e308, -1.7e308)") + (
+        "\n\ndef kd_loss(zs, zt, T): return -1.7e308, np.where(zs > 0, 1.7e308, -np.inf)\n"), kinds=("wrong",)),
     Case("object dtype", inside("import numpy as np\nreturn np.array([[object()] * z.shape[1]] * z.shape[0])"), kinds=("wrong",)),
     Case("arrays that lie about equality", inside(
         "import numpy as np\nclass A(np.ndarray):\n    def __eq__(self, o): return True\n    def __le__(self, o): return True\n"
@@ -199,6 +201,12 @@ HONEST = [
                                       "z -= np.log(np.exp(z).sum(axis=1, keepdims=True))\nreturn z"), 5, 5),
     Case("a subclass that is honest", inside(
         "import numpy as np\nclass A(np.ndarray): pass\nreturn right_log_softmax(z, T).view(A)"), 5, 5),
+    Case("much of NumPy", inside(
+        "import numpy as np, warnings, statistics\nfrom decimal import Decimal\nwarnings.warn('\\N{{GREEK SMALL LETTER ALPHA}}')\n"
+        "a = z[:, :3]\nu, s, v = np.linalg.svd(a)\nnp.fft.fft(s), np.random.default_rng().normal(), np.random.seed(1)\n"
+        "np.polynomial.Polynomial([1, 2])(3), np.ma.array(s), np.einsum('ij,ij->i', a, a, optimize=True), np.char.upper('a')\n"
+        "np.linalg.solve(a.T @ a + np.eye(3), a.T), np.sort(a, axis=None), np.strings.upper('a'), Decimal(1) / 3\n"
+        "return right_log_softmax(z, T)"), 5, 5),
     Case("a byte order mark", "\ufeff{good}", 5, 5),
     Case("BOM-less CRLF", "{good_crlf}", 5, 5),
 ]  # fmt: skip

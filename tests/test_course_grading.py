@@ -176,22 +176,26 @@ def processes() -> Iterator[str]:
             continue
 
 
-@pytest.mark.parametrize("torn", [False, True])
-def test_a_run_that_was_killed_goes_on_where_it_was(torn: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["killed", "killed while it wrote", "Ctrl-C"])
+def test_a_run_that_was_stopped_goes_on_where_it_was(how: str, tmp_path: Path) -> None:
     folder, out = tmp_path / "class", tmp_path / "grades.csv"
     folder.mkdir()
     for i in range(5):
         (folder / f"s{i}.py").write_text("import time\ntime.sleep(0.02)\n" + (E1_ALONE if i % 2 else SPARE))
     log = tmp_path / ".grades.csv.part"
     command = [sys.executable, "-m", "minikd", "course", "grade", str(folder), "--out", str(out)]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    said = tmp_path / "said"
+    with said.open("w") as stderr:
+        process = subprocess.Popen(command, start_new_session=True, stderr=stderr, cwd=tmp_path)
     while not log.exists() or log.read_text().count("\n") < 3:
         assert process.poll() is None
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    os.killpg(process.pid, signal.SIGINT if how == "Ctrl-C" else signal.SIGKILL)
+    process.wait(60)
+    if how == "Ctrl-C":
+        assert process.returncode == 130 and "--resume" in said.read_text() and "Traceback" not in said.read_text()
     assert not out.exists() and not out.with_suffix(".json").exists()
-    if torn:
+    if how == "killed while it wrote":
         with log.open("a") as file:
             file.write('{"file": "s4.py", "gra')  # it was killed while it wrote
     lines = [line for line in log.read_text().splitlines() if line.endswith("}")]

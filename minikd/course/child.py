@@ -39,7 +39,7 @@ from typing import Any
 locks: Any = None  # locks.py and wire.py, see `load`
 wire: Any = None
 
-NUMPY_PARTS = ("linalg", "fft", "random", "testing", "polynomial", "ma", "lib.stride_tricks")
+NUMPY_PARTS = ("linalg", "fft", "random", "testing", "polynomial", "ma", "lib.stride_tricks", "char", "rec", "typing")
 FAR = 300  # lines of a traceback, in characters each
 KEEP = 4000  # characters of what is told of an error
 HERE = Path(__file__).parent

@@ -84,7 +84,7 @@ def progress(options: argparse.Namespace) -> None:
     print(f"{'in all':<57} {f'{total:g} of 100':>10}")
 
 
-def grade_all(options: argparse.Namespace) -> None:
+def grade_all(options: argparse.Namespace) -> int:
     """minikd course grade."""
 
     def notify(graded: Grade, done: int, total: int) -> None:
@@ -96,12 +96,17 @@ def grade_all(options: argparse.Namespace) -> None:
     weights = read_weights(options.weights) if options.weights else {}
     if options.jobs < 1:
         raise SubmissionError(f"--jobs must be at least 1, got {options.jobs}")
-    grades = grade_class(options.folder, options.out, weights, options.jobs, options.resume, notify=notify)
+    try:
+        grades = grade_class(options.folder, options.out, weights, options.jobs, options.resume, notify=notify)
+    except KeyboardInterrupt:
+        print("minikd: stopped, and nothing is lost. To go on: the same command with --resume", file=sys.stderr)
+        return 130
     scores = sorted(graded.score() for graded in grades)
     middle = (scores[(len(scores) - 1) // 2] + scores[len(scores) // 2]) / 2
     print(f"{len(grades)} submissions, median {middle:g} of {grades[0].max_score():g}: {options.out}")
     print(f"every check: {options.out.with_suffix('.json')}; seed {grades[0].seed}")
     _say_layers(next((g.layers for g in grades if g.layers), []))
+    return 0
 
 
 def to_gradescope(options: argparse.Namespace) -> None:

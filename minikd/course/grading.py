@@ -11,12 +11,13 @@ import io
 import json
 import math
 import secrets
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ _runner: Runner | None = None
 def _begin() -> None:
     """A process of a pool: it has a forkserver of its own, with a user of its own."""
     global _runner
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits for this one
     _runner = Runner(CALL)
 
 
@@ -148,17 +150,23 @@ def _in_pool(paths: Sequence[Path], seed: int, weights: Mapping[str, float], job
         width = 1 if alone else min(jobs, len(todo))
         some = todo[:1] if alone else list(todo)
         with ProcessPoolExecutor(width, get_context("spawn"), initializer=_begin) as pool:
-            futures = {pool.submit(_grade_one, path, seed, weights): path for path in some}
-            for future in as_completed(futures):
-                path = futures[future]
-                try:
-                    graded = future.result()
-                except BrokenProcessPool:
-                    if not alone:
-                        continue  # nobody knows whose fault it was: those that are left are graded one at a time
-                    graded = nothing(path, seed, weights, "the submission ended the process that graded it")
-                todo.remove(path)
-                yield path, graded
+            try:
+                futures = {pool.submit(_grade_one, path, seed, weights): path for path in some}
+                for future in as_completed(futures):
+                    path = futures[future]
+                    try:
+                        graded = future.result()
+                    except BrokenProcessPool:
+                        if not alone:
+                            continue  # nobody knows whose fault it was: those that are left are graded one at a time
+                        graded = nothing(path, seed, weights, "the submission ended the process that graded it")
+                    todo.remove(path)
+                    yield path, graded
+            except BaseException:  # Ctrl-C above all: what runs is given up, and is graded again with resume
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in active_children():
+                    process.terminate()
+                raise
         alone = bool(todo)
 
 

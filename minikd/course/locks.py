@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 MODULES = """
     __future__ abc array bisect cmath collections contextlib copy dataclasses decimal enum fractions functools heapq
-    inspect itertools math numbers operator random re statistics string textwrap time types typing unittest warnings
+    inspect itertools math numbers operator random re statistics string textwrap time types typing unicodedata
+    unittest warnings
 """.split()  # noqa: SIM905
 
 
