@@ -11,6 +11,7 @@
 
 # %%
 import os
+import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -55,7 +56,7 @@ try:
     device = "cuda"
 except DeviceError as error:
     device = "cpu"
-    print("DeviceError:", error)
+    print(textwrap.fill(f"DeviceError: {error}", 79))
 print("this notebook runs on:", device)
 
 # %% [markdown]
@@ -140,7 +141,7 @@ for name, (differences, flips, (exact, rounded)) in results.items():
 #
 # Four rules:
 #
-# - *Warm up.* First calls reserve memory, load libraries, and on a GPU compile kernels.
+# - *Warm up.* First calls reserve memory, load libraries, and on a GPU compile its small programs (kernels).
 # - *Repeat, and take the median.* Other programs disturb single rounds. Take what you compare in turns, so that a
 #   disturbance hits all of it.
 # - *On a GPU, wait before you look at the clock.* A call only queues the work and returns; without `deviceSynchronize`
@@ -189,7 +190,7 @@ figure.axes[0].set_xticks(batches, batches)
 figure.axes[0].set_xticks([], minor=True)
 plots.show(figure)
 for name, ratio in per_sample.items():
-    print(f"{name}: a sample in a batch of", ", ".join(f"{B}: {r:.2g}" for B, r in zip(batches, ratio, strict=True)))
+    print(f"{name}, in a batch of", ", ".join(f"{B}: {r:.2g}" for B, r in zip(batches, ratio, strict=True)))
 if device == "cuda":
     print("time of a step, CPU / GPU:", (seconds["cpu"] / seconds["cuda"]).round(2), "for batches of", batches)
 
@@ -244,7 +245,7 @@ for name, ends in ways.items():
     weighted.append(np.linalg.norm(sum_of_parts(machines, parts, x, y) - whole) / np.linalg.norm(whole))
     plain = np.mean([machine.grad for machine in machines], axis=0)  # (P,): the mistake
     unweighted.append(np.linalg.norm(plain - whole) / np.linalg.norm(whole))
-    print(f"{name}: relative difference from one machine {weighted[-1]:.0e}; without weights {unweighted[-1]:.0e}")
+    print(f"{name}: relative difference {weighted[-1]:.0e}; without weights {unweighted[-1]:.0e}")
 
 # %% [markdown]
 # With the weights, four machines are one up to rounding. The plain mean of the four gradients is right only where all
@@ -271,14 +272,12 @@ def train(copies, dtype, steps=20):
     return machines
 
 
-apart = {}
+apart, alike = {}, {}  # one machine and four; the four among themselves
 for dtype in ("float64", "float32"):
     (alone,), four = train(1, dtype), train(4, dtype)
     apart[dtype] = np.abs(four[0].theta - alone.theta).max()
-    alike = all(np.array_equal(four[0].theta, machine.theta) for machine in four)
-    print(
-        f"{dtype}: largest difference of a weight, 1 against 4: {apart[dtype]:.0e}; the four alike to the bit: {alike}"
-    )
+    alike[dtype] = all(np.array_equal(four[0].theta, machine.theta) for machine in four)
+    print(f"{dtype}: weights within {apart[dtype]:.0e} of one machine's; the four alike to the bit: {alike[dtype]}")
 
 # %% [markdown]
 # ## With real machines
@@ -307,9 +306,10 @@ for dtype in ("float64", "float32"):
 # $C$ is the arithmetic: $P$ weights, a batch of $B$, and for each weight and sample a multiplication and an addition
 # forward, and twice that backward; $F$ is how many a machine does a second. $\lambda$ is the **latency**, how long the
 # shortest message takes, and a sum over $M$ machines needs about $\log_2 M$ rounds of them. The gradient has $4 P$
-# bytes in float32, and $\beta$ is the **bandwidth**, in bytes a second. **All three constants are assumed, not
-# measured**: $F = 50$ billion a second, $\lambda = 50\,\mu s$, $\beta = 1.25$ GB/s (a 10 Gbit network). So these
-# curves are arithmetic, not results.
+# bytes in float32 (the best sums over many machines send nearly twice as much, which this model leaves out), and
+# $\beta$ is the **bandwidth**, in bytes a second. **All three constants are assumed, not measured**: $F = 50$ billion
+# a second, $\lambda = 50\,\mu s$, $\beta = 1.25$ GB/s (a 10 Gbit network). So these curves are arithmetic, not
+# results.
 
 # %%
 F, latency, bandwidth = 50e9, 50e-6, 1.25e9  # operations/s, s, bytes/s: assumed
@@ -410,7 +410,7 @@ for name, (differences, flips, (exact, rounded)) in results.items():
     assert "tanh" in name or flips[-1] == 0 or differences[-1] > 2 * before[-1]
 assert all(ratio[-1] < 0.5 for ratio in per_sample.values())
 assert max(weighted) < 1e-13 and unweighted[0] < 1e-13 and unweighted[2] > unweighted[1] > 1e-3
-assert apart["float64"] < 1e-9 and apart["float32"] < 1e-3 and alike
+assert apart["float64"] < 1e-9 and apart["float32"] < 1e-3 and all(alike.values())
 assert small == MLP((64, 256, 256, 10)).num_params and large == 2_395_210
 slow, *others = speedup.values()
 assert slow[-1] < slow.max() and max(slow.max(), others[0].max()) < 6 * 128 * bandwidth / (4 * F)
