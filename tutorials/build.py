@@ -93,9 +93,8 @@ def index() -> str:
     for script in (path for path in scripts() if path.parent == HERE):
         title, short = head(script)
         name = script.stem
-        rows.append(
-            f"### [{title}]({name}.ipynb)\n\n[![picture of {script.stem[:2]}](pictures/{name}.png)]({name}.ipynb)\n\n{short}\n"
-        )
+        picture = f"[![picture of {name[:2]}](pictures/{name}.png)]({name}.ipynb)"
+        rows.append(f"### [{title}]({name}.ipynb)\n\n{picture}\n\n{short}\n")
     return "\n".join(rows)
 
 
