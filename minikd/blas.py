@@ -15,8 +15,8 @@ CPUINFO = Path("/proc/cpuinfo")
 AVX512 = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}  # what OpenBLAS's SkylakeX kernels are made of
 
 
-def blas_settings(large: bool = True) -> dict[str, str]:
-    """Environment variables that suit large products, or small ones.
+def blas_settings(large: bool = True, processes: int = 1) -> dict[str, str]:
+    """Environment variables that suit large products, or small ones, and so many processes on this machine.
 
     OPENBLAS_NUM_THREADS=1 for small products: two threads would mostly wait for each other, and where another
     program keeps a core busy they would wait hundreds of times as long as they work.
@@ -27,8 +27,12 @@ def blas_settings(large: bool = True) -> dict[str, str]:
 
     OPENBLAS_CORETYPE=SkylakeX on AMD processors with AVX-512: older releases of OpenBLAS took their AVX2 kernels there;
     0.3.31 takes these by itself.
+
+    Several processes share the cores out, or their threads would wait for each other.
     """
     chosen = {"OPENBLAS_THREAD_TIMEOUT": "20"} if large else {"OPENBLAS_NUM_THREADS": "1"}
+    if large and processes > 1:
+        chosen["OPENBLAS_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // processes))
     if _is_amd_with_avx512():
         chosen["OPENBLAS_CORETYPE"] = "SkylakeX"
     return chosen

@@ -15,6 +15,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from .blas import blas_settings, set_where_unset
+from .launch import is_first, is_together, job, let_the_first_speak, neighbours, world
 from .parser import DATA, DEVICES, STUDIES, command_parser
 
 if TYPE_CHECKING:
@@ -34,8 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given = ["distill", *given]
     options = command_parser().parse_args(given)
     _settle_blas(options)
+    if is_together() and options.run != "distill":
+        words = "mpiexec runs minikd distill, and no other command: start this one without it"
+        sys.exit(_complain(words, 2) if is_first() else 2)
     try:
-        _run(options)
+        with job():
+            _run(options)
     except KeyboardInterrupt:
         sys.exit(_complain("stopped", 130))
     except BrokenPipeError:  # the reader of a pipe has gone, as `| head` does
@@ -62,13 +67,14 @@ def _settle_blas(options: argparse.Namespace) -> None:
             data = json.loads((options.out / "config.json").read_text())["settings"]["data"]
         except (OSError, ValueError, TypeError, KeyError):
             return  # said properly when the run is looked for
-    new = set_where_unset(blas_settings(large=data == "mnist"))
+    new = set_where_unset(blas_settings(large=data == "mnist", processes=neighbours()))
     if getattr(options, "verbose", False):
         words = " ".join(f"{name}={value}" for name, value in new.items())
         print(f"minikd: for NumPy's BLAS: {words or 'nothing to set'}", file=sys.stderr)
 
 
 def _complain(what: object, code: int) -> int:
+    let_the_first_speak()
     print(f"minikd: {what}", file=sys.stderr)
     return code
 
@@ -76,12 +82,14 @@ def _complain(what: object, code: int) -> int:
 def _distill(options: argparse.Namespace) -> None:
     from .backend import get_xp
     from .experiment import Config, Experiment, table, verdict
+    from .parallel import Ranks
 
-    config, folder = _settle(options, Config)
-    get_xp(config.device)  # a missing GPU is an error before anything is written
-    experiment = Experiment(config, folder)
+    ranks = Ranks(world())
+    config, folder = ranks.from_first(lambda: _settle(options, Config))
+    ranks.choose_gpu(get_xp(config.device))  # a missing GPU is an error before anything is written
+    experiment = Experiment(config, folder, ranks=ranks)
     if not options.resume:
-        config.write(folder)
+        ranks.from_first(lambda: config.write(folder))
     how = f"method {config.method}"
     if config.method == "kd":
         how = f"T = {config.temperature:g}, soft weight {config.soft_weight:g}"
@@ -90,9 +98,10 @@ def _distill(options: argparse.Namespace) -> None:
         f"{how}, seeds {config.seeds}, in {folder}/"
     )
     try:
-        done = _train(experiment, options.quiet)
+        done = _train(experiment, options.quiet or not ranks.first)
         print(f"\n{table(done)}\n\n{fill(verdict(done), 80)}\n")
-        _draw(experiment, done)
+        if ranks.first:
+            _draw(experiment, done)
     except KeyboardInterrupt:
         sys.exit(_complain(f"stopped, and nothing is lost. To go on: minikd distill --resume --out {folder}", 130))
     print(f"Networks, numbers and pictures are in {folder}/\nTo look at them: minikd explore {folder}")

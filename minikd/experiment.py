@@ -36,6 +36,8 @@ from .methods import METHODS
 from .metrics import History, Scores, evaluate
 from .mlp import MLP
 from .optim import Adam, cosine
+from .parallel import METHODS as TOGETHER
+from .parallel import Ranks
 from .terminal import epoch_words
 from .training import fit
 
@@ -165,9 +167,15 @@ class Experiment:
     """A run in its folder. `notify(epochs, words)` is told of progress: how many epochs of all are done."""
 
     def __init__(
-        self, config: Config, folder: Path, notify: Callable[[int, str], None] = lambda n, words: None
+        self,
+        config: Config,
+        folder: Path,
+        notify: Callable[[int, str], None] = lambda n, words: None,
+        ranks: Ranks | None = None,
     ) -> None:
-        self.config, self.folder, self.notify = config, folder, notify
+        self.config, self.folder, self.notify, self.ranks = config, folder, notify, ranks or Ranks()
+        if self.ranks.size > 1 and config.method not in TOGETHER:
+            raise MethodError(f"method {config.method} is for one process; several train: {', '.join(TOGETHER)}")
         self._begun = 0  # epochs of all networks that were begun
         self.data: Data = load_data(config.data)
         self.n_inputs, self.n_classes = self.data.x_train.shape[1], len(self.data.class_names)
@@ -191,8 +199,9 @@ class Experiment:
 
     def run(self) -> list[Trained]:
         """Train, or read where already trained, every network; write history.csv and metrics.json."""
-        tidy(self.folder)
-        if self.given_teacher is not None:
+        if self.ranks.first:
+            tidy(self.folder)
+        if self.given_teacher is not None and self.ranks.first:
             self.given_teacher.save(self.folder / "teacher-0.safetensors")
         done: list[Trained] = []
         for seed in range(self.config.seeds):
@@ -200,7 +209,8 @@ class Experiment:
                 teacher = self.train_teacher(seed)
                 done.append(teacher)
             done += [self.train_student(kind, seed, teacher.model) for kind in STUDENTS]
-        self._write(done)
+        if self.ranks.first:
+            self._write(done)
         return done
 
     def train_teacher(self, seed: int) -> Trained:
@@ -271,6 +281,7 @@ class Experiment:
             "resume": True,
             "progress": False,
             "callbacks": (callback,),
+            "comm": self.ranks.comm,
         }
 
     def _write(self, done: list[Trained]) -> None:

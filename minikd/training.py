@@ -28,6 +28,7 @@ from .losses import Loss, distillation_loss
 from .metrics import Classifier, History, evaluate, logits_of
 from .mlp import MLP
 from .optim import Adam, Optimizer, Schedule, constant
+from .parallel import Ranks
 from .terminal import Progress, epoch_words
 
 Augment = Callable[[Array, Any], Array]  # (x, generator) -> x
@@ -50,6 +51,7 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     callbacks: Sequence[Callable[[MLP, History], Any]] = (),
+    comm: Any = None,
 ) -> History:
     """Train `model` in place and return its History.
 
@@ -69,22 +71,25 @@ def fit(
                  if there had been no interruption. Without a schedule, more epochs than before may be asked for
     progress     show a progress bar where there is a terminal
     callbacks    called as callback(model, history) after each epoch
+    comm         a communicator of mpi4py: its processes, all of which call fit with the same arguments, train one
+                 network together (see parallel.py); the first writes `checkpoint` and shows the progress
 
     DivergedError when the parameters are no longer finite or the loss is not, or grows a millionfold: then the model
     is spoilt, but `checkpoint` holds the last good epoch.
     CheckpointError for a checkpoint that is damaged or belongs to another run. ValueError and TypeError for arguments.
     """
     check_type("model", model, MLP, "an MLP")
-    augment = augment or (lambda x, rng: x)
+    whole, augment = augment is not None, augment or (lambda x, rng: x)
     functions: dict[str, Any] = {"loss": loss, "schedule": schedule or constant, "augment": augment}
     counts: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     check_options(functions, counts, callbacks, validation, checkpoint, resume)
     if validation is not None:
         evaluate(model, *validation)  # its checks, now rather than after an epoch
         validation = (to_device(validation[0], model.device), validation[1])
-    run = _Run(model, x, targets, optimizer or Adam(model), validation or (), **functions, **counts)
-    history = run.resume(checkpoint) if resume and checkpoint is not None else History()
-    bar = Progress(epochs, quiet=not progress, log=False)
+    ranks = Ranks(comm)
+    run = _Run(model, x, targets, optimizer or Adam(model), validation or (), ranks, whole, **functions, **counts)
+    history = ranks.begin(run, partial(run.resume, checkpoint if resume else None))
+    bar = Progress(epochs, quiet=not (progress and ranks.first), log=False)
     try:
         for epoch in range(len(history), epochs):
             started = time.perf_counter()
@@ -93,7 +98,7 @@ def fit(
                 row |= {f"val_{name}": score for name, score in evaluate(model, *validation).items()}
             history.rows.append(row)
             history.seconds += time.perf_counter() - started
-            if checkpoint is not None:
+            if checkpoint is not None and ranks.first:
                 run.save(checkpoint, history)
             for callback in callbacks:
                 callback(model, history)
@@ -113,6 +118,8 @@ class _Run:
     targets: Any
     optimizer: Optimizer
     validation: Sequence[Array]
+    ranks: Ranks  # the processes that share each batch: most often this one alone
+    whole: bool  # whether augment must see all rows of a batch, also those of other processes
     loss: Loss
     schedule: Schedule
     augment: Augment
@@ -143,15 +150,16 @@ class _Run:
         model.seed_dropout(self.seed, epoch, 2)
         starts = range(0, len(self.x), self.batch_size)
         values = xp.zeros(len(starts), "float64")
-        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges says so below, once
+        # A run that diverges says so below, once.
+        with np.errstate(over="ignore", invalid="ignore"), self.ranks.sharing(model):
             for step, start in enumerate(starts):
                 optimizer.lr = self.lr * float(self.schedule((epoch + step / len(starts)) / self.epochs))
                 x, *targets = self._draw(order[start : start + self.batch_size], noise)
                 logits = model.forward(x, train=True)
                 value, *grads = loss(logits, *targets)
                 model.backward(*grads, need_dx=False)
+                values[step] = value = self.ranks.sum(value, model.grad)
                 optimizer.step()
-                values[step] = value
                 # On a GPU a look at each loss would make every step wait; there it is looked at once an epoch.
                 if xp is np and not math.isfinite(value):
                     break
@@ -163,8 +171,9 @@ class _Run:
         return float((values * sizes).sum() / len(self.x))
 
     def _draw(self, batch: Array, noise: Any) -> list[Array]:
-        x = self.augment(rows_of(self.x, batch), noise)
-        return [x, *(target(x) if callable(target) else rows_of(target, batch) for target in self.targets)]
+        mine = self.ranks.share(len(batch))
+        x = self.augment(rows_of(self.x, batch), noise)[mine] if self.whole else rows_of(self.x, batch[mine])
+        return [x, *(target(x) if callable(target) else rows_of(target, batch[mine]) for target in self.targets)]
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -188,12 +197,12 @@ class _Run:
         metadata = {**self.model.metadata(), "training": json.dumps(training)}
         save_arrays(path, {"theta": self.model.theta, **vectors}, metadata, sync=False)
 
-    def resume(self, path: str | os.PathLike[str]) -> History:
+    def resume(self, path: str | os.PathLike[str] | None) -> History:
         """Put model and optimizer back to the last checkpoint; an empty History where there is none yet.
 
         CheckpointError, with model and optimizer untouched, where the file is damaged or of another run.
         """
-        if not Path(path).exists():
+        if path is None or not Path(path).exists():
             return History()
         arrays, metadata = load_arrays(path)
         MLP.from_arrays(arrays, metadata, "cpu", source=str(path))  # the checks of a model file
