@@ -189,6 +189,7 @@ figure.axes[0].set(xscale="log", yscale="log", title="Together is cheaper")
 figure.axes[0].set_xticks(batches, batches)
 figure.axes[0].set_xticks([], minor=True)
 plots.show(figure)
+print("time of a sample by the size of its batch; alone = 1")
 for name, ratio in per_sample.items():
     print(f"{name}, in a batch of", ", ".join(f"{B}: {r:.2g}" for B, r in zip(batches, ratio, strict=True)))
 if device == "cuda":
@@ -245,7 +246,7 @@ for name, ends in ways.items():
     weighted.append(np.linalg.norm(sum_of_parts(machines, parts, x, y) - whole) / np.linalg.norm(whole))
     plain = np.mean([machine.grad for machine in machines], axis=0)  # (P,): the mistake
     unweighted.append(np.linalg.norm(plain - whole) / np.linalg.norm(whole))
-    print(f"{name}: relative difference {weighted[-1]:.0e}; without weights {unweighted[-1]:.0e}")
+    print(f"{name}: relative error {weighted[-1]:.0e}; without weights {unweighted[-1]:.0e}")
 
 # %% [markdown]
 # With the weights, four machines are one up to rounding. The plain mean of the four gradients is right only where all
