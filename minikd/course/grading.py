@@ -12,10 +12,12 @@ import json
 import math
 import secrets
 import signal
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -97,7 +99,6 @@ _runner: Runner | None = None
 def _begin() -> None:
     """A process of a pool: it has a forkserver of its own, with a user of its own."""
     global _runner
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits for this one
     _runner = Runner(CALL)
 
 
@@ -143,6 +144,19 @@ def grade_class(
     return grades
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that are started meanwhile never hear Ctrl-C: it is for who waits for them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _in_pool(paths: Sequence[Path], seed: int, weights: Mapping[str, float], jobs: int) -> Any:
     """(path, grade) as they come. If a submission manages to kill the process that grades it, the others go on."""
     todo, alone = list(paths), False
@@ -151,7 +165,8 @@ def _in_pool(paths: Sequence[Path], seed: int, weights: Mapping[str, float], job
         some = todo[:1] if alone else list(todo)
         with ProcessPoolExecutor(width, get_context("spawn"), initializer=_begin) as pool:
             try:
-                futures = {pool.submit(_grade_one, path, seed, weights): path for path in some}
+                with _deaf():
+                    futures = {pool.submit(_grade_one, path, seed, weights): path for path in some}
                 for future in as_completed(futures):
                     path = futures[future]
                     try:

@@ -6,6 +6,7 @@ fork; this file needs the standard library alone.
 """
 
 import builtins
+import contextlib
 import ctypes
 import os
 import platform
@@ -123,3 +124,42 @@ def importing_from_library(arguments: tuple[Any, ...]) -> bool:
 
 OWN: set[str] = set()  # names of the submission's own files
 original_import = builtins.__import__
+
+
+# ---- what a fork gives up ---------------------------------------------------------------------------------------
+
+
+def give_up(settings: dict[str, Any]) -> list[str]:
+    """Give up everything that a submission does not need; the names of the layers that this system has."""
+    import resource  # POSIX alone
+
+    layers = []
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(settings["uid"])  # as root, this sets the real, effective and saved one
+        os.setuid(settings["uid"])
+        layers.append("user")
+    seconds = settings["cpu_seconds"]
+    limits = {
+        "RLIMIT_AS": settings["memory"],
+        "RLIMIT_CPU": seconds,
+        "RLIMIT_FSIZE": 0,
+        "RLIMIT_NOFILE": 16,
+        "RLIMIT_NPROC": 0,
+        "RLIMIT_CORE": 0,
+    }
+    held = 0
+    for name, limit in limits.items():
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # macOS does not limit memory
+            number = getattr(resource, name)
+            hard = limit + (name == "RLIMIT_CPU")  # first a signal, then the end
+            _, most = resource.getrlimit(number)
+            hard = hard if most == resource.RLIM_INFINITY else min(hard, most)
+            resource.setrlimit(number, (min(limit, hard), hard))
+            held += 1
+    if held == len(limits):
+        layers.append("limits")
+    if sys.platform == "linux":
+        layers += Kernel().lock()
+    sys.addaudithook(refuse)
+    return layers
