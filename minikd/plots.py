@@ -30,6 +30,7 @@ __all__ = [
     "confusions",
     "curve_with_interval",
     "dark_knowledge",
+    "heat_maps",
     "image_grid",
     "learning_curves",
     "lines",
@@ -386,4 +387,35 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.legend(loc="best")
     alone = all(np.isnan(row["gain_half"]) for row in shown)
     note(figure, "one seed: no intervals" if alone else "mean over seeds, paired, with its 95 % interval")
+    return figure
+
+
+@styled
+def heat_maps(rows: Sequence[Sequence[Mapping[str, Any]]], x: Sequence[Any], y: Sequence[Any]) -> Figure:
+    """Scores against temperature x and soft weight y, less is better; each row of maps has one scale. See choice.py.
+
+    A map is {"title", "values" (y, x), "best" (y, x), "level" (y, x), "digits"}: the best cell has a heavy frame and a
+    star, those that cannot be told from it a dashed one.
+    """
+    from matplotlib.patches import Rectangle
+
+    figure = new_figure(max(2.6, 1.0 + 0.62 * len(x)) * len(rows[0]), len(rows) * (1.6 + 0.45 * len(y)) + 0.6)
+    panels = figure.subplots(len(rows), len(rows[0]), squeeze=False)
+    for line, maps in zip(panels, rows, strict=True):
+        known = np.concatenate([m["values"][np.isfinite(m["values"])] for m in maps])
+        low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+        for axes, shown in zip(line, maps, strict=True):
+            axes.imshow(shown["values"], cmap="Reds", vmin=low, vmax=high if high > low else low + 1, aspect="auto")
+            for i, j in np.ndindex(shown["values"].shape):
+                value, best = shown["values"][i, j], shown["best"][i, j]
+                ink = "white" if value - low > 0.6 * (high - low) > 0 else INK
+                text = f"{value:.{shown['digits']}f}{'*' if best else ''}" if np.isfinite(value) else "-"
+                axes.text(j, i, text, ha="center", va="center", fontsize=SMALL, color=ink, weight=700 if best else 400)
+                if best or shown["level"][i, j]:
+                    look: dict[str, Any] = {"lw": 3.0, "ls": "-"} if best else {"lw": 1.6, "ls": "--"}
+                    axes.add_patch(Rectangle((j - 0.44, i - 0.44), 0.88, 0.88, fill=False, ec=TRUTH, **look))
+            axes.set(title=shown["title"], xlabel="temperature", ylabel="soft weight")
+            axes.set_xticks(range(len(x)), ["-" if v is None else f"{v:g}" for v in x])
+            axes.set_yticks(range(len(y)), ["-" if v is None else f"{v:g}" for v in y])
+    note(figure, "mean over seeds; star and heavy frame: the best; dashed: cannot be told from it (paired, 95 %)")
     return figure
