@@ -62,12 +62,14 @@ def _run(options: argparse.Namespace) -> None:
 def _settle_blas(options: argparse.Namespace) -> None:
     """Tell NumPy's BLAS, before it loads, what suits the size of the data (see blas.py)."""
     data = getattr(options, "data", None)
-    if getattr(options, "resume", False) and options.out is not None and options.run != "course":  # the same bits again
+    resumed = getattr(options, "resume", False) and options.out is not None
+    if resumed and options.run not in ("course", "sweep"):  # the same bits again
         try:
             data = json.loads((options.out / "config.json").read_text())["settings"]["data"]
         except (OSError, ValueError, TypeError, KeyError):
             return  # said properly when the run is looked for
-    new = set_where_unset(blas_settings(large=data == "mnist", processes=neighbours()))
+    large = data == "mnist" and options.run != "sweep"  # a sweep has a process for each core
+    new = set_where_unset(blas_settings(large=large, processes=neighbours()))
     if getattr(options, "verbose", False):
         words = " ".join(f"{name}={value}" for name, value in new.items())
         print(f"minikd: for NumPy's BLAS: {words or 'nothing to set'}", file=sys.stderr)
@@ -247,6 +249,21 @@ def _compare(options: argparse.Namespace) -> None:
         print(f"\nNetworks, numbers and the picture are in {folder}/\nTo look at them: minikd explore {folder}")
 
 
+def _sweep(options: argparse.Namespace) -> None:
+    from . import sweep_command
+
+    folder = _study_folder(options, "sweep")
+    try:
+        plan = sweep_command.settle(options, folder)
+    except (ValueError, TypeError) as error:
+        name, rest = str(error).split(" ", 1)
+        raise UsageError(f"--{name.replace('_', '-')} {rest}") from None
+    try:
+        sweep_command.run(plan, folder, options)
+    except KeyboardInterrupt:
+        sys.exit(_complain(f"stopped, and nothing is lost. To go on: minikd sweep --resume --out {folder}", 130))
+
+
 def _explore(options: argparse.Namespace) -> None:
     from . import report
 
@@ -296,6 +313,7 @@ COMMANDS = {
     "evaluate": _evaluate,
     "reproduce": _reproduce,
     "compare": _compare,
+    "sweep": _sweep,
     "explore": _explore,
     "list_methods": _list_methods,
     "list_data": _list_data,

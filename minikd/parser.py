@@ -33,6 +33,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_reproduce(commands)
     _add_compare(commands)
+    _add_sweep(commands)
     _add_explore(commands)
     add_course(commands, Parser)
     data = commands.add_parser("data", help="list the data sets, or fetch one")
@@ -139,6 +140,30 @@ def _add_compare(commands: Any) -> None:
     p.set_defaults(run="compare")
 
 
+def _add_sweep(commands: Any) -> None:
+    text = (
+        "Train a student for every combination of temperature, soft weight and student, and each seed; choose by "
+        "validation samples. Lists have commas. Leaves one file of results, networks and heat maps in a folder. "
+        "Defaults not named here are those of `minikd distill` for the data set."
+    )
+    p = commands.add_parser("sweep", help="which temperature, soft weight and student", description=text)
+    add = p.add_argument
+    add("--data", choices=DATA, metavar="NAME", help=f"{', '.join(DATA)} (default digits)")
+    add("--temperature", type=_numbers, metavar="T,T", help="default 1,2,4,8,20")
+    add("--soft-weight", type=_numbers, metavar="W,W", help="default 0.5,0.9,1")
+    add("--student", type=_students, metavar="N,N-N", help="widths of hidden layers, of several students")
+    add("--teacher", type=_widths, metavar="N-N", help="widths of the teacher's hidden layers")
+    add("--method", metavar="NAME", help="a name that `minikd methods` lists (default kd)")
+    add("--epochs", type=int, metavar="N", help="passes of teacher and students over the data")
+    add("--seeds", type=int, metavar="N", help="how often to repeat everything (default 5)")
+    add("--jobs", type=int, metavar="N", help="students at a time (default one for each core)")
+    add("--dask", metavar="ADDRESS", help="train on the Dask cluster whose scheduler is there: tcp://HOST:8786")
+    add("--out", type=Path, metavar="DIR", help="the folder (default runs/sweep-1, -2, ...)")
+    add("--resume", action="store_true", help="go on with the sweep in --out, with the settings it has")
+    _add_talk(p)
+    p.set_defaults(run="sweep")
+
+
 def _add_talk(p: argparse.ArgumentParser) -> None:
     either = p.add_mutually_exclusive_group()
     either.add_argument("-q", "--quiet", action="store_true", help="say nothing of progress, only the result")
@@ -166,6 +191,18 @@ def _widths(text: str) -> tuple[int, ...]:
     except ValueError:
         words = "whole numbers with dashes between them, such as 256-256"
         raise argparse.ArgumentTypeError(f"widths must be {words}, got {text!r}") from None
+
+
+def _students(text: str) -> tuple[tuple[int, ...], ...]:
+    return tuple(_widths(part) for part in text.split(","))
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        words = "numbers with commas between them, such as 1,2.5,4"
+        raise argparse.ArgumentTypeError(f"must be {words}, got {text!r}") from None
 
 
 def _file(text: str) -> str:
