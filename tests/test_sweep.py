@@ -1,0 +1,411 @@
+"""`minikd sweep` loses nothing and repeats nothing, whoever is killed; and it chooses by validation samples alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_same_bits
+
+from minikd import MLP, choice, plots, sweep, workers
+from minikd.cli import main
+from minikd.errors import CheckpointError, DeviceError, DivergedError
+from minikd.experiment import Experiment
+from minikd.figures import png
+
+joblib_is_here = pytest.mark.skipif(
+    not importlib.util.find_spec("joblib"), reason="joblib: pip install 'minikd[sweep]'"
+)
+dask_is_here = pytest.mark.skipif(
+    not importlib.util.find_spec("distributed"), reason="Dask: pip install 'minikd[dask]'"
+)
+SMALL = ["--temperature", "1,4", "--soft-weight", "0.5,1", "--student", "8,16", "--teacher", "16", "--seeds", "2"]
+FLAGS = [*SMALL, "--epochs", "6"]
+STUDENTS, TEACHERS = 16, 2
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """The command, in a process group of its own."""
+    command = [sys.executable, "-m", "minikd", "sweep", *arguments, "--out", str(folder)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, start_new_session=True, **pipes)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """What it printed; it must have ended well."""
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    return out
+
+
+def wait_for_lines(process: subprocess.Popen[str], folder: Path, count: int) -> None:
+    """Until the file of results has so many records."""
+    path, stop = folder / sweep.FILE, time.monotonic() + 100
+    while not path.exists() or path.read_bytes().count(b"\n") < 1 + count:
+        assert process.poll() is None and time.monotonic() < stop, process.communicate()
+        time.sleep(0.005)
+
+
+def numbers(folder: Path) -> list[dict[str, Any]]:
+    """The records, in an order of their own, without the times."""
+    _, records = sweep.read(folder)
+    return sorted(({**r, "seconds": 0} for r in records), key=str)
+
+
+def assert_the_same_sweep(folder: Path, alone: Path) -> None:
+    """The same numbers and networks bit for bit, and each network once."""
+    assert numbers(folder) == numbers(alone)
+    assert Counter(r["model"] for r in numbers(folder)) == {"student": STUDENTS, "teacher": TEACHERS}
+    paths = sorted(alone.glob("*.safetensors"))
+    assert len(paths) == STUDENTS + TEACHERS
+    for path in paths:
+        assert_same_bits(MLP.load(folder / path.name).theta, MLP.load(path).theta)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep in one process that was left alone."""
+    pytest.importorskip("joblib")
+    folder = tmp_path_factory.mktemp("sweep") / "alone"
+    main(["sweep", *FLAGS, "--jobs", "1", "--quiet", "--out", str(folder)])
+    return folder
+
+
+# ---- many processes, some of them killed -----------------------------------------------------------------------------
+
+
+@joblib_is_here
+def test_two_processes_give_the_same_numbers_and_networks_bit_for_bit_as_one(alone: Path, tmp_path: Path) -> None:
+    printed = finish(start(tmp_path / "two", *FLAGS, "--jobs", "2"))
+    assert "16 students, 8 settings, 2 at a time" in printed
+    assert_the_same_sweep(tmp_path / "two", alone)
+    assert choice.report(sweep.read(alone)[1]) in printed
+
+
+@joblib_is_here
+def test_a_sweep_killed_half_way_goes_on_and_trains_nothing_twice(alone: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    process = start(folder, *FLAGS, "--jobs", "2")
+    wait_for_lines(process, folder, TEACHERS + 4)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    _, records = sweep.read(folder)
+    assert TEACHERS + 4 <= len(records) < TEACHERS + STUDENTS
+    (torn := folder / sweep.FILE).write_bytes(torn.read_bytes() + b'{"model": "student", "seed": 1, "stu')  # cut short
+    assert sweep.read(folder)[1] == records
+    time.sleep(1.1)  # what is written from now on is told apart; and workers whose parent is gone have ended
+    names = [f"teacher-{r['seed']}" if r["model"] == "teacher" else file_of(r) for r in records]
+    before = {name: (folder / f"{name}.safetensors").stat().st_mtime_ns for name in names}
+    printed = finish(start(folder, "--resume", "--jobs", "2"))
+    assert {name: (folder / f"{name}.safetensors").stat().st_mtime_ns for name in names} == before
+    assert sweep.read(folder)[1][: len(records)] == records
+    assert_the_same_sweep(folder, alone)
+    assert choice.report(sweep.read(alone)[1]) in printed
+
+    once_more = finish(start(folder, "--resume"))
+    assert choice.report(sweep.read(alone)[1]) in once_more and len(sweep.read(folder)[1]) == STUDENTS + TEACHERS
+
+
+def file_of(record: dict[str, Any]) -> str:
+    """The name of a student's network."""
+    widths = "x".join(map(str, record["student"]))
+    return f"student-{widths}-T{record['temperature']}-w{record['soft_weight']}-{record['seed']}"
+
+
+CLUSTER = """
+import json, os, sys
+from distributed import LocalCluster, Client
+if __name__ == "__main__":
+    with LocalCluster(n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        with Client(cluster) as client:
+            pids = list(client.run(os.getpid).values())
+        print(json.dumps([cluster.scheduler_address, pids]), flush=True)
+        sys.stdin.read()
+"""
+
+
+@contextmanager
+def cluster(tmp_path: Path) -> Iterator[tuple[str, list[int]]]:
+    """A Dask cluster of three worker processes: its address, and theirs."""
+    (tmp_path / "cluster.py").write_text(CLUSTER)
+    with (tmp_path / "cluster.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(tmp_path / "cluster.py")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=tmp_path, start_new_session=True,
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            address, pids = json.loads(process.stdout.readline())
+            yield address, pids
+        finally:
+            try:
+                process.communicate(timeout=20)  # the end of its input
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+
+
+@joblib_is_here
+@dask_is_here
+def test_a_dask_cluster_one_of_whose_workers_is_killed_loses_nothing(alone: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dask"
+    with cluster(tmp_path) as (address, pids):
+        assert len(set(pids)) == 3 and os.getpid() not in pids
+        process = start(folder, *FLAGS, "--dask", address)
+        wait_for_lines(process, folder, TEACHERS + 2)
+        os.kill(pids[0], signal.SIGKILL)
+        assert len(sweep.read(folder)[1]) < STUDENTS + TEACHERS  # it was mid-way
+        printed = finish(process)
+    assert "3 on tcp://" in printed and choice.report(sweep.read(alone)[1]) in printed
+    assert_the_same_sweep(folder, alone)
+
+
+# ---- what is chosen ---------------------------------------------------------------------------------------------
+
+
+def made_up(accuracies: dict[float, tuple[float, float]], seeds: int = 5) -> list[dict[str, Any]]:
+    """Students of which those at a temperature have these validation and test accuracies; the former differ by seed."""
+    wiggle = [0.001, -0.002, 0.003, 0.0, -0.001]
+    return [
+        {"model": "student", "student": [8], "temperature": T, "soft_weight": 1.0, "seed": i,
+         "val_accuracy": val + wiggle[(i + k) % 5], "val_nll": 1 - val, "accuracy": test, "nll": 1 - test}
+        for k, (T, (val, test)) in enumerate(accuracies.items()) for i in range(seeds)
+    ]  # fmt: skip
+
+
+def test_the_best_is_chosen_by_validation_samples_and_never_by_test_samples() -> None:
+    records = made_up({1.0: (0.90, 0.99), 2.0: (0.95, 0.80), 4.0: (0.92, 0.95)})
+    assert [row["setting"][1] for row in choice.ranking(records)] == [2.0, 4.0, 1.0]
+    shown = choice.report(records)
+    assert "it makes 20.00 ±0.00 % errors, NLL 0.200" in " ".join(shown.split())
+    for record in records:
+        record["accuracy"], record["nll"] = (0.1, 9.0) if record["temperature"] == 2 else (1.0, 0.0)
+    again = choice.report(records)
+    assert choice.table(records) in shown and choice.table(records) in again  # nor are test scores in the table
+    assert "T = 2, soft weight 1" in again and "90.00 ±0.00 % errors, NLL 9.000" in " ".join(again.split())
+
+
+def test_settings_are_told_apart_by_paired_differences() -> None:
+    records = made_up({1.0: (0.950, 0.9), 2.0: (0.9495, 0.9), 4.0: (0.90, 0.9)})
+    rows = choice.ranking(records)
+    assert [(row["setting"][1], row["apart"]) for row in rows] == [(1.0, False), (2.0, False), (4.0, True)]
+    wiggles = [[0.001, -0.002, 0.003, 0, -0.001], [-0.002, 0.003, 0, -0.001, 0.001]]
+    differences = 100 * (0.0005 + np.array(wiggles[0]) - wiggles[1])
+    assert rows[1]["behind"] == pytest.approx(differences.mean())
+    assert rows[1]["behind_half"] == pytest.approx(
+        2.7764451 * differences.std(ddof=1) / 5**0.5, rel=1e-5
+    )  # Student's t
+    for record in records:  # large, but alike in all settings: pairs see through it
+        record["val_accuracy"] += 0.02 * record["seed"] - 0.04
+    assert choice.ranking(records)[1]["behind_half"] == pytest.approx(rows[1]["behind_half"])
+    assert [row["apart"] for row in choice.ranking(made_up({1.0: (0.9, 0.9), 4.0: (0.5, 0.9)}, seeds=1))] == [False] * 2
+
+
+def test_a_setting_that_diverged_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    records = made_up({1.0: (0.95, 0.9), 4.0: (0.99, 0.9)})
+    failed = {k: records[-1][k] for k in ("model", "student", "temperature", "soft_weight", "seed")} | {"failed": "..."}
+    records[-1] = failed
+    assert [row["setting"][1] for row in choice.ranking(records)] == [1.0]
+    assert "Of 1 settings a student diverged" in " ".join(choice.report(records).split())
+    plan = sweep.Sweep.plan(student=((8,),), teacher=(8,), temperature=(1.0, 4.0), soft_weight=(1.0,), epochs=1)
+    values = choice.maps(plan, records)[0][0]["values"]
+    assert values[0, 0] == pytest.approx(5 - 0.02) and np.isnan(values[0, 1])
+    png(plots.heat_maps(choice.maps(plan, records), plan.temperature, plan.soft_weight))
+
+    def diverge(*arguments: Any, **options: Any) -> None:
+        raise DivergedError("training diverged")
+
+    monkeypatch.setattr(Experiment, "teach", diverge)
+    record = sweep.train(plan.base, tmp_path, 0, plan.settings[0])
+    assert record["failed"] == "training diverged" and sweep.setting_of(record) == plan.settings[0]
+
+
+@joblib_is_here
+def test_table_and_heat_maps_say_what_the_file_says(alone: Path) -> None:
+    header, *lines = [json.loads(line) for line in (alone / sweep.FILE).read_text().splitlines()]
+    plan, records = sweep.read(alone)
+    students = [line for line in lines if line["model"] == "student"]
+    assert header["sweep"]["temperature"] == [1, 4] and len(students) == STUDENTS
+    errors: dict[Any, list[float]] = {}
+    for line in students:
+        key = tuple(line["student"]), line["temperature"], line["soft_weight"]
+        errors.setdefault(key, []).append(100 - 100 * line["val_accuracy"])
+    (head, *rows) = [re.split(r" {2,}|(?<=\d) (?=[\d-])|(?<=\d) (?=best|not)", line) for line in
+                     choice.table(records).splitlines()]  # fmt: skip
+    assert head[0] == "student" and len(rows) == 8
+    for student, T, weight, mean, *_ in rows:
+        expected = np.mean(errors[(int(student),), float(T), float(weight)])
+        assert float(mean.split()[0]) == pytest.approx(expected, abs=0.005)
+    best = min(errors, key=lambda key: float(np.mean(errors[key])))
+    assert np.mean(errors[choice.ranking(records)[0]["setting"]]) == pytest.approx(np.mean(errors[best]))
+    for name, line_of_maps in zip(("error", "nll"), choice.maps(plan, records), strict=True):
+        assert sum(int(m["best"].sum()) for m in line_of_maps) == 1
+        for student, shown in zip(plan.student, line_of_maps, strict=True):
+            assert shown["values"].shape == (2, 2)
+            for i, j in np.ndindex(2, 2):
+                own = [r for r in students if (tuple(r["student"]), r["temperature"], r["soft_weight"])
+                       == (student, plan.temperature[j], plan.soft_weight[i])]  # fmt: skip
+                values = [100 - 100 * r["val_accuracy"] if name == "error" else r["val_nll"] for r in own]
+                assert len(own) == 2 and shown["values"][i, j] == pytest.approx(np.mean(values))
+    figure = plots.heat_maps(choice.maps(plan, records), plan.temperature, plan.soft_weight)
+    drawn = [t.get_text() for t in figure.axes[0].texts + figure.axes[1].texts]
+    assert sum(text.endswith("*") for text in drawn) == 1
+    expected_texts = {f"{np.mean(v):.2f}" for v in errors.values()}
+    assert {text.rstrip("*") for text in drawn} == expected_texts
+    assert (alone / "sweep.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@joblib_is_here
+def test_what_is_printed_fits_80_columns(alone: Path) -> None:
+    assert max(map(len, choice.report(sweep.read(alone)[1]).splitlines())) <= 80
+
+
+def test_a_method_is_swept_over_the_options_that_it_has() -> None:
+    plan = sweep.Sweep.plan(method="dkd", student=((8,), (8,)), temperature=(2.0, 1.0))
+    assert plan.settings == [((8,), 2.0, None), ((8,), 1.0, None)]
+    assert sweep.Sweep.plan().settings[0] == ((64,), 1.0, 0.5) and len(sweep.Sweep.plan().settings) == 15
+    with pytest.raises(ValueError, match=r"^soft_weight is no option of the method dkd"):
+        sweep.Sweep.plan(method="dkd", soft_weight=(1.0,))
+    assert sweep.Sweep.from_header(json.loads(json.dumps(plan.header()))) == plan
+
+
+@joblib_is_here
+def test_a_committee_is_trained_once_for_all_students(tmp_path: Path) -> None:
+    flags = ["--method", "ensemble", "--temperature", "1,2", "--student", "8", "--teacher", "8", "--epochs", "1"]
+    main(["sweep", *flags, "--seeds", "1", "--jobs", "1", "--quiet", "--out", str(tmp_path / "run")])
+    seeds = [r["seed"] for r in sweep.read(tmp_path / "run")[1] if r["model"] == "teacher"]
+    assert seeds[:2] == [0, 100_000] and len(list((tmp_path / "run").glob("teacher-*"))) == len(seeds)
+
+
+# ---- what cannot be -----------------------------------------------------------------------------------------------
+
+
+@joblib_is_here
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--temperature", ""], "--temperature: must be numbers with commas"),
+        (["--temperature", "1,,2"], "--temperature: must be numbers with commas"),
+        (["--temperature", "0,1"], "--temperature must be in (0, inf), got 0.0"),
+        (["--temperature", "nan"], "--temperature must be in (0, inf), got nan"),
+        (["--soft-weight", "0.5,1.5"], "--soft-weight must be in [0, 1], got 1.5"),
+        (["--student", ""], "--student: widths must be whole numbers"),
+        (["--student", "8,0"], "--student widths must be at least 1, got 0"),
+        (["--seeds", "0"], "--seeds must be at least 1"),
+        (["--jobs", "0"], "--jobs must be at least 1"),
+        (["--method", "alchemy"], "--method must be one of kd"),
+        (["--method", "fitnets", "--temperature", "1"], "--temperature is no option of the method fitnets"),
+        (["--jobs", "2", "--dask", "tcp://127.0.0.1:9"], "leave out --jobs or --dask"),
+        (["--resume"], "--resume needs --out"),
+        (["--resume", "--out", "new"], "new is not the folder of a sweep: it has no sweep.jsonl"),
+        (["--out", "."], ". is there already"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line_and_nothing_is_written(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "something").write_text("")
+    monkeypatch.chdir(tmp_path)
+    refused(["sweep", *arguments], message, capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["something"]
+
+
+def refused(arguments: list[str], message: str, capsys: Any) -> None:
+    """The command says so in one line, and exits with 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and message in error and error.count("\n") == 1, error
+
+
+@joblib_is_here
+def test_a_sweep_is_not_resumed_with_other_settings(alone: Path, capsys: Any) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in alone.iterdir()}
+    for flag, value in (("--temperature", "1,2"), ("--student", "8"), ("--seeds", "3"), ("--epochs", "7")):
+        message = f"{alone} was started with another {flag}: leave it out"
+        refused(["sweep", "--resume", "--out", str(alone), flag, value], message, capsys)
+    assert {path.name: path.stat().st_mtime_ns for path in alone.iterdir()} == before
+    main(["sweep", "--resume", "--jobs", "1", "--out", str(alone), "--temperature", "1,4,4"])
+    assert choice.report(sweep.read(alone)[1]) in capsys.readouterr().out
+
+
+@joblib_is_here
+def test_a_damaged_file_is_an_error_and_so_is_one_that_another_sweep_writes(alone: Path, tmp_path: Path) -> None:
+    whole = (alone / sweep.FILE).read_bytes()
+    for bad in (b"", b"{}\n", whole.replace(b"val_nll", b"val_nil", 1), whole.replace(b'"seed": 1', b'"seed": ', 1)):
+        (tmp_path / sweep.FILE).write_bytes(bad)
+        with pytest.raises(CheckpointError, match=r"sweep\.jsonl is damaged near line \d+"):
+            sweep.read(tmp_path)
+    plan, _ = sweep.read(alone)
+    with (
+        sweep._file(alone),
+        workers.workers(1) as pool,
+        pytest.raises(CheckpointError, match="another sweep is writing"),
+    ):
+        sweep.run(plan, alone, pool, quiet=True)
+
+
+@pytest.mark.parametrize(("module", "extra"), [("joblib", "sweep"), ("distributed", "dask")])
+def test_what_is_not_installed_is_named(
+    module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
+) -> None:
+    if module == "distributed":
+        pytest.importorskip("joblib")
+    monkeypatch.setitem(sys.modules, module, None)
+    arguments = ["sweep", "--out", str(tmp_path / "new"), "--dask", "tcp://127.0.0.1:9"]
+    refused(arguments, f"pip install 'minikd[{extra}]'", capsys)
+    assert not (tmp_path / "new").exists()
+
+
+@joblib_is_here
+@dask_is_here
+@pytest.mark.parametrize("kind", ["nobody", "silent", "hangs up", "no address"])
+def test_where_no_scheduler_answers_the_error_is_clear_and_soon(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(workers, "PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        if kind == "nobody":
+            server.close()
+        elif kind == "hangs up":
+            threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
+        if kind == "no address":
+            address = "http://nowhere:1"
+        began = time.monotonic()
+        message = "--dask must be an address" if kind == "no address" else f"no Dask scheduler answers at {address}"
+        refused(["sweep", "--out", str(tmp_path / "new"), "--dask", address], message, capsys)
+    assert time.monotonic() - began < 10 and not (tmp_path / "new").exists()
+
+
+def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
+    plan = sweep.Sweep.plan()
+    with pytest.raises(CheckpointError, match="all machines of a cluster must share the folder"):
+        sweep.train(plan.base, tmp_path / "elsewhere", 0, None)
+
+
+@joblib_is_here
+def test_an_error_of_a_task_is_the_error_of_the_sweep() -> None:
+    with workers.workers(1) as pool, pytest.raises(DeviceError, match="no luck"):
+        list(pool.as_they_come(fail, [("no luck",)]))
+
+
+def fail(words: str) -> None:
+    """Nothing else."""
+    raise DeviceError(words)
