@@ -134,12 +134,12 @@ errors = {
     name: np.array([evaluate(model, data.x_test, data.y_test).errors for model in models])  # (seeds,)
     for name, models in {"teacher": teachers, **students}.items()
 }
-print(f"test errors of {len(data.y_test):,}, mean over {SEEDS} seeds, and how many fewer than labels alone (paired)")
+print(f"test errors of {len(data.y_test):,}, {SEEDS} seeds: mean, and fewer than labels alone (paired)")
 for name, e in errors.items():
     mean, half = mean_interval(e)
     fewer, half_fewer = mean_interval(errors["labels alone"] - e)
-    gain = "" if name == "labels alone" else f"{fewer:6.0f} ± {half_fewer:.0f}"
-    print(f"{name:<16}{mean:6.0f} ± {half:<6.0f}{gain}")
+    gain = "" if name == "labels alone" else f"{fewer:10.0f} ± {half_fewer:.0f}"
+    print(f"{name:<16}{mean:6.0f} ± {half:.0f}{gain}")
 
 # %%
 figure = Figure(figsize=(7, 3.4), layout="constrained")
@@ -160,7 +160,7 @@ plots.show(figure)
 # half of the way to the teacher. They have learned part of what it found in moved images, though not a single one was
 # shown to them. At T = 1, where the answers look almost like labels, the gain is less than half as large. And the
 # paper's T = 20 does as well as 4 here: a student with a few hundred units can use all ten numbers, small as they are.
-# (The paper, too, found all T above 8 alike for such students, and lower ones better for very small students.)
+# (The paper found all T above 8 alike for students of 300 units a layer or more, and 2.5 to 4 better for 30 units.)
 #
 # ## Second question: a digit that is left out
 #
@@ -219,9 +219,9 @@ print("3s that it misses, seed by seed:", plain[:, 0])
 # positive for ever, and $b_3$ falls without end.)
 
 # %%
-for name, some in (("on the transfer set, without 3s", not_3), ("on all images", slice(None))):
+for name, some in (("transfer set, no 3s", not_3), ("all images", slice(None))):
     student_mean = softmax(no_3[0].predict(x[some]), T)[:, 3].mean()
-    print(f"mean of class 3 at T = 20 {name:<32} student {student_mean:.3f}, teacher {q[some, 3].mean():.3f}")
+    print(f"mean of class 3 at T = 20, {name:<20} student {student_mean:.3f}, teacher {q[some, 3].mean():.3f}")
 
 # %% [markdown]
 # How would one correct it? Suppose that the probabilities of a network are what they should be in a world in which
@@ -231,7 +231,7 @@ for name, some in (("on the transfer set, without 3s", not_3), ("on all images",
 # \tilde z_k = \log f_k(x) + \log \tilde\pi_k + \mathrm{const}, $$
 #
 # with $f_k$ the density of pictures of class $k$, the part that does not depend on how frequent they are. In another
-# world, with shares $\pi_k$, only the priors change, so all logits of a class move by the same number:
+# world, with shares $\pi_k$, only the shares change, so all logits of a class move by the same number:
 #
 # $$ z_k = \tilde z_k + \log \pi_k - \log \tilde\pi_k . $$
 #
@@ -257,7 +257,7 @@ def offset_by_odds(student):
 
 
 by_odds = np.array([offset_by_odds(student) for student in no_3])  # (seeds,)
-print(f"share of 3s in training: {share:.3f}; δ by log odds, seed by seed:", by_odds.round(2))
+print(f"share of 3s: {share:.3f}; δ by log odds, seed by seed:", by_odds.round(2))
 
 # %% [markdown]
 # This trusts the student's probabilities. But they were trained at T = 20, where they are no longer the probabilities
@@ -320,10 +320,10 @@ corrected = {
     ),  # (seeds, 2)
 }
 with_3s = np.array([misread(model.predict(data.x_test)) for model in students["taught, T = 20"]])  # (seeds, 2)
-print(f"{'mean over ' + str(SEEDS) + ' seeds, test errors':<40}{'on 3s':>12}{'on others':>14}{'all':>14}")
+print(f"{'mean over ' + str(SEEDS) + ' seeds, test errors':<38}{'on 3s':>12}{'on others':>14}{'all':>14}")
 for name, e in {"3s shown": with_3s, **corrected}.items():
     cells = [mean_interval(values) for values in (e[:, 0], e[:, 1], e.sum(axis=1))]
-    print(f"{name:<40}" + "".join(f"{mean:>8.0f} ± {half:<3.0f}" for mean, half in cells))
+    print(f"{name:<38}" + "".join(f"{mean:>8.0f} ± {half:<3.0f}" for mean, half in cells))
 fewer = (plain - corrected["  δ by counting"]).sum(axis=1)  # (seeds,)
 print("fewer errors in all by counting, paired: {:.0f} ± {:.0f}".format(*mean_interval(fewer)))
 
@@ -351,10 +351,10 @@ print("fewer errors in all by counting, paired: {:.0f} ± {:.0f}".format(*mean_i
 # %%
 study = STUDIES["hinton2015"]
 full = committed(study)["values"]
-print(f"{'':<64}{'paper':>6}{'minikd, 95 %':>16}")
+print(f"{'test errors':<58}{'paper':>6}{'minikd, 95 %':>16}")
 for row in study.rows[:12]:
     mean, half = mean_interval(full[row.measure])
-    print(f"{row.words:<64}{row.paper:>6g}{mean:>10.1f} ± {half:.1f}")
+    print(f"{row.words.removesuffix(': errors'):<58}{row.paper:>6g}{mean:>9.1f} ± {half:.1f}")
 
 # %% [markdown]
 # In the paper, too, the student without 3s misses few of them once its bias is right. Our full teacher falls a little
@@ -370,7 +370,7 @@ for row in study.rows[:12]:
 # <details><summary>Answer</summary>
 #
 # Of 1,010 test 3s it reads none: no label ever named class 3, and its bias fell without end. Counting gives a δ of
-# about 18, with which it reads half of them, but takes some 600 other digits more for a 3 than before. A little does
+# about 18, with which it reads half of them, but takes some 650 other digits more for a 3 than before. A little does
 # get through without a teacher: what is not like any other digit has a small margin. What makes a 3 a 3 does not.
 #
 # </details>
@@ -419,7 +419,9 @@ assert share_read.mean() > (40 if FAST else 75)  # 3s that were read by students
 assert q[most, 3].min() > (1.05 if FAST else 1.3) * q[not_3, 3].mean()
 counted, by_hand = corrected["  δ by counting"], corrected["  δ by log odds"]  # (seeds, 2) each
 assert counted[:, 0].mean() < plain[:, 0].mean() and by_hand[:, 0].mean() < counted[:, 0].mean()
-assert corrected["  δ by test labels (as the paper did)"].sum() <= plain.sum()  # it has seen the answers
+beyond_best = counted.sum() - corrected["  δ by test labels (as the paper did)"].sum()  # errors, over all seeds
+assert beyond_best / SEEDS < (100 if FAST else 25)
+assert FAST or 3 < plain[:, 0].mean() / with_3s[:, 0].mean() < 5
 assert by_hand.sum() > counted.sum() > with_3s.sum()
 gains = {name: mean_interval(errors["labels alone"] - e) for name, e in errors.items()}
 assert FAST or all(mean > half for name, (mean, half) in gains.items() if name != "labels alone")
