@@ -13,7 +13,8 @@ from typing import Any
 
 from .errors import DeviceError, MinikdError
 
-PATIENCE = 5.0  # seconds in which a scheduler must answer, and a cluster have its first worker
+PATIENCE = 5.0  # seconds in which a scheduler must answer
+START = 30.0  # seconds in which a cluster must have its first worker: it may have been started just now
 
 
 class Workers:
@@ -84,7 +85,7 @@ def _client(address: str) -> Any:
     except (OSError, RuntimeError, ValueError) as error:
         raise DeviceError(f"no Dask scheduler answers at {address}: {error}") from error
     try:
-        client.wait_for_workers(1, timeout=PATIENCE)
+        client.wait_for_workers(1, timeout=START)
     except TimeoutError as error:
         client.close(timeout=PATIENCE)
         raise DeviceError(f"the Dask cluster at {address} has no workers: start some, dask worker {address}") from error
