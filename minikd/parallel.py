@@ -36,10 +36,13 @@ METHODS = ("kd", "logits", "dkd", "standardised", "annealing", "label-smoothing"
 
 
 class Ranks:
-    """The processes of a communicator of mpi4py, seen from one of them; without a communicator, this one alone."""
+    """The processes of a communicator of mpi4py, seen from one of them; without a communicator, this one alone.
 
-    def __init__(self, comm: Any = None) -> None:
-        self.comm, self.rank, self.size, self.weight = comm, 0, 1, 1.0
+    whole  whether each needs all rows of a batch, as augmentation does
+    """
+
+    def __init__(self, comm: Any = None, whole: bool = False) -> None:
+        self.whole, self.comm, self.rank, self.size, self.weight = whole, comm, 0, 1, 1.0
         self._rows, self._batch = slice(0, 0), 0
         self._buffer: Array = None
         if comm is None:

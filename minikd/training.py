@@ -23,12 +23,13 @@ import numpy as np
 
 from .backend import Array, get_xp, rows_of, to_device, to_numpy
 from .checkpoint import load_arrays, save_arrays
-from .errors import CheckpointError, check_loss, check_mix, check_options, check_samples, check_targets, check_type
+from .errors import CheckpointError, check_loss, check_mix, check_options, check_samples, check_type
 from .losses import Loss, distillation_loss
 from .metrics import Classifier, History, evaluate, logits_of
 from .mlp import MLP
 from .optim import Adam, Optimizer, Schedule, constant
 from .parallel import Ranks
+from .stream import Stream, checksum, in_pieces, opened, reading, shuffled
 from .terminal import Progress, epoch_words
 
 Augment = Callable[[Array, Any], Array]  # (x, generator) -> x
@@ -57,7 +58,8 @@ def fit(
 
     x            (N, D);  targets  an array, or a tuple of arrays, with one row for each row of x. Arrays of integers
                  of shape (N,) are class labels. Instead of an array, a function x -> rows may compute them from
-                 the (augmented) rows of a batch. Arrays are moved to the model's device once
+                 the (augmented) rows of a batch. Arrays are moved to the model's device once; what is not in
+                 memory, as a np.memmap, is read in blocks, and its rows are shuffled by blocks (see stream.py)
     loss         called as loss(logits, *targets) with the rows of one batch; returns (loss, dlogits), or, if it also
                  looks at model.hidden, (loss, dlogits, hidden_grads): see MLP.backward
     optimizer    SGD, Adam or AdamW made for this model; by default Adam(model)
@@ -79,15 +81,14 @@ def fit(
     CheckpointError for a checkpoint that is damaged or belongs to another run. ValueError and TypeError for arguments.
     """
     check_type("model", model, MLP, "an MLP")
-    whole, augment = augment is not None, augment or (lambda x, rng: x)
+    ranks, augment = Ranks(comm, augment is not None), augment or (lambda x, rng: x)
     functions: dict[str, Any] = {"loss": loss, "schedule": schedule or constant, "augment": augment}
     counts: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     check_options(functions, counts, callbacks, validation, checkpoint, resume)
     if validation is not None:
         evaluate(model, *validation)  # its checks, now rather than after an epoch
         validation = (to_device(validation[0], model.device), validation[1])
-    ranks = Ranks(comm)
-    run = _Run(model, x, targets, optimizer or Adam(model), validation or (), ranks, whole, **functions, **counts)
+    run = _Run(model, x, targets, optimizer or Adam(model), validation or (), ranks, **functions, **counts)
     history = ranks.begin(run, partial(run.resume, checkpoint if resume else None))
     bar = Progress(epochs, quiet=not (progress and ranks.first), log=False)
     try:
@@ -119,7 +120,6 @@ class _Run:
     optimizer: Optimizer
     validation: Sequence[Array]
     ranks: Ranks  # the processes that share each batch: most often this one alone
-    whole: bool  # whether augment must see all rows of a batch, also those of other processes
     loss: Loss
     schedule: Schedule
     augment: Augment
@@ -132,20 +132,13 @@ class _Run:
         check_type("optimizer", self.optimizer, Optimizer, "an SGD, Adam or AdamW")
         if self.optimizer.model is not self.model:
             raise ValueError("optimizer must be made for the model that is trained, got one made for another")
-        check_samples("x", self.x, self.model.sizes[0], self.model.dtype)
-        self.targets = check_targets("targets", self.targets, len(self.x), self.model.sizes[-1])
         self.lr = self.optimizer.lr
-        self.x = self._place(self.x).astype(self.model.dtype, copy=False)
-        self.targets = tuple(t if callable(t) else self._place(t) for t in self.targets)
-
-    def _place(self, array: Any) -> Any:
-        array = to_device(array, self.model.device)
-        return array.astype(self.model.dtype, copy=False) if array.dtype.kind == "f" else array
+        self.x, self.targets = opened(self.x, self.targets, self.model)
 
     def train_epoch(self, epoch: int) -> float:
         """Every sample once, in an order drawn from (seed, epoch); the mean loss. DivergedError names the batch."""
         xp, model, loss, optimizer = get_xp(self.model.device), self.model, self.loss, self.optimizer
-        order = to_device(np.random.default_rng((self.seed, epoch)).permutation(len(self.x)), model.device)
+        order = shuffled(self.x, self.seed, epoch, model.device)
         noise = xp.random.default_rng(int(np.random.SeedSequence((self.seed, epoch, 1)).generate_state(1)[0]))
         model.seed_dropout(self.seed, epoch, 2)
         starts = range(0, len(self.x), self.batch_size)
@@ -172,7 +165,7 @@ class _Run:
 
     def _draw(self, batch: Array, noise: Any) -> list[Array]:
         mine = self.ranks.share(len(batch))
-        x = self.augment(rows_of(self.x, batch), noise)[mine] if self.whole else rows_of(self.x, batch[mine])
+        x = self.augment(rows_of(self.x, batch), noise)[mine] if self.ranks.whole else rows_of(self.x, batch[mine])
         return [x, *(target(x) if callable(target) else rows_of(target, batch[mine]) for target in self.targets)]
 
     @cached_property
@@ -186,7 +179,7 @@ class _Run:
             "optimizer": json.dumps({"lr": self.lr, **self.optimizer.settings()}),
             "schedule": rates,
             "functions": [describe_function(f) for f in (self.loss, self.augment, *self.targets) if callable(f)],
-            "data": [zlib.crc32(to_numpy(a).tobytes()) for a in arrays if not callable(a)],
+            "data": [checksum(a) for a in arrays if not callable(a)],
         }
 
     def save(self, path: str | os.PathLike[str], history: History) -> None:
@@ -245,6 +238,7 @@ def distill(
     The teacher's logits are computed once and looked up by index. With `augment` they are computed for each
     augmented batch instead: the teacher must speak of what the student sees.
     """
+    x, labels, teacher = reading(x), reading(labels), reading(teacher)
     check_type("student", student, MLP, "an MLP")
     if {"loss", "targets"} & set(fit_options):
         raise TypeError("loss and targets are what distill decides itself; call fit for a loss of your own")
@@ -268,7 +262,8 @@ def ask(teacher: Classifier, student: MLP, x: Array, augment: Augment | None = N
         raise ValueError("teacher must be an MLP or a callable with augment: an array holds its logits for the plain x")
 
     def teacher_logits(x: Array) -> Array:
-        return to_device(logits_of(teacher, x, student.sizes[-1], "teacher"), student.device)
+        logits = logits_of(in_pieces(teacher, x), x, student.sizes[-1], "teacher")
+        return logits if isinstance(logits, Stream) else to_device(logits, student.device)
 
     # Told by checkpoints, so that a run is not resumed with another teacher.
     weights = zlib.crc32(to_numpy(teacher.theta).tobytes()) if isinstance(teacher, MLP) else describe_function(teacher)
