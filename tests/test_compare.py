@@ -61,6 +61,14 @@ def test_the_gain_is_paired_by_seed_and_called_one_only_where_its_interval_is_on
     )
 
 
+def test_the_cost_is_that_of_the_fastest_seed_so_that_a_busy_machine_does_not_decide_it() -> None:
+    content = made_up({("labels", 1.0): (0.9, 0.9), ("kd", 1.0): (0.9, 0.92)})
+    for record in content["records"]:
+        record["seconds"] *= 3 if record["method"] == "kd" else 1
+        record["seconds"] += 50 if record["seed"] == 1 and record["method"] == "labels" else 0
+    assert [row["cost"] for row in summary(content)] == pytest.approx([3.0, 1.0])
+
+
 def test_smaller_batches_make_as_many_steps_as_the_recipe_of_the_data_set() -> None:
     mnist, digits = settings_for("mnist"), settings_for("digits")
     assert (mnist.batch_size, mnist.epochs, mnist.teacher_epochs) == (64, 10, 15)  # instead of 128, 20, 15
