@@ -30,11 +30,13 @@ from .backend import DEVICES
 from .checkpoint import write_atomically
 from .data import DATASETS, Data, load_data
 from .errors import CheckpointError, MinikdError, check_choice, check_count, check_number
+from .exchange.teachers import Answers, Teacher, check_fits, describe_teacher, given_teacher, keep_copy
 from .intervals import mean_interval
 from .losses import cross_entropy, soft_cross_entropy
 from .methods import METHODS
 from .metrics import History, Scores, evaluate
 from .mlp import MLP
+from .ops import ACTIVATIONS
 from .optim import Adam, cosine
 from .parallel import METHODS as TOGETHER
 from .parallel import Ranks
@@ -83,8 +85,9 @@ class Config:
     """What a run is made of; two runs with the same settings on the same machine end with the same bits.
 
     teacher and student are widths of hidden layers; epochs and lr are the students', teacher_epochs and teacher_lr
-    the teacher's, and learning rates fall along a cosine to zero. `teacher_from` names the file of a trained teacher,
-    for all seeds. `temperature` and `soft_weight` are options of the method "kd"; the others keep their defaults.
+    the teacher's, and learning rates fall along a cosine to zero. `teacher_from` names the file of a trained teacher
+    (see exchange/teachers.py), for all seeds; `activation` is that of its hidden layers, if the file does not tell.
+    `temperature` and `soft_weight` are options of the method "kd"; the others keep their defaults.
     """
 
     data: str = "digits"
@@ -101,11 +104,16 @@ class Config:
     seeds: int = 5
     device: str = "cpu"
     teacher_from: str | None = None
+    activation: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("data", self.data, DATASETS)
         check_choice("device", self.device, DEVICES)
         check_choice("method", self.method, METHODS)
+        if self.activation is not None:
+            check_choice("activation", self.activation, ACTIVATIONS)
+            if self.teacher_from is None:
+                raise ValueError("activation belongs to --teacher-from, whose file may not tell it: leave it out")
         for name in ("teacher", "student"):
             for width in getattr(self, name):
                 check_count(f"{name} widths", width)
@@ -158,7 +166,7 @@ class Trained:
 
     kind: str  # "teacher" or one of STUDENTS
     seed: int
-    model: MLP
+    model: Any  # an MLP; a given teacher may be any Teacher
     history: History
     scores: Scores
 
@@ -179,17 +187,22 @@ class Experiment:
         self._begun = 0  # epochs of all networks that were begun
         self.data: Data = load_data(config.data)
         self.n_inputs, self.n_classes = self.data.x_train.shape[1], len(self.data.class_names)
-        self.given_teacher: MLP | None = None
+        self.given_teacher: Teacher | None = None
         if config.teacher_from:
             # The run keeps a copy, so that it does not depend on a file elsewhere.
-            copy = folder / "teacher-0.safetensors"
-            path = copy if copy.exists() else Path(config.teacher_from)
-            self.given_teacher = load_network(path, self.data, config.data, config.device)
+            teacher = given_teacher(folder, config.teacher_from, config.activation, config.device)
+            check_fits(teacher, config.teacher_from, config.data, self.data.x_train, self.n_classes)
+            if METHODS[config.method].teacher == "network" and not isinstance(teacher, MLP):
+                words = f"method {config.method} looks at the layers of its teacher"
+                raise CheckpointError(f"{words}, which {config.teacher_from} does not show: take another method")
+            self.given_teacher = teacher
 
     @property
-    def teacher_widths(self) -> tuple[int, ...]:
-        """The hidden layers of the teacher, given or to be trained."""
-        return self.given_teacher.sizes[1:-1] if self.given_teacher else self.config.teacher
+    def teacher_words(self) -> str:
+        """The teacher in a few words: its hidden layers, given or to be trained, or what else it is."""
+        if self.given_teacher is not None:
+            return describe_teacher(self.given_teacher)
+        return "-".join(map(str, self.config.teacher)) or "without hidden layers"
 
     @property
     def total_epochs(self) -> int:
@@ -202,7 +215,7 @@ class Experiment:
         if self.ranks.first:
             tidy(self.folder)
         if self.given_teacher is not None and self.ranks.first:
-            self.given_teacher.save(self.folder / "teacher-0.safetensors")
+            keep_copy(self.given_teacher, self.folder)
         done: list[Trained] = []
         for seed in range(self.config.seeds):
             if seed == 0 or self.given_teacher is None:  # a given teacher is one for all seeds
@@ -216,7 +229,9 @@ class Experiment:
     def train_teacher(self, seed: int) -> Trained:
         """The teacher of a seed, or the given one."""
         if self.given_teacher is not None:
-            return Trained("teacher", seed, self.given_teacher, History(), self._test(self.given_teacher))
+            untested = isinstance(self.given_teacher, Answers)  # they speak of training samples alone
+            scores = Scores() if untested else self._test(self.given_teacher)
+            return Trained("teacher", seed, self.given_teacher, History(), scores)
         dropout = (TEACHER_DROPOUT[0], *(TEACHER_DROPOUT[1] for _ in self.config.teacher))
         model = self._network(self.config.teacher, seed, dropout)
         options = self._options(self.config.teacher_epochs, "teacher", "teacher", seed)
@@ -224,7 +239,7 @@ class Experiment:
         history = fit(model, self.data.x_train, self.data.y_train, loss=cross_entropy, optimizer=adam, **options)
         return Trained("teacher", seed, model, history, self._test(model))
 
-    def train_student(self, kind: str, seed: int, teacher: MLP) -> Trained:
+    def train_student(self, kind: str, seed: int, teacher: Teacher) -> Trained:
         """The student of a seed, one of STUDENTS."""
         if kind == "distilled":
             kd = {"temperature": self.config.temperature, "soft_weight": self.config.soft_weight}
@@ -241,7 +256,7 @@ class Experiment:
         history = fit(student, self.data.x_train, targets, loss=loss, optimizer=adam, **options)
         return Trained(kind, seed, student, history, self._test(student, teacher))
 
-    def teach(self, method: str, seed: int, teacher: MLP, kind: str, **method_options: Any) -> Trained:
+    def teach(self, method: str, seed: int, teacher: Teacher, kind: str, **method_options: Any) -> Trained:
         """The student of a seed, taught by a method of the gallery; `kind` names the network's file."""
         student = self._network(self.config.student, STUDENT_SEED + seed)
         options = self._options(self.config.epochs, kind, NAMES.get(kind, kind), seed) | method_options
@@ -249,14 +264,16 @@ class Experiment:
         how = METHODS[method]
         # The others of a committee have numbers that no seed has.
         committee = [self.train_teacher(COMMITTEE * i + seed).model for i in range(1, how.teachers)]
-        source: Any = [teacher, *committee] if committee else teacher
+        asked: list[Any] = [t.logits if isinstance(t, Answers) else t for t in (teacher, *committee)]
+        source = asked if committee else asked[0]
         try:
             history = how.train(student, source, self.data.x_train, self.data.y_train, **options)
         except ValueError as error:
             raise MethodError(f"method {method}: {error}") from error
         return Trained(kind, seed, student, history, self._test(student, teacher))
 
-    def _test(self, model: MLP, teacher: MLP | None = None) -> Scores:
+    def _test(self, model: Any, teacher: Teacher | None = None) -> Scores:
+        teacher = None if isinstance(teacher, Answers) else teacher
         return evaluate(model, self.data.x_test, self.data.y_test, teacher=teacher)
 
     def _network(self, hidden: tuple[int, ...], seed: int, dropout: Any = 0.0) -> MLP:
@@ -335,7 +352,7 @@ def gain(done: list[Trained], kind: str, score: str) -> tuple[float, float]:
 
     Seeds are paired: both students of a seed start from the same weights and see the same batches.
     """
-    scores = {(t.kind, t.seed): t.scores[score] for t in done}
+    scores = {(t.kind, t.seed): t.scores[score] for t in done if t.kind in STUDENTS}
     return mean_interval([scores[kind, s] - scores["labels", s] for k, s in scores if k == kind])
 
 
@@ -374,7 +391,14 @@ def cells(done: list[Trained]) -> list[tuple[str, ...]]:
             cell("agreement", 1, 100),
         )
         seconds = f"{np.mean([t.history.seconds for t in runs]):.1f}" if runs[0].history.rows else "-"
-        lines.append((NAMES[kind], f"{runs[0].model.num_params:,}", *scores, seconds))
+        lines.append(
+            (
+                NAMES[kind],
+                "-" if runs[0].model.num_params is None else f"{runs[0].model.num_params:,}",
+                *scores,
+                seconds,
+            )
+        )
     return lines
 
 

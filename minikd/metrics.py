@@ -15,10 +15,11 @@ import numpy as np
 from .backend import Array, to_numpy
 from .checkpoint import write_atomically
 from .errors import check_count, check_finite, check_labels, check_matrix, check_samples, describe, is_array
+from .exchange import opened
 from .mlp import MLP
 from .ops import log_softmax
 
-Classifier = Any  # an MLP, a callable x -> logits, or an (N, K) array of logits
+Classifier = Any  # an MLP, a callable x -> logits, an (N, K) array of logits, or a file of one (minikd/exchange/)
 
 
 class Scores(dict[str, float]):
@@ -34,9 +35,11 @@ class Scores(dict[str, float]):
 def logits_of(model: Classifier, x: Array, classes: int | None = None, name: str = "model") -> Array:
     """What `model` says about x (N, D): its logits (N, K).
 
-    `model` is an MLP, any callable x -> logits, or an array of logits already, one row for each row of x.
+    `model` is an MLP, any callable x -> logits, or an array of logits already, one row for each row of x; or the path
+    of a file that holds one (see exchange/teachers.py).
     ValueError or TypeError, with `name` in it, where it is none of these or its logits do not fit.
     """
+    model = opened(model)
     if isinstance(model, MLP):
         if x.shape[1] != model.sizes[0]:
             raise ValueError(f"{name} takes {model.sizes[0]} inputs, but x is {describe(x)}")

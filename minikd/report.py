@@ -21,6 +21,7 @@ from .backend import to_numpy
 from .checkpoint import write_atomically
 from .data import DATASETS, Data, load_data
 from .errors import CheckpointError
+from .exchange.teachers import Answers, describe_teacher, read_copy
 from .experiment import NAMES, STUDENTS, Config, Trained, load_network
 from .explorer import Network, pack
 from .methods import METHODS
@@ -102,7 +103,9 @@ def finished(folder: Path, config: Config, data: Data) -> list[Trained]:
             scores = dict(result)
             kind, seed, seconds = scores.pop("model"), scores.pop("seed"), scores.pop("seconds")
             del scores["parameters"]
-            model = load_network(folder / f"{kind}-{seed}.safetensors", data, config.data, "cpu")
+            model: Any = read_copy(folder) if kind == "teacher" and config.teacher_from else None
+            if model is None:
+                model = load_network(folder / f"{kind}-{seed}.safetensors", data, config.data, "cpu")
             done.append(Trained(kind, seed, model, History(histories.get((kind, seed), []), seconds), Scores(scores)))
         if {t.kind for t in done} != {"teacher", *STUDENTS}:
             raise ValueError("networks are missing in metrics.json")
@@ -118,7 +121,8 @@ def _of_run(folder: Path) -> str:
     data = load_data(config.data)
     done = finished(folder, config, data)
     first = {t.kind: t for t in done if t.seed == 0}
-    networks = [Network(NAMES[kind], kind, _logits(t.model, data)) for kind, t in first.items()]
+    shown = {kind: t for kind, t in first.items() if not isinstance(t.model, Answers)}
+    networks = [Network(NAMES[kind], kind, _logits(t.model, data)) for kind, t in shown.items()]
     seeds = f"Mean ± standard deviation over {config.seeds} seeds" if config.seeds > 1 else "One seed"
     how = METHODS[config.method].title
     if config.method == "kd":
@@ -128,8 +132,10 @@ def _of_run(folder: Path) -> str:
         verdict=experiment.verdict(done),
         settings=[*_settings(config, first["teacher"].model, first["distilled"].model), ("method", how)],
         table=table(experiment.cells(done), f"{seeds}, on {len(data.y_test):,} test samples of {config.data}."),
-        numbers=pack(data, DATASETS[config.data], networks, config.temperature, config.soft_weight),
-        pictures=_curves(done) + _looks(list(first.values()), data),
+        numbers=pack(data, DATASETS[config.data], networks, config.temperature, config.soft_weight)
+        if "teacher" in shown
+        else None,
+        pictures=_curves(done) + _looks(list(shown.values()), data),
         colours=plots.COLOURS,
         version=__version__,
     )
@@ -173,7 +179,7 @@ def _times(count: int) -> str:
     return f"{count} times" if count > 1 else "once"
 
 
-def _settings(config: Config, teacher: MLP, student: MLP) -> list[tuple[str, str]]:
+def _settings(config: Config, teacher: Any, student: MLP) -> list[tuple[str, str]]:
     """The settings of a run in words, name and value."""
     origin = f"{config.teacher_epochs} epochs, learning rate {config.teacher_lr:g}"
     seeds = f"{config.seeds} seed{'s' * (config.seeds > 1)}"
@@ -185,7 +191,12 @@ def _settings(config: Config, teacher: MLP, student: MLP) -> list[tuple[str, str
     ]
 
 
-def _network(model: MLP) -> str:
+def _network(model: Any) -> str:
+    """A network in a few words, a given teacher that is no MLP, too."""
+    if isinstance(model, Answers):
+        return f"{describe_teacher(model)}, {model.shape[0]:,} samples"
+    if not isinstance(model, MLP):
+        return f"{describe_teacher(model)}, {model.num_params:,} parameters"
     widths = "-".join(map(str, model.sizes[1:-1])) or "no"
     return f"{widths} hidden units, {model.num_params:,} parameters"
 
@@ -243,5 +254,5 @@ def _comparison_verdict(rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _logits(model: MLP, data: Data) -> np.ndarray:
+def _logits(model: Any, data: Data) -> np.ndarray:
     return to_numpy(model.predict(data.x_test))

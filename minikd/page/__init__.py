@@ -14,6 +14,14 @@ from string import Template
 from typing import Any
 
 FOLDER = Path(__file__).parent
+# What a page without the explorer leaves out, as regular expressions: it, the ways to it, and the script.
+WITHOUT_EXPLORER = (
+    r'<a class="skip".*?</a>\n',
+    r' <a href="#explorer">Explorer</a>',
+    r'  <button type="button" id="scheme".*?</button>\n',
+    r'<section id="explorer".*?(?=<section id="pictures")',
+    r"<script.*</script>\n",
+)
 # What the heads of the tables mean, where their few letters do not say it.
 MEANINGS = {
     "params": "parameters of the network",
@@ -70,24 +78,31 @@ def page(
     verdict: str,
     settings: Sequence[tuple[str, str]],
     table: str,
-    numbers: dict[str, Any],
+    numbers: dict[str, Any] | None,
     pictures: str,
     colours: dict[str, str],
     version: str,
 ) -> str:
-    """The whole page. `table` and `pictures` are HTML; `numbers` are for the script; `colours` belong to networks."""
+    """The whole page. `table` and `pictures` are HTML; `colours` belong to networks; `numbers` are for the script.
+
+    With None for `numbers` it is a page without the explorer.
+    """
     # No text can end the script's element or open another: it holds no "<" at all.
     content = json.dumps(numbers, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     # The text's own colour is dark on a light page and light on a dark one, as a teacher's black must be.
     inks = (f"--{kind}: {'currentColor' if colour == '#000000' else colour};" for kind, colour in colours.items())
-    return Template((FOLDER / "report.html").read_text()).substitute(
+    template = (FOLDER / "report.html").read_text()
+    if numbers is None:  # a teacher that is a file of answers cannot be asked about test samples
+        for part in WITHOUT_EXPLORER:
+            template = re.sub(part, "", template, flags=re.DOTALL)
+    return Template(template).substitute(
         title=escape(title),
         verdict=re.sub(r"--[a-z]+ \d+", r"<code>\g<0></code>", escape(verdict)),  # an option stays on one line
         settings=_pairs(settings),
         table=table,
         pictures=pictures,
         numbers=content,
-        noun=escape(numbers["noun"]),
+        noun=escape(numbers["noun"] if numbers else "sample"),
         colours=" ".join(inks),
         style=(FOLDER / "style.css").read_text(),
         script="".join((FOLDER / name).read_text() for name in ("numbers.js", "explorer.js")),

@@ -1,0 +1,95 @@
+"""What a network costs where it is used: bytes, multiply-adds, time. So what distillation bought is a number."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from statistics import median
+
+import numpy as np
+
+from ..backend import get_xp, to_device
+from ..mlp import MLP
+from .onnx_file import OnnxNetwork
+
+Network = MLP | OnnxNetwork
+BATCH = 256
+REPEATS = {1: 200, BATCH: 40}  # predictions of each network that are timed, by batch
+
+
+def size_in_bytes(network: Network) -> int:
+    """Bytes of the parameters; of an ONNX file, the file with its graph."""
+    return int(network.theta.nbytes) if isinstance(network, MLP) else len(network.content)
+
+
+def multiply_adds(network: Network) -> int | None:
+    """Multiply-adds of the matrix products for one sample, Σ inputs · outputs; None where they cannot be told."""
+    if isinstance(network, MLP):
+        return sum(n * m for n, m in pairwise(network.sizes))
+    return network.multiply_adds
+
+
+def latencies(networks: Sequence[Network], x: np.ndarray, batch: int) -> list[list[float]]:
+    """Seconds that each network takes to predict `batch` rows of x: a list of REPEATS[batch] times a network.
+
+    Each is warmed up first. Then the networks take turns, so that a machine that grows busy slows down all alike.
+    """
+    rows = np.resize(x, (batch, x.shape[1])).astype(np.float32)
+    calls = [_call(network, rows) for network in networks]
+    for call in calls:
+        for _ in range(5):
+            call()
+    times: list[list[float]] = [[] for _ in networks]
+    for _ in range(REPEATS[batch]):
+        for call, mine in zip(calls, times, strict=True):
+            started = time.perf_counter()
+            call()
+            mine.append(time.perf_counter() - started)
+    return times
+
+
+def _call(network: Network, rows: np.ndarray) -> Callable[[], None]:
+    if not isinstance(network, MLP) or network.device == "cpu":
+        return lambda: void(network.predict(rows))
+    xp, placed = get_xp(network.device), to_device(rows, network.device)
+
+    def call() -> None:
+        network.predict(placed)
+        xp.cuda.Device().synchronize()
+
+    return call
+
+
+def void(_: object) -> None:
+    """Let go of a result."""
+
+
+def cost_table(names: Sequence[str], networks: Sequence[Network], x: np.ndarray) -> list[str]:
+    """Lines of a table: a row a cost, a column a network; with two of them, last the first's over the second's.
+
+    A time is the median of the repeats; its ratio is the median of the ratios within a turn.
+    """
+    rows: list[list[str]] = [["cost", *names]]
+    for title, values in (
+        ("parameters", [network.num_params for network in networks]),
+        ("bytes", [size_in_bytes(network) for network in networks]),
+        ("multiply-adds a sample", [multiply_adds(network) for network in networks]),
+    ):
+        known = [value for value in values if value]
+        ratio = f"{known[0] / known[1]:.2f}" if len(known) == 2 else "-"
+        rows.append([title, *("-" if value is None else f"{value:,}" for value in values), ratio])
+    for batch in (1, BATCH):
+        times = latencies(networks, x, batch)
+        ratio = f"{median(a / b for a, b in zip(*times, strict=True)):.2f}" if len(times) == 2 else "-"
+        rows.append([f"µs a batch of {batch}", *(f"{1e6 * median(mine):,.1f}" for mine in times), ratio])
+    rows[0].append(" / ".join(names))
+    rows = [row[: 1 + len(names) + (len(names) > 1)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            text.rjust(width) if i else text.ljust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]

@@ -1,0 +1,50 @@
+"""Students out: an MLP as a file that other programs read. Every file is written atomically, and checked before."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+
+import numpy as np
+
+from ..backend import to_numpy
+from ..checkpoint import write_atomically
+from ..errors import check_choice, check_type
+from ..mlp import MLP
+from .onnx_file import write_onnx
+from .pytorch import write_state_dict
+
+SUFFIXES = {"onnx": ".onnx", "pytorch": ".pytorch.safetensors", "npz": ".npz"}
+
+
+def export(model: MLP, path: str | os.PathLike[str], to: str) -> str:
+    """Write the network to `path`; what was checked, in words.
+
+    to   "onnx": a graph of Gemm and activations, float32 or float64, batch first, compared with ONNX Runtime to 1e-5.
+         "pytorch": safetensors that torch.nn.Sequential(Linear, activation, Linear, ...) loads, weights transposed.
+         "npz": arrays W1 (inputs, outputs), b1 (outputs,), W2, ..., and `metadata`, a string of JSON; no pickle.
+
+    CheckpointError where the file cannot be written, or ONNX Runtime computes anything else.
+    """
+    check_type("model", model, MLP, "an MLP")
+    check_choice("to", to, SUFFIXES)
+    if to == "onnx":
+        return f"ONNX Runtime's logits differ from minikd's by {write_onnx(model, path):.1e} at most"
+    if to == "pytorch":
+        write_state_dict(model, path)
+        return (
+            f"layers {', '.join(str(2 * i) for i in range(len(model.weights)))}, with {model.activation} between them"
+        )
+    _write_npz(model, path)
+    return f"arrays W1, b1 to W{len(model.weights)}, b{len(model.weights)}, and metadata"
+
+
+def _write_npz(model: MLP, path: str | os.PathLike[str]) -> None:
+    arrays = {}
+    for i, (W, b) in enumerate(zip(model.weights, model.biases, strict=True), 1):
+        arrays[f"W{i}"], arrays[f"b{i}"] = to_numpy(W), to_numpy(b)
+    metadata = {"sizes": model.sizes, "activation": model.activation, "dtype": model.dtype, "format": "minikd npz 1"}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, metadata=np.array(json.dumps(metadata)), **arrays)
+    write_atomically(path, buffer.getvalue())

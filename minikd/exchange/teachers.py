@@ -1,0 +1,202 @@
+"""Teachers from anywhere: a file in, whatever can be asked for logits out.
+
+    minikd file                          an MLP
+    PyTorch's state_dict, safetensors    an MLP, if its layers are Linear layers that chain (pytorch.py)
+    NAME.onnx                            any network x -> logits, run by ONNX Runtime (onnx_file.py)
+    NAME.npy                             logits (N, K) that anything made of the training samples, in their order
+
+In Python any callable x -> logits is a teacher, too, without a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+
+from ..backend import get_xp
+from ..checkpoint import FORMAT, write_atomically
+from ..errors import CheckpointError
+from ..mlp import MLP
+from .onnx_file import OnnxNetwork
+from .pytorch import read_state_dict
+
+SUFFIXES = (".safetensors", ".onnx", ".npy")
+HINTS = {
+    (".pt", ".pth", ".pkl", ".bin"): "a pickle of PyTorch can run code: save model.state_dict() with "
+    "safetensors.torch.save_file instead",
+    (".keras", ".h5", ".hdf5"): "save a Keras model with model.export(NAME.onnx, format='onnx'), or its answers with "
+    "numpy.save(NAME.npy, logits)",
+    (".npz",): "save the logits alone, with numpy.save(NAME.npy, logits)",
+}
+PIECE = 65_536  # rows of a file of answers that are looked at at a time
+COPY = "teacher-0"  # the copy of a given teacher in the folder of a run, with a suffix that tells its kind
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A teacher that is nothing but its logits on the training samples (N, K), mapped from a file.
+
+    It can teach, but not be asked about anything else. In the folder of a run only the rest stands for it, so that a
+    resumed run can tell whether the file is still the same, and logits is None.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    sha256: str
+    logits: np.ndarray | None = None
+    num_params: None = None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what tells this file from others, atomically."""
+        content = {"answers": self.path, "shape": self.shape, "sha256": self.sha256}
+        write_atomically(path, json.dumps(content, indent=1).encode())
+
+
+Teacher: TypeAlias = MLP | OnnxNetwork | Answers
+
+
+def read_teacher(path: str | os.PathLike[str], *, activation: str | None = None, device: str = "cpu") -> Teacher:
+    """The teacher in a file of one of the kinds above.
+
+    activation  of the hidden layers of a PyTorch file, which does not tell it; any other file must not contradict it
+    device      where an MLP computes; ONNX Runtime computes on the CPU
+
+    CheckpointError, which names the file and, in one, the layer, for what cannot teach.
+    """
+    get_xp(device)
+    file = Path(path)
+    if not file.is_file():
+        raise CheckpointError(
+            f"cannot read {path}: {'it is a directory' if file.is_dir() else 'there is no such file'}"
+        )
+    suffix = file.suffix.lower()
+    if suffix in (".onnx", ".npy") and activation is not None:
+        raise CheckpointError(
+            f"activation {activation} was given, but {path} is not a file of bare layers: leave it out"
+        )
+    if suffix == ".onnx":
+        return OnnxNetwork(path)
+    if suffix == ".npy":
+        return _read_answers(path)
+    for suffixes, hint in HINTS.items():
+        if suffix in suffixes:
+            raise CheckpointError(f"{path} is not a file that minikd reads: {hint}")
+    metadata = metadata_of(path)
+    if metadata.get("format") != FORMAT:
+        return read_state_dict(path, metadata, activation, device)
+    model = MLP.load(path, device)
+    if activation not in (None, model.activation):
+        raise CheckpointError(
+            f"{path} notes the activation {model.activation}, but activation {activation} was asked for"
+        )
+    return model
+
+
+def opened(teacher: Any) -> Any:
+    """`teacher`, or, where it is the path of a file, what is in the file; answers as an array of logits."""
+    if not isinstance(teacher, str | os.PathLike) or (isinstance(teacher, str) and not Path(teacher).suffix):
+        return teacher
+    found = read_teacher(teacher)
+    return found.logits if isinstance(found, Answers) else found
+
+
+def check_fits(teacher: Teacher, name: str, data: str, x: np.ndarray, classes: int) -> None:
+    """The teacher in the file `name` must fit the training samples x (N, D) of `data`; CheckpointError if not."""
+    if isinstance(teacher, Answers):
+        if teacher.shape != (len(x), classes):
+            words = f"holds logits of shape {teacher.shape}, wanted ({len(x)}, {classes})"
+            raise CheckpointError(f"{name} {words}: a row a training sample of {data}, a column a class")
+        return
+    if isinstance(teacher, MLP):
+        inputs, outputs = teacher.sizes[0], teacher.sizes[-1]
+    else:
+        inputs = teacher.inputs or x.shape[1]
+        outputs = teacher.classes or teacher.predict(x[:1]).shape[1]
+    if (inputs, outputs) != (x.shape[1], classes):
+        words = f"takes {inputs} inputs and knows {outputs} classes"
+        raise CheckpointError(f"{name} {words}, but {data} has {x.shape[1]} and {classes}")
+
+
+def keep_copy(teacher: Teacher, folder: Path) -> None:
+    """Put into the folder of a run what it needs of a given teacher: the network, or the fingerprint of its answers."""
+    suffix = {OnnxNetwork: ".onnx", Answers: ".json"}.get(type(teacher), ".safetensors")
+    teacher.save(folder / f"{COPY}{suffix}")
+
+
+def read_copy(folder: Path, device: str = "cpu") -> Teacher | None:
+    """What `keep_copy` has put there, answers without their logits; None where there is nothing."""
+    for suffix in (".safetensors", ".onnx"):
+        if (path := folder / f"{COPY}{suffix}").exists():
+            return read_teacher(path, device=device)
+    path = folder / f"{COPY}.json"
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        return Answers(str(content["answers"]), tuple(content["shape"]), str(content["sha256"]))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged: {error!r}") from error
+
+
+def given_teacher(folder: Path, path: str, activation: str | None, device: str) -> Teacher:
+    """The teacher of a run: its copy, or, at the run's beginning, the file itself. Answers must not have changed."""
+    copy = read_copy(folder, device)
+    if copy is not None and not isinstance(copy, Answers):
+        return copy
+    teacher = read_teacher(path, activation=activation, device=device)
+    if copy is not None and (not isinstance(teacher, Answers) or teacher.sha256 != copy.sha256):
+        raise CheckpointError(f"{path} has changed since the run in {folder} began: put the old file back")
+    return teacher
+
+
+def describe_teacher(teacher: Teacher) -> str:
+    """A few words for what it is: "256-256", "ONNX network", "answers in a file"."""
+    if isinstance(teacher, MLP):
+        return "-".join(map(str, teacher.sizes[1:-1])) or "without hidden layers"
+    return "ONNX network" if isinstance(teacher, OnnxNetwork) else "answers in a file"
+
+
+def metadata_of(path: Any) -> dict[str, str]:
+    """The text metadata of a safetensors file, {} where it has none. CheckpointError where it is no such file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return dict(file.metadata() or {})
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    except (SafetensorError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
+
+
+def _read_answers(path: str | os.PathLike[str]) -> Answers:
+    """Logits, mapped from the file and looked at piece by piece: finite, and no probabilities."""
+    try:
+        logits = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CheckpointError(f"{path} is not a whole .npy file of numbers: {error}") from error
+    if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.dtype.kind not in "fiu" or not logits.size:
+        came = f"{logits.dtype} of shape {logits.shape}" if isinstance(logits, np.ndarray) else "several arrays"
+        raise CheckpointError(f"{path} holds {came}, wanted logits (N, K): a row a training sample, a column a class")
+    sha = hashlib.sha256(f"{logits.dtype.str}{logits.shape}".encode())
+    sums_to_one = True
+    for start in range(0, len(logits), PIECE):
+        piece = np.ascontiguousarray(logits[start : start + PIECE])
+        if not np.isfinite(piece).all():
+            row, column = (int(i) for i in np.argwhere(~np.isfinite(piece))[0])
+            _refuse(path, f"{piece[row, column]} in row {start + row}, column {column}", "finite logits")
+        sha.update(piece.view(np.uint8).data)
+        sums_to_one &= bool(piece.min() >= 0 and np.abs(piece.sum(axis=1, dtype=np.float64) - 1).max() < 1e-3)
+    if sums_to_one and logits.shape[1] > 1:
+        _refuse(path, "rows that are not negative and sum to 1", "logits: of probabilities p they are numpy.log(p)")
+    return Answers(str(path), logits.shape, sha.hexdigest(), logits)
+
+
+def _refuse(path: Any, came: str, wanted: str) -> NoReturn:
+    raise CheckpointError(f"{path} holds {came}; wanted {wanted}")
