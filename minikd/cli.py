@@ -96,7 +96,7 @@ def _distill(options: argparse.Namespace) -> None:
     if config.method == "kd":
         how = f"T = {config.temperature:g}, soft weight {config.soft_weight:g}"
     print(
-        f"{config.data}: teacher {_dashed(experiment.teacher_widths)}, student {_dashed(config.student)}, "
+        f"{config.data}: teacher {experiment.teacher_words}, student {_dashed(config.student)}, "
         f"{how}, seeds {config.seeds}, in {folder}/"
     )
     try:
@@ -159,7 +159,7 @@ def _draw(experiment: Experiment, done: list[Trained]) -> None:
     from . import plots, report
     from .experiment import NAMES
 
-    first = {NAMES[t.kind]: t.model for t in done if t.seed == 0}
+    first = {NAMES[t.kind]: t.model for t in done if t.seed == 0 and hasattr(t.model, "predict")}
     some = {name: model for name, model in first.items() if name != NAMES["smoothed"]}
     for name, figure in (
         ("learning-curves", plots.learning_curves(done, NAMES)),
@@ -172,18 +172,15 @@ def _draw(experiment: Experiment, done: list[Trained]) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from .data import load_data
-    from .experiment import load_network
-    from .metrics import evaluate
+    from .exchange.command import run_evaluate
 
-    data = load_data(options.data)
-    paths = [Path(path) for path in (options.model, options.teacher) if path is not None]
-    models = [load_network(path, data, options.data, options.device) for path in paths]
-    print(f"{options.model}: {_dashed(models[0].sizes)}, {models[0].activation}, {models[0].num_params:,} parameters")
-    scores = evaluate(models[0], data.x_test, data.y_test, teacher=models[1] if len(models) > 1 else None)
-    print(f"on the {len(data.y_test):,} test samples of {options.data}:")
-    for name, value in scores.items():
-        print(f"  {name:<10} {value:>8.4f}" if isinstance(value, float) else f"  {name:<10} {value:>8}")
+    run_evaluate(options)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from .exchange.command import run_export
+
+    run_export(options)
 
 
 def _reproduce(options: argparse.Namespace) -> None:
@@ -311,6 +308,7 @@ def _course(options: argparse.Namespace) -> None:
 COMMANDS = {
     "distill": _distill,
     "evaluate": _evaluate,
+    "export": _export,
     "reproduce": _reproduce,
     "compare": _compare,
     "sweep": _sweep,

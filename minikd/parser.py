@@ -12,6 +12,10 @@ from .course.arguments import add_course
 STUDIES = ("hinton2015", "muller2019", "subclass2020", "capacity", "generations")
 DATA = ("digits", "mnist", "fsdd", "udhr")
 DEVICES = ("cpu", "cuda")
+FORMATS = ("onnx", "pytorch", "npz")
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")
+TEACHER_HELP = "a trained teacher: a minikd file, safetensors of PyTorch, ONNX, or .npy of logits; trains none"
+ACTIVATION_HELP = "of a PyTorch file's hidden layers: relu, tanh, sigmoid or gelu"
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,6 +35,7 @@ def command_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     _add_distill(commands)
     _add_evaluate(commands)
+    _add_export(commands)
     _add_reproduce(commands)
     _add_compare(commands)
     _add_sweep(commands)
@@ -79,7 +84,8 @@ def _add_distill(commands: Any) -> None:
     )
     add("--seeds", type=int, metavar="N", help="how often to repeat everything (default 5)")
     add("--device", choices=DEVICES, metavar="DEVICE", help="cpu, or cuda for an NVIDIA GPU (default cpu)")
-    add("--teacher-from", type=_file, metavar="FILE", help="a trained teacher, a minikd file: trains none")
+    add("--teacher-from", type=_file, metavar="FILE", help=TEACHER_HELP)
+    add("--activation", metavar="NAME", help=ACTIVATION_HELP)
     add("--out", type=Path, metavar="DIR", help="the run's folder (default runs/NAME-1, -2, ...)")
     _add_talk(p)
     add("--resume", action="store_true", help="go on with the run in --out, with the settings it has")
@@ -88,12 +94,24 @@ def _add_distill(commands: Any) -> None:
 
 def _add_evaluate(commands: Any) -> None:
     p = commands.add_parser("evaluate", help="measure a trained network on test data")
-    p.add_argument("model", type=_file, metavar="MODEL", help="a minikd file")
+    p.add_argument("model", type=_file, metavar="MODEL", help="a minikd, PyTorch or ONNX file")
     p.add_argument("--data", choices=DATA, metavar="NAME", required=True, help=", ".join(DATA))
-    p.add_argument("--teacher", type=_file, metavar="FILE", help="also say how closely MODEL follows this network")
+    words = "also say how closely MODEL follows this network, and what either costs"
+    p.add_argument("--teacher", type=_file, metavar="FILE", help=words)
+    p.add_argument("--activation", choices=ACTIVATIONS, metavar="NAME", help=ACTIVATION_HELP)
     p.add_argument("--device", choices=DEVICES, default="cpu", metavar="DEVICE", help="cpu or cuda (default cpu)")
     _add_verbose(p)
     p.set_defaults(run="evaluate")
+
+
+def _add_export(commands: Any) -> None:
+    text = "Write a network in a format that other programs read, and check what was written. Says where it is."
+    p = commands.add_parser("export", help="a network as ONNX, PyTorch's or NumPy's file", description=text)
+    p.add_argument("model", type=_file, metavar="STUDENT", help="a minikd file")
+    p.add_argument("--to", choices=FORMATS, metavar="FORMAT", required=True, help=", ".join(FORMATS))
+    p.add_argument("--out", type=Path, metavar="FILE", help="default: beside STUDENT, with another ending")
+    p.add_argument("--activation", choices=ACTIVATIONS, metavar="NAME", help=ACTIVATION_HELP)
+    p.set_defaults(run="export")
 
 
 def _add_reproduce(commands: Any) -> None:
