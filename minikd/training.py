@@ -12,7 +12,6 @@ import json
 import math
 import os
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -160,8 +159,7 @@ class _Run:
         values = to_numpy(values)
         self.limit = self.limit or 1e6 * max(1.0, abs(values[0]))
         check_loss(values, self.limit, size, epoch, optimizer.lr)
-        sizes = np.minimum(self.batch_size, len(self.x) - np.arange(len(starts)) * self.batch_size)
-        return float((values * sizes).sum() / len(self.x))
+        return float(np.average(values, weights=np.diff([*starts, len(self.x)])))
 
     def _draw(self, batch: Array, noise: Any) -> list[Array]:
         mine = self.ranks.share(len(batch))
@@ -171,7 +169,6 @@ class _Run:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What must be the same for a resumed run to end as if it had never stopped."""
-        arrays = (self.x, *self.targets, *self.validation)
         rates = [float(self.schedule(i / 8)) for i in range(9)]
         return {
             "epochs": self.epochs if len(set(rates)) > 1 else "any",  # a constant rate does not know how long it lasts
@@ -179,7 +176,7 @@ class _Run:
             "optimizer": json.dumps({"lr": self.lr, **self.optimizer.settings()}),
             "schedule": rates,
             "functions": [describe_function(f) for f in (self.loss, self.augment, *self.targets) if callable(f)],
-            "data": [checksum(a) for a in arrays if not callable(a)],
+            "data": [checksum(a) for a in (self.x, *self.targets, *self.validation) if not callable(a)],
         }
 
     def save(self, path: str | os.PathLike[str], history: History) -> None:
@@ -266,7 +263,7 @@ def ask(teacher: Classifier, student: MLP, x: Array, augment: Augment | None = N
         return logits if isinstance(logits, Stream) else to_device(logits, student.device)
 
     # Told by checkpoints, so that a run is not resumed with another teacher.
-    weights = zlib.crc32(to_numpy(teacher.theta).tobytes()) if isinstance(teacher, MLP) else describe_function(teacher)
+    weights = checksum(teacher.theta) if isinstance(teacher, MLP) else describe_function(teacher)
     teacher_logits.__qualname__ = f"logits of {weights}"
     return teacher_logits(x) if augment is None else teacher_logits
 
