@@ -10,7 +10,6 @@ In Python any callable x -> logits is a teacher, too, without a file.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -177,6 +176,8 @@ def metadata_of(path: Any) -> dict[str, str]:
 
 def _read_answers(path: str | os.PathLike[str]) -> Answers:
     """Logits, mapped from the file and looked at piece by piece: finite, and no probabilities."""
+    import hashlib  # here, not above: `import minikd` should cost little more than NumPy
+
     try:
         logits = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
