@@ -68,6 +68,10 @@ class Ranks:
         self._rows, self._batch = slice(low, high) if low < high else slice(0, 1), batch
         return self._rows
 
+    def own(self, rows: Array) -> Array:
+        """This process's rows of what was computed for a whole batch."""
+        return rows if self.size == 1 else rows[self._rows]
+
     def sum(self, value: Array, grad: Array) -> Array:
         """The loss of the whole batch, from this process's share of it; and `grad`, in place, its gradient."""
         if self.size == 1:

@@ -163,7 +163,8 @@ class _Run:
 
     def _draw(self, batch: Array, noise: Any) -> list[Array]:
         mine = self.ranks.share(len(batch))
-        x = self.augment(rows_of(self.x, batch), noise)[mine] if self.ranks.whole else rows_of(self.x, batch[mine])
+        x = rows_of(self.x, batch if self.ranks.whole else batch[mine])
+        x = self.ranks.own(self.augment(x, noise)) if self.ranks.whole else x
         return [x, *(target(x) if callable(target) else rows_of(target, batch[mine]) for target in self.targets)]
 
     @cached_property

@@ -613,14 +613,16 @@ UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "
 
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_no_module_imports_a_pickle_or_allows_one(file: Path) -> None:
+    # Two that are about running code of others: a submission, locked up; and joblib, between processes of one user.
+    allowed = {"course/child.py": {"exec"}, "workers.py": {"joblib"}}.get(file.relative_to(PACKAGE).as_posix(), set())
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        assert not {name.split(".")[0] for name in names} & UNPICKLERS
+        assert not {name.split(".")[0] for name in names} & UNPICKLERS - allowed
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
             assert isinstance(node.value, ast.Constant) and node.value.value is False
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in ("eval", "exec", "__import__")
+            assert node.func.id not in {"eval", "exec", "__import__"} - allowed
 
 
 # ---- saving is atomic ------------------------------------------------------------------------------------------

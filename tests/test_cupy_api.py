@@ -23,7 +23,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "minikd"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # These work on NumPy arrays alone and say `np`, so their methods may be NumPy's; whatever they call `xp` is checked.
-HOST_ONLY = ("data", "reproduce", "course", "plots.py", "experiment.py", "report.py", "cli.py", "__main__.py")
+HOST_ONLY = (
+    "data", "reproduce", "course", "page", "exchange", "plots.py", "figures.py", "experiment.py", "report.py",
+    "explorer.py", "choice.py", "sweep.py", "sweep_command.py", "workers.py", "cli.py", "parser.py", "__main__.py",
+)  # fmt: skip
 LIBRARY_OF = ("xp_of", "get_xp")  # functions that return an array library
 NUMPY_NAMES = {name for name in dir(np.ndarray) if not name.startswith("_")}  # what a NumPy array has and can do
 
