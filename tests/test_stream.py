@@ -372,11 +372,12 @@ def test_a_student_learns_from_the_k_largest(where: str, x: np.ndarray, teacher:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc")
-def test_8_gb_train_in_less_than_1_gb_and_less_than_twice_as_slowly_as_in_memory(tmp_path: Path) -> None:
+def test_8_gb_train_in_less_than_1_gb_and_a_step_takes_at_most_1_3_times_that_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "x"
     try:
         command = [sys.executable, str(Path(__file__).with_name("big_file.py")), str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+        one = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # a thread that waits for another takes processor time, too
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=one)
         assert done.returncode == 0, done.stderr
         assert path.stat().st_size > 8.1e9
     finally:
@@ -386,4 +387,4 @@ def test_8_gb_train_in_less_than_1_gb_and_less_than_twice_as_slowly_as_in_memory
     assert found["after"] < 1000 and np.isfinite(found["loss"]).all()
     # Processor time, for it does not wait for others; and the best of each, for they still take the caches away.
     file, memory = np.min(found["rounds"], axis=0)
-    assert file / memory < 2  # the aim is 1.3, and is missed: rounds gave 1.30 to 1.46 on a busy machine
+    assert file / memory <= 1.3
