@@ -158,17 +158,18 @@ def _draw(experiment: Experiment, done: list[Trained]) -> None:
     """The pictures of a run, and its report; what looks at single networks takes the first seed's."""
     from . import plots, report
     from .experiment import NAMES
+    from .runs import beside
 
     first = {NAMES[t.kind]: t.model for t in done if t.seed == 0 and hasattr(t.model, "predict")}
     some = {name: model for name, model in first.items() if name != NAMES["smoothed"]}
-    for name, figure in (
-        ("learning-curves", plots.learning_curves(done, NAMES)),
-        ("dark-knowledge", plots.dark_knowledge(some, experiment.data)),
-        ("confusion", plots.confusions(some, experiment.data)),
-        ("reliability", plots.reliabilities(first, experiment.data)),
-    ):
-        plots.save(figure, experiment.folder / f"{name}.png")
-    report.write(experiment.folder)
+    with beside(report.write, experiment.folder):
+        for name, figure in (
+            ("learning-curves", plots.learning_curves(done, NAMES)),
+            ("dark-knowledge", plots.dark_knowledge(some, experiment.data)),
+            ("confusion", plots.confusions(some, experiment.data)),
+            ("reliability", plots.reliabilities(first, experiment.data)),
+        ):
+            plots.save(figure, experiment.folder / f"{name}.png")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

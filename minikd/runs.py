@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import version
 from multiprocessing import get_context
 from typing import Any
@@ -22,6 +23,22 @@ def in_processes(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]],
     os.environ["OPENBLAS_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         return list(pool.map(function, *zip(*tasks, strict=True)))
+
+
+@contextmanager
+def beside(function: Callable[..., Any], *arguments: Any) -> Iterator[None]:
+    """Run function(*arguments) in a process of its own while the block runs, on another core; raises what it raises.
+
+    `function` must be one that a fresh process can import. With one core it runs afterwards.
+    """
+    if (os.cpu_count() or 1) < 2:
+        yield
+        function(*arguments)
+        return
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        running = pool.submit(function, *arguments)
+        yield
+        running.result()
 
 
 def machine() -> dict[str, Any]:
