@@ -55,7 +55,7 @@ def execute(script: Path) -> Any:
     from nbclient import NotebookClient
 
     notebook = read(script)
-    NotebookClient(notebook, timeout=1800, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=1800, kernel_name="python3", coalesce_streams=True).execute()
     for cell in notebook.cells:
         cell["metadata"].pop("execution", None)  # the times of this one run
     notebook["metadata"]["language_info"] = {"name": "python"}
