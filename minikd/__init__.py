@@ -1,31 +1,42 @@
 """minikd: knowledge distillation from scratch.
 
 A tiny MLP library without autograd: every forward and backward pass, softmax with temperature and distillation
-gradient is derived and written by hand, on NumPy or, with device="cuda", on CuPy. The public names are in `api.py`.
+gradient is derived and written by hand, on NumPy or, with device="cuda", on CuPy.
 """
 
-from __future__ import annotations
-
-import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .api import *  # noqa: F403
+from .data import load_data
+from .errors import CheckpointError, DataError, DeviceError, DivergedError, MinikdError
+from .gradcheck import GradientReport, check_gradients
+from .losses import cross_entropy, distillation_loss, soft_cross_entropy
+from .metrics import History, Scores, evaluate
+from .mlp import MLP
+from .ops import log_softmax, softmax
+from .optim import SGD, Adam, AdamW
+from .training import distill, fit
 
 __version__ = "0.1.0"
 
-
-def __getattr__(name: str) -> Any:
-    # NumPy loads with the first public name that is used, and not before: its BLAS reads how many threads to start
-    # only then, and the `minikd` command has something to say about that.
-    api = import_module("minikd.api")
-    if hasattr(api, name):
-        return getattr(api, name)
-    if f"minikd.{name}" in sys.modules:
-        return sys.modules[f"minikd.{name}"]
-    raise AttributeError(f"module 'minikd' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *import_module("minikd.api").__all__])
+__all__ = [
+    "MLP",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "CheckpointError",
+    "DataError",
+    "DeviceError",
+    "DivergedError",
+    "GradientReport",
+    "History",
+    "MinikdError",
+    "Scores",
+    "check_gradients",
+    "cross_entropy",
+    "distill",
+    "distillation_loss",
+    "evaluate",
+    "fit",
+    "load_data",
+    "log_softmax",
+    "soft_cross_entropy",
+    "softmax",
+]

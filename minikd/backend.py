@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DeviceError, check_choice
-from .machine import Array, count, empty, on_all_cores, ones, rows_of  # noqa: F401 (lent to the files above)
+from .checks import check_choice
+from .errors import DeviceError
 
+Array = Any  # a NumPy array or, on a GPU, a CuPy array: the two share no base class that a type checker could use
 DEVICES = ("cpu", "cuda")
 
 
@@ -52,15 +53,6 @@ def xp_of(array: Array) -> Any:
     # An array of CuPy's can only exist if CuPy was imported already, so NumPy users never pay for the import.
     cupy = sys.modules.get("cupy")
     return cupy if cupy is not None and isinstance(array, cupy.ndarray) else np
-
-
-def kernels_of(array: Array) -> Any:
-    """The fused kernels (kernels.py) for an array of CuPy's, None for one of NumPy's."""
-    if xp_of(array) is np:
-        return None
-    from . import kernels
-
-    return kernels
 
 
 def to_numpy(array: Array) -> np.ndarray[Any, Any]:

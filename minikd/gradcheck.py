@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .backend import Array, to_numpy, xp_of
-from .errors import check_blocks, check_count, check_number, check_same_shape, check_type, describe
+from .checks import check_blocks, check_count, check_number, check_same_shape, check_type, describe
 
 TOLERANCE = 1e-7  # what the printed table calls ok
 Function = Callable[[Any], Any]  # theta -> a number

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, count, empty, kernels_of, xp_of
-from .errors import (
+from .backend import Array, xp_of
+from .checks import (
     check_labels,
     check_matrix,
     check_mix,
@@ -31,6 +31,8 @@ from .errors import (
     check_same_library,
     check_soft,
 )
+from .fast import kernels_of
+from .fast.machine import count, empty
 
 Loss = Callable[..., tuple[Any, ...]]  # (logits, *targets) -> (loss, dlogits), or also hidden_grads: see MLP.backward
 

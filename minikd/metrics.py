@@ -14,7 +14,7 @@ import numpy as np
 
 from .backend import Array, to_numpy
 from .checkpoint import write_atomically
-from .errors import check_count, check_finite, check_labels, check_matrix, check_samples, describe, is_array
+from .checks import check_count, check_finite, check_labels, check_matrix, check_samples, describe, is_array
 from .exchange import opened
 from .mlp import MLP
 from .ops import log_softmax

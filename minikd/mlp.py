@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, empty, get_xp, to_device, to_numpy
+from .backend import Array, get_xp, to_device, to_numpy
 from .checkpoint import load_arrays, save_arrays
-from .errors import CheckpointError, check_backward, check_input, check_layout, check_sizes, check_theta
+from .checks import check_backward, check_input, check_layout, check_sizes, check_theta
+from .errors import CheckpointError
+from .fast.machine import empty
 from .ops import (
     ACTIVATIONS,
     activation_backward,

@@ -14,8 +14,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .backend import Array, empty, kernels_of, ones, xp_of
-from .errors import check_matrix, check_number
+from .backend import Array, xp_of
+from .checks import check_matrix, check_number
+from .fast import kernels_of
+from .fast.machine import empty, ones
 
 # ---- the affine map -------------------------------------------------------------------------------------------
 

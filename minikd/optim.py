@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, empty, kernels_of, on_all_cores, to_numpy, xp_of
-from .errors import check_betas, check_count, check_finite, check_network, check_number, check_type
+from .backend import Array, to_numpy, xp_of
+from .checks import check_betas, check_count, check_finite, check_network, check_number, check_type
+from .fast import kernels_of
+from .fast.machine import empty, on_all_cores
 
 Schedule = Callable[[float], float]
 # Parameters updated at a time: 1 MB a float32 vector. Smaller pieces would stay nearer to the core, but each call of

@@ -20,16 +20,18 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, get_xp, rows_of, to_device, to_numpy
+from .backend import Array, get_xp, to_device, to_numpy
 from .checkpoint import load_arrays, save_arrays
-from .errors import CheckpointError, check_loss, check_mix, check_options, check_samples, check_type
+from .checks import check_loss, check_mix, check_options, check_samples, check_type
+from .cli.progress import Progress, epoch_words
+from .errors import CheckpointError
+from .fast.machine import rows_of
 from .losses import Loss, distillation_loss
 from .metrics import Classifier, History, evaluate, logits_of
 from .mlp import MLP
 from .optim import Adam, Optimizer, Schedule, constant
-from .parallel import Ranks
-from .stream import Stream, checksum, in_pieces, opened, reading, shuffled
-from .terminal import Progress, epoch_words
+from .scale.processes import Ranks
+from .scale.stream import Stream, checksum, in_pieces, opened, reading, shuffled
 
 Augment = Callable[[Array, Any], Array]  # (x, generator) -> x
 

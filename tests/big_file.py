@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from minikd import MLP, cross_entropy, fit
-from minikd.stream import BLOCK, GROUP, Stream, forget
+from minikd.scale.stream import BLOCK, GROUP, Stream, forget
 
 ROWS, COLUMNS, BATCH, FULL = 2_600_000, 784, 128, 100_000  # the first FULL rows are numbers, and no holes
 WARM = STEPS = -(-2 * GROUP * (BLOCK // (4 * COLUMNS + 8)) // BATCH)  # two groups

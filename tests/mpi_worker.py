@@ -19,7 +19,7 @@ from minikd import MLP, SGD, Adam, cross_entropy, distill, fit
 from minikd.methods import METHODS
 from minikd.mlp import MLP as Network
 from minikd.optim import cosine
-from minikd.parallel import METHODS as TOGETHER
+from minikd.scale.processes import METHODS as TOGETHER
 
 ROWS, INPUTS, CLASSES = 50, 6, 4
 # Batches of 16 leave one of 2 rows: of 3 or 4 processes some then have none. 7 is shared by none of 2, 3 and 4.

@@ -13,7 +13,7 @@ from typing import Any
 from browser import chromium
 from PIL import Image
 
-from minikd import report
+from minikd.report import html as report
 
 BOTTOM = "e => e.getBoundingClientRect().bottom + scrollY"
 TOP = "e => e.getBoundingClientRect().top + scrollY"

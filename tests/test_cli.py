@@ -16,12 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minikd import MLP, blas, cli, evaluate, load_data
+from minikd import MLP, evaluate, load_data
 from minikd.backend import DEVICES
-from minikd.cli import main
+from minikd.cli import blas
+from minikd.cli import main as cli
+from minikd.cli.main import main
 from minikd.data import DATASETS
-from minikd.experiment import RECIPES, STUDENTS, Config, smooth_labels
-from minikd.intervals import mean_interval
+from minikd.experiments.config import RECIPES, Config
+from minikd.experiments.distill import smooth_labels
+from minikd.experiments.intervals import mean_interval
+from minikd.experiments.summary import STUDENTS
 
 QUICK = ("--epochs", "3", "--seeds", "2", "--teacher", "16", "--student", "4")
 PICTURES = {"learning-curves.png", "dark-knowledge.png", "confusion.png", "reliability.png"}
@@ -339,7 +343,7 @@ def test_the_command_knows_the_data_sets_and_devices_that_there_are() -> None:
 
 
 def test_help_loads_no_numpy_so_that_threads_can_still_be_chosen() -> None:
-    code = "import sys, minikd.cli; minikd.cli.command_parser(); sys.exit('numpy' in sys.modules)"
+    code = "import sys, minikd.cli.main; minikd.cli.main.command_parser(); sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60).returncode == 0
 
 

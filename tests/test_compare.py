@@ -14,10 +14,10 @@ import pytest
 from helpers import assert_same_bits
 
 from minikd import MLP
-from minikd.cli import main
-from minikd.compare import STRENGTHS, compare, read, settings_for, summary, table, verdict
+from minikd.cli.main import main
 from minikd.errors import CheckpointError
-from minikd.experiment import Config
+from minikd.experiments.compare import STRENGTHS, compare, read, settings_for, summary, table, verdict
+from minikd.experiments.config import Config
 from minikd.methods import METHODS
 
 CONFIG = Config.for_data(student=(8,), teacher=(16,), epochs=2, seeds=2, batch_size=64)

@@ -15,7 +15,7 @@ import pytest
 import strict_cupy as stand_in
 from helpers import sample, some_labels
 
-from minikd import (  # fmt: skip
+from minikd import (
     MLP,
     SGD,
     Adam,
@@ -24,7 +24,6 @@ from minikd import (  # fmt: skip
     distillation_loss,
     fit,
     losses,
-    machine,
     ops,
     optim,
     soft_cross_entropy,
@@ -32,6 +31,7 @@ from minikd import (  # fmt: skip
 )
 from minikd.backend import to_device, to_numpy
 from minikd.data import jitter
+from minikd.fast import machine
 
 # Bytes. Python's own objects come and go in a step; and a ufunc that has to cast (a mask of bools times a gradient)
 # does so in a buffer of at most 8192 numbers, however large the arrays are.

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import minikd
-from minikd.cli import main
+from minikd.cli.main import main
 from minikd.course import gradescope
 from minikd.course.exercises import EXERCISES
 from minikd.course.grading import grade

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import minikd
-from minikd.cli import main
+from minikd.cli.main import main
 from minikd.course.exercises import EXERCISES
 from minikd.course.grading import Grade, details, from_dict, grade, grade_class, read_weights, table
 from minikd.course.runner import Runner

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import minikd
-from minikd.blas import blas_settings
-from minikd.cli import main
+from minikd.cli.blas import blas_settings
+from minikd.cli.main import main
 from minikd.course import learner
 from minikd.course.exercises import EXERCISES
 from minikd.course.similar import functions, similar

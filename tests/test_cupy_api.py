@@ -24,8 +24,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # These work on NumPy arrays alone and say `np`, so their methods may be NumPy's; whatever they call `xp` is checked.
 HOST_ONLY = (
-    "data", "reproduce", "course", "page", "exchange", "plots.py", "figures.py", "experiment.py", "report.py",
-    "explorer.py", "choice.py", "sweep.py", "sweep_command.py", "workers.py", "cli.py", "parser.py", "__main__.py",
+    "data", "reproduce", "course", "exchange", "experiments", "report", "cli", "pool.py", "mpi.py", "__main__.py",
 )  # fmt: skip
 LIBRARY_OF = ("xp_of", "get_xp")  # functions that return an array library
 NUMPY_NAMES = {name for name in dir(np.ndarray) if not name.startswith("_")}  # what a NumPy array has and can do

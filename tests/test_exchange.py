@@ -20,12 +20,14 @@ import pytest
 from helpers import assert_close, import_torch
 from safetensors.numpy import save_file
 
-from minikd import MLP, CheckpointError, cli, distill, evaluate, load_data, report
-from minikd.cli import main
+from minikd import MLP, CheckpointError, distill, evaluate, load_data
+from minikd.cli import main as cli
+from minikd.cli.main import main
 from minikd.exchange import Answers, onnx_file, opened, read_teacher
 from minikd.exchange.cost import multiply_adds
 from minikd.exchange.export import export
-from minikd.experiment import cells
+from minikd.experiments.summary import cells
+from minikd.report import html as report
 
 ROOT = Path(__file__).parents[1]
 X = np.random.default_rng(5).standard_normal((2500, 64)).astype("float32")

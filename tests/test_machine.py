@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from helpers import assert_same_bits, sample
 
-from minikd import MLP, SGD, Adam, AdamW, machine, optim
-from minikd.machine import on_all_cores, rows_of
+from minikd import MLP, SGD, Adam, AdamW, optim
+from minikd.fast import machine
+from minikd.fast.machine import on_all_cores, rows_of
 
 OPTIMIZERS = {
     "SGD": lambda model: SGD(model, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01),

@@ -30,7 +30,6 @@ from minikd.errors import CheckpointError
 from minikd.methods import (
     METHODS,
     annealing,
-    answers,
     assistants,
     born_again,
     data_free,
@@ -50,7 +49,8 @@ from minikd.methods import (
     standardised,
     virtual_teacher,
 )
-from minikd.methods.method import Scheduled, features, mix, trunk
+from minikd.methods.base import Scheduled, features, mix, trunk
+from minikd.scale import answers
 
 B, K, W = 6, 5, 7
 LOGITS, TEACHER, LABELS = sample(B, K, seed=1, scale=2), sample(B, K, seed=2, scale=3), some_labels(B, K)

@@ -22,10 +22,11 @@ import numpy as np
 import pytest
 from helpers import assert_close, assert_same_bits, sample
 
-from minikd import MLP, cross_entropy, fit, launch
-from minikd.blas import blas_settings
+from minikd import MLP, cross_entropy, fit
+from minikd.cli.blas import blas_settings
 from minikd.errors import DeviceError
-from minikd.parallel import Ranks
+from minikd.scale import mpi as launch
+from minikd.scale.processes import Ranks
 
 WORKER = Path(worker.__file__)
 TIGHT, LOOSE = 1e-13, 2e-5  # float64, float32

@@ -16,12 +16,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from minikd import figures, plots, softmax
+from minikd import softmax
 from minikd.data import Data
-from minikd.experiment import NAMES, Trained
-from minikd.figures import LOOKS
-from minikd.intervals import mean_interval
+from minikd.experiments.intervals import mean_interval
+from minikd.experiments.summary import NAMES, Trained
 from minikd.metrics import History, Scores, reliability
+from minikd.report import plots
+from minikd.report import style as figures
+from minikd.report.style import LOOKS
 
 rng = np.random.default_rng(0)
 X = rng.random((60, 6)).astype(np.float32)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minikd.cli import STUDIES, main
+from minikd.cli.main import STUDIES, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -14,16 +14,18 @@ import browser
 import numpy as np
 import pytest
 
-from minikd import report
-from minikd.cli import main
-from minikd.compare import compare, settings_for
+from minikd.cli.main import main
 from minikd.data import load_data
 from minikd.data.fsdd import log_mel, test_sounds
 from minikd.data.udhr import hash_n_grams, test_texts
 from minikd.errors import CheckpointError
-from minikd.experiment import STUDENTS, Config, Experiment, Trained, cells, verdict
-from minikd.explorer import HARD, choose
+from minikd.experiments.compare import compare, settings_for
+from minikd.experiments.config import Config
+from minikd.experiments.distill import Experiment
+from minikd.experiments.summary import STUDENTS, Trained, cells, verdict
 from minikd.mlp import MLP
+from minikd.report import html as report
+from minikd.report.samples import HARD, choose
 
 QUICK = {"epochs": 2, "teacher": (16,), "student": (4,)}
 test_sounds.__test__ = test_texts.__test__ = False  # functions of the package, not tests

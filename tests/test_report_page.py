@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from browser import chromium, need_browser
 
-from minikd import distillation_loss, report, softmax
-from minikd.compare import compare, settings_for
+from minikd import distillation_loss, softmax
 from minikd.data import DATASETS, load_data
-from minikd.experiment import Config, Experiment
+from minikd.experiments.compare import compare, settings_for
+from minikd.experiments.config import Config
+from minikd.experiments.distill import Experiment
+from minikd.report import html as report
 
 QUICK = {"epochs": 2, "teacher": (16,), "student": (4,), "seeds": 1}
 LARGEST = 2_000_000  # bytes

@@ -20,9 +20,9 @@ from helpers import assert_close, assert_same_bits, sample, some_labels
 
 from minikd import MLP, CheckpointError, check_gradients, cross_entropy, fit, load_data, softmax
 from minikd.backend import to_device, to_numpy
-from minikd.cli import STUDIES as NAMES
-from minikd.cli import main
-from minikd.intervals import mean_interval
+from minikd.cli.main import STUDIES as NAMES
+from minikd.cli.main import main
+from minikd.experiments.intervals import mean_interval
 from minikd.reproduce import STUDIES, Plan, Row, Study, committed, judge, run_study, table, verdict
 from minikd.reproduce.hinton2015 import offset_to_share
 from minikd.reproduce.lab import Exam, Lab

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from helpers import assert_close, assert_same_bits, sample, some_labels
 
-from minikd import MLP, Adam, CheckpointError, cross_entropy, distill, evaluate, fit, load_data, softmax, stream
+from minikd import MLP, Adam, CheckpointError, cross_entropy, distill, evaluate, fit, load_data, softmax
 from minikd import training as training_module
 from minikd.backend import to_numpy
 from minikd.data import jitter
-from minikd.methods import answers
-from minikd.stream import Order, Stream, opened, shuffled
+from minikd.scale import answers, stream
+from minikd.scale.stream import Order, Stream, opened, shuffled
 
 ROWS, INPUTS, CLASSES = 503, 6, 4
 

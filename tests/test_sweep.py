@@ -22,11 +22,15 @@ import numpy as np
 import pytest
 from helpers import assert_same_bits
 
-from minikd import MLP, choice, plots, sweep, workers
-from minikd.cli import main
+from minikd import MLP
+from minikd.cli.main import main
 from minikd.errors import CheckpointError, DeviceError, DivergedError
-from minikd.experiment import Experiment
-from minikd.figures import png
+from minikd.experiments import selection as choice
+from minikd.experiments import sweep
+from minikd.experiments.distill import Experiment
+from minikd.report import plots
+from minikd.report.style import png
+from minikd.scale import pool as workers
 
 joblib_is_here = pytest.mark.skipif(
     not importlib.util.find_spec("joblib"), reason="joblib: pip install 'minikd[sweep]'"

@@ -16,13 +16,15 @@ from typing import Any
 
 import pytest
 
-from minikd import terminal
-from minikd.cli import main
-from minikd.compare import STRENGTHS
-from minikd.experiment import STUDENTS, Config, Experiment
+from minikd.cli import progress as terminal
+from minikd.cli.main import main
+from minikd.cli.progress import Progress, clock, epoch_words
+from minikd.experiments.compare import STRENGTHS
+from minikd.experiments.config import Config
+from minikd.experiments.distill import Experiment
+from minikd.experiments.summary import STUDENTS
 from minikd.metrics import History
 from minikd.reproduce import tell
-from minikd.terminal import Progress, clock, epoch_words
 
 QUICK = ("--epochs", "3", "--seeds", "2", "--teacher", "16", "--student", "4")
 LOOK = r"epoch \d/3, loss \d[\d.e+-]*, val\. error \d+\.\d\d %(, \d\d:\d\d left)?( \[#* *\])? *"

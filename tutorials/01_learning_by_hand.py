@@ -15,7 +15,8 @@ import os
 
 import numpy as np
 
-from minikd import MLP, SGD, check_gradients, cross_entropy, evaluate, fit, load_data, plots
+from minikd import MLP, SGD, check_gradients, cross_entropy, evaluate, fit, load_data
+from minikd.report import plots
 
 FAST = bool(os.environ.get("MINIKD_FAST"))  # set by the tests: less training, the same claims
 data = load_data("digits")

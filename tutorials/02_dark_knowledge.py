@@ -15,8 +15,9 @@ import os
 import numpy as np
 from matplotlib.figure import Figure
 
-from minikd import MLP, Adam, cross_entropy, evaluate, fit, load_data, log_softmax, plots, softmax
+from minikd import MLP, Adam, cross_entropy, evaluate, fit, load_data, log_softmax, softmax
 from minikd.optim import cosine
+from minikd.report import plots
 
 FAST = bool(os.environ.get("MINIKD_FAST"))
 data = load_data("digits")

@@ -23,11 +23,11 @@ from minikd import (
     fit,
     load_data,
     log_softmax,
-    plots,
     soft_cross_entropy,
     softmax,
 )
 from minikd.methods.logit_matching import matching_loss
+from minikd.report import plots
 
 FAST = bool(os.environ.get("MINIKD_FAST"))
 data = load_data("digits")

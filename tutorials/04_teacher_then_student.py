@@ -17,9 +17,10 @@ import os
 import numpy as np
 from matplotlib.figure import Figure
 
-from minikd import MLP, Adam, cross_entropy, distill, evaluate, fit, load_data, plots, soft_cross_entropy
-from minikd.intervals import mean_interval
+from minikd import MLP, Adam, cross_entropy, distill, evaluate, fit, load_data, soft_cross_entropy
+from minikd.experiments.intervals import mean_interval
 from minikd.optim import cosine
+from minikd.report import plots
 
 FAST = bool(os.environ.get("MINIKD_FAST"))  # set by the tests: less training, the same claims
 SEEDS = 2 if FAST else 5
@@ -361,7 +362,7 @@ for kind in KINDS[2:]:
         sure = "better" if mean + half < 0 else "worse" if mean - half > 0 else "cannot tell"
         print(f"{kind:<16} {score:<9} {mean:+7.3f}   {mean - half:+7.3f} to {mean + half:+7.3f}   {sure}")
 check = mean_interval(table["NLL, nats"]["distilled"])
-print(f"\nhalf-width by minikd.intervals.mean_interval {check[1]:.5f}, ", end="")
+print(f"\nhalf-width by minikd.experiments.intervals.mean_interval {check[1]:.5f}, ", end="")
 print(f"by hand {interval(table['NLL, nats']['distilled'])[1]:.5f}")
 
 # %% tags=["cover"]

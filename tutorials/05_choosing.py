@@ -16,9 +16,10 @@ import os
 import numpy as np
 from matplotlib.figure import Figure
 
-from minikd import MLP, Adam, cross_entropy, distill, evaluate, fit, load_data, plots
-from minikd.intervals import mean_interval
+from minikd import MLP, Adam, cross_entropy, distill, evaluate, fit, load_data
+from minikd.experiments.intervals import mean_interval
 from minikd.optim import cosine
+from minikd.report import plots
 
 FAST = bool(os.environ.get("MINIKD_FAST"))  # set by the tests: less training, the same claims
 SEEDS, FEW = (2, 2) if FAST else (10, 5)  # for the sweep, and for what comes after it

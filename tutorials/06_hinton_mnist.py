@@ -16,10 +16,11 @@ import os
 import numpy as np
 from matplotlib.figure import Figure
 
-from minikd import MLP, Adam, cross_entropy, distill, distillation_loss, evaluate, fit, load_data, plots, softmax
+from minikd import MLP, Adam, cross_entropy, distill, distillation_loss, evaluate, fit, load_data, softmax
 from minikd.data import jitter
-from minikd.intervals import mean_interval
+from minikd.experiments.intervals import mean_interval
 from minikd.optim import cosine
+from minikd.report import plots
 from minikd.reproduce import STUDIES, committed
 from minikd.reproduce.hinton2015 import offset_to_share
 

@@ -17,12 +17,13 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.figure import Figure
 
-from minikd import MLP, Adam, cross_entropy, evaluate, fit, load_data, plots, softmax
+from minikd import MLP, Adam, cross_entropy, evaluate, fit, load_data, softmax
 from minikd.data import fsdd
-from minikd.experiment import RECIPES
-from minikd.intervals import mean_interval
+from minikd.experiments.config import RECIPES
+from minikd.experiments.intervals import mean_interval
 from minikd.methods import METHODS
 from minikd.optim import cosine
+from minikd.report import plots
 
 FAST = bool(os.environ.get("MINIKD_FAST"))  # set by the tests: less training, the same claims
 recordings = fsdd.recordings()  # each with digit, speaker, take and samples

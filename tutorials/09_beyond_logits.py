@@ -18,18 +18,19 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure
 
-from minikd import MLP, Adam, check_gradients, cross_entropy, evaluate, fit, load_data, log_softmax, plots, softmax
-from minikd.compare import verdict
-from minikd.intervals import mean_interval
+from minikd import MLP, Adam, check_gradients, cross_entropy, evaluate, fit, load_data, log_softmax, softmax
+from minikd.experiments.compare import verdict
+from minikd.experiments.intervals import mean_interval
 from minikd.methods import METHODS
+from minikd.methods.base import features
 from minikd.methods.dist import correlation_loss
 from minikd.methods.dkd import decoupled
 from minikd.methods.fitnets import hint_loss
 from minikd.methods.kd import kl_loss
-from minikd.methods.method import features
 from minikd.methods.rkd import rkd_loss
 from minikd.methods.sp import sp_loss
 from minikd.optim import cosine
+from minikd.report import plots
 
 FAST = bool(os.environ.get("MINIKD_FAST"))
 seeds, epochs, strengths = (2, 30, (1.0,)) if FAST else (5, 60, (0.25, 1.0, 4.0))

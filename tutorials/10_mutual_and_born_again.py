@@ -16,22 +16,12 @@ from functools import partial
 
 import numpy as np
 
-from minikd import (
-    MLP,
-    Adam,
-    check_gradients,
-    cross_entropy,
-    distillation_loss,
-    evaluate,
-    fit,
-    load_data,
-    plots,
-    softmax,
-)
-from minikd.compare import verdict
-from minikd.intervals import mean_interval
+from minikd import MLP, Adam, check_gradients, cross_entropy, distillation_loss, evaluate, fit, load_data, softmax
+from minikd.experiments.compare import verdict
+from minikd.experiments.intervals import mean_interval
 from minikd.methods import born_again, mean_teacher, mutual
 from minikd.optim import cosine
+from minikd.report import plots
 
 FAST = bool(os.environ.get("MINIKD_FAST"))
 seeds, epochs = (2, 8) if FAST else (10, 60)

@@ -25,13 +25,13 @@ from minikd import (
     evaluate,
     fit,
     load_data,
-    plots,
     softmax,
 )
-from minikd.intervals import mean_interval
+from minikd.experiments.intervals import mean_interval
 from minikd.methods import data_free, self_supervised
 from minikd.methods.fitnets import hint_loss
 from minikd.optim import cosine
+from minikd.report import plots
 
 FAST = bool(os.environ.get("MINIKD_FAST"))
 seeds, epochs = (2, 10) if FAST else (5, 100)

@@ -27,14 +27,14 @@ from minikd import (
     fit,
     load_data,
     log_softmax,
-    plots,
     soft_cross_entropy,
     softmax,
 )
-from minikd.intervals import mean_interval
+from minikd.experiments.intervals import mean_interval
 from minikd.methods.sp import sp_loss
 from minikd.ops import softmax_backward
 from minikd.optim import cosine
+from minikd.report import plots
 
 FAST = bool(os.environ.get("MINIKD_FAST"))
 SEEDS = range(2 if FAST else 5)

@@ -19,9 +19,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from minikd import MLP, SGD, Adam, DeviceError, cross_entropy, load_data, plots, softmax
+from minikd import MLP, SGD, Adam, DeviceError, cross_entropy, load_data, softmax
 from minikd.backend import get_xp, to_device, to_numpy
 from minikd.methods.dist import dist_loss
+from minikd.report import plots
 
 FAST = bool(os.environ.get("MINIKD_FAST"))
 data = load_data("digits")

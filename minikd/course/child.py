@@ -201,7 +201,7 @@ def end(pid: int) -> dict[str, Any]:
 def children() -> list[int]:
     """The children of this process, those that were handed to it as subreaper included."""
     try:
-        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="utf-8").split()]
     except OSError:
         return []
 

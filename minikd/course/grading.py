@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import write_atomically
-from ..errors import CheckpointError, check_count
+from ..checks import check_count
+from ..errors import CheckpointError
 from .exercise import POINTS, Result, run_check
 from .exercises import EXERCISES
 from .runner import Runner
@@ -202,7 +203,7 @@ def _begun(log: Path, resume: bool, weights: Mapping[str, float], seed: int) -> 
         write_atomically(log, (json.dumps(header) + "\n").encode())
         return seed, {}
     try:
-        lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        lines = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
         header, *rest = [json.loads(line) for line in lines]
         done = {row["file"]: from_dict(row["grade"]) for row in rest}
         seed, of_old = int(header["seed"]), header["weights"]

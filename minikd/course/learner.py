@@ -57,7 +57,7 @@ def as_notebook() -> str:
         cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
 
     for name in ("solution.py", "museum.py"):
-        head, *functions = re.split(r"\n\n\n(?=def )", (SKELETON / name).read_text().rstrip())
+        head, *functions = re.split(r"\n\n\n(?=def )", (SKELETON / name).read_text(encoding="utf-8").rstrip())
         docstring, imports = head.removeprefix('"""').split('"""')
         title, _, rest = docstring.partition("\n")
         add("markdown", f"# {title}\n{rest}\nSave the notebook before you check.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import check_choice
+from ..checks import check_choice
 from . import digits, fsdd, mnist, udhr
 from .dataset import Data, Dataset
 from .download import data_dir, read

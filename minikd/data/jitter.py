@@ -6,8 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..backend import Array, empty, xp_of
-from ..errors import check_count, check_matrix
+from ..backend import Array, xp_of
+from ..checks import check_count, check_matrix
+from ..fast.machine import empty
 
 
 def jitter(image_shape: tuple[int, int], pixels: int = 2) -> Callable[[Array, Any], Array]:

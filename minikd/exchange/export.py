@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend import to_numpy
 from ..checkpoint import write_atomically
-from ..errors import check_choice, check_type
+from ..checks import check_choice, check_type
 from ..mlp import MLP
 from .onnx_file import write_onnx
 from .pytorch import write_state_dict

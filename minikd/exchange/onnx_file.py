@@ -14,7 +14,8 @@ import numpy as np
 
 from ..backend import Array, to_numpy
 from ..checkpoint import write_atomically
-from ..errors import CheckpointError, check_matrix
+from ..checks import check_matrix
+from ..errors import CheckpointError
 from ..mlp import MLP, PIECE
 
 TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}

@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..checkpoint import write_atomically
-from ..errors import CheckpointError, check_choice
+from ..checks import check_choice
+from ..errors import CheckpointError
 from ..mlp import MLP
 from ..ops import ACTIVATIONS
 

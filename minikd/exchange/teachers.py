@@ -137,7 +137,7 @@ def read_copy(folder: Path, device: str = "cpu") -> Teacher | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         return Answers(str(content["answers"]), tuple(content["shape"]), str(content["sha256"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged: {error!r}") from error

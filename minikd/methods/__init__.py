@@ -24,7 +24,7 @@ from . import (
     standardised,
     virtual_teacher,
 )
-from .method import Method
+from .base import Method
 
 METHODS: dict[str, Method] = {
     module.METHOD.name: module.METHOD

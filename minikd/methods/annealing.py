@@ -31,13 +31,13 @@ import math
 from typing import Any
 
 from ..backend import Array
-from ..errors import check_count, check_number
+from ..checks import check_count, check_number
 from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
 from ..optim import Adam
+from .base import MakeOptimizer, Method, Scheduled, steps_of, teach
 from .logit_matching import matching_loss
-from .method import MakeOptimizer, Method, Scheduled, steps_of, teach
 
 
 def annealed_loss(

@@ -24,12 +24,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array
-from ..errors import check_count, check_sizes, check_type
+from ..checks import check_count, check_sizes, check_type
 from ..metrics import History
 from ..mlp import MLP
 from ..optim import Adam
 from . import kd
-from .method import MakeOptimizer, Method, beside, check_student, relative
+from .base import MakeOptimizer, Method, beside, check_student, relative
 
 
 def between(student: Sequence[int], teacher: Sequence[int], count: int = 1) -> list[tuple[int, ...]]:

@@ -34,15 +34,15 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, to_numpy, xp_of
-from ..errors import check_choice, check_count, check_labels, check_matrix, check_same_library, check_soft
+from ..checks import check_choice, check_count, check_labels, check_matrix, check_same_library, check_soft
 from ..losses import cross_entropy, distillation_loss
 from ..metrics import History
 from ..mlp import MLP
 from ..ops import log_softmax, softmax
 from ..optim import Adam
 from ..training import ask, fit
-from .method import MakeOptimizer, Method, beside, check_student, mix, option, relative, teach
-from .parts import one_hot
+from .base import MakeOptimizer, Method, beside, check_student, mix, option, relative, teach
+from .linear_algebra import one_hot
 
 CONTROLS = ("none", "cwtm", "dkpp")
 

@@ -61,13 +61,13 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, to_device, to_numpy, xp_of
-from ..errors import check_count, check_matrix, check_number, check_type
+from ..checks import check_count, check_matrix, check_number, check_type
 from ..losses import cross_entropy, distillation_loss
 from ..metrics import History
 from ..mlp import MLP
 from ..ops import sigmoid, sigmoid_backward, softmax, softmax_backward
 from ..optim import Adam, Optimizer
-from .method import MakeOptimizer, Method, fit_along, option
+from .base import MakeOptimizer, Method, fit_along, option
 
 SMALL = 1e-5  # added to a variance
 

@@ -33,13 +33,13 @@ from functools import partial
 from typing import Any
 
 from ..backend import Array
-from ..errors import check_matrix, check_number, check_soft
+from ..checks import check_matrix, check_number, check_soft
 from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
 from ..ops import softmax, softmax_backward
-from .method import Method, teach
-from .parts import as_float, centre_rows, unit_rows, unit_rows_backward
+from .base import Method, teach
+from .linear_algebra import as_float, centre_rows, unit_rows, unit_rows_backward
 
 
 def correlation_loss(a: Array, b: Array) -> tuple[Any, Array]:

@@ -36,14 +36,14 @@ from functools import partial
 from typing import Any
 
 from ..backend import Array, xp_of
-from ..errors import check_count, check_labels, check_matrix, check_number, check_same_library, check_soft
+from ..checks import check_count, check_labels, check_matrix, check_number, check_same_library, check_soft
 from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
 from ..ops import log_softmax
 from ..optim import Adam
-from .method import MakeOptimizer, Method, Scheduled, option, steps_of, teach
-from .parts import as_float, mean_rows, one_hot
+from .base import MakeOptimizer, Method, Scheduled, option, steps_of, teach
+from .linear_algebra import as_float, mean_rows, one_hot
 
 
 def decoupled(

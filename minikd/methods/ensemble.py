@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, to_device, xp_of
-from ..errors import check_choice, check_count, check_number, is_array
+from ..checks import check_choice, check_count, check_number, is_array
 from ..losses import cross_entropy
 from ..metrics import Classifier, History, logits_of
 from ..mlp import MLP
@@ -43,7 +43,7 @@ from ..ops import log_softmax
 from ..optim import Adam
 from ..training import fit
 from . import kd
-from .method import MakeOptimizer, Method, beside, check_student, relative
+from .base import MakeOptimizer, Method, beside, check_student, relative
 
 MEANS = ("logits", "probabilities")
 

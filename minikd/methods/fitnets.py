@@ -33,13 +33,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
-from ..errors import check_count, check_matrix, check_type
+from ..checks import check_count, check_matrix, check_type
 from ..metrics import History
 from ..mlp import MLP
 from ..optim import Adam
 from ..training import fit
 from . import kd
-from .method import (
+from .base import (
     MakeOptimizer,
     Method,
     OnHidden,
@@ -53,7 +53,7 @@ from .method import (
     stage,
     trunk,
 )
-from .parts import as_float
+from .linear_algebra import as_float
 
 
 def hint_loss(features: Array, teacher_features: Array) -> tuple[Any, Array]:

@@ -32,7 +32,7 @@ from ..mlp import MLP
 from ..ops import log_softmax
 from ..optim import Adam
 from ..training import distill
-from .method import MakeOptimizer, Method, check_student, mix
+from .base import MakeOptimizer, Method, check_student, mix
 
 
 def kl_loss(

@@ -25,13 +25,13 @@ from functools import partial
 from typing import Any
 
 from ..backend import Array, xp_of
-from ..errors import check_number
+from ..checks import check_number
 from ..losses import distillation_loss
 from ..metrics import History
 from ..mlp import MLP
 from ..optim import Adam
 from ..training import fit
-from .method import MakeOptimizer, Method, check_student, mix
+from .base import MakeOptimizer, Method, check_student, mix
 
 
 def smoothed_loss(logits: Array, labels: Array, *, smoothing: float = 0.1) -> tuple[Any, Array]:

@@ -28,12 +28,12 @@ from functools import partial
 from typing import Any
 
 from ..backend import Array
-from ..errors import check_matrix, check_number, check_soft
+from ..checks import check_matrix, check_number, check_soft
 from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
-from .method import Method, mix, teach
-from .parts import as_float
+from .base import Method, mix, teach
+from .linear_algebra import as_float
 
 
 def matching_loss(

@@ -30,14 +30,14 @@ from functools import partial
 from typing import Any
 
 from ..backend import Array
-from ..errors import check_matrix, check_number, check_soft
+from ..checks import check_matrix, check_number, check_soft
 from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
 from ..ops import softmax, softmax_backward
 from ..optim import Adam
-from .method import MakeOptimizer, Method, Scheduled, check_student, fit_along, relative, steps_of
-from .parts import as_float
+from .base import MakeOptimizer, Method, Scheduled, check_student, fit_along, relative, steps_of
+from .linear_algebra import as_float
 
 
 def consistency_loss(

@@ -30,13 +30,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
-from ..errors import check_number
+from ..checks import check_number
 from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
 from ..optim import Adam, Optimizer
+from .base import MakeOptimizer, Method, check_student, fit_along, relative
 from .kd import kl_loss
-from .method import MakeOptimizer, Method, check_student, fit_along, relative
 
 
 def mutual_loss(logits: Array, labels: Array, peer_logits: Array, *, weight: float = 1.0) -> tuple[Any, Array]:

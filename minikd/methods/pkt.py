@@ -31,11 +31,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array, xp_of
-from ..errors import check_number
+from ..checks import check_number
 from ..metrics import History
 from ..mlp import MLP
-from .method import Method, check_pair, teach_features
-from .parts import as_float, gram_backward, unit_rows, unit_rows_backward
+from .base import Method, check_pair, teach_features
+from .linear_algebra import as_float, gram_backward, unit_rows, unit_rows_backward
 
 LEAST = 1e-7  # what a similarity counts as at least
 

@@ -46,11 +46,11 @@ from functools import partial
 from typing import Any
 
 from ..backend import Array, xp_of
-from ..errors import check_number
+from ..checks import check_number
 from ..metrics import History
 from ..mlp import MLP
-from .method import Method, check_pair, teach_features
-from .parts import TINY, as_float, gram_backward, huber
+from .base import Method, check_pair, teach_features
+from .linear_algebra import TINY, as_float, gram_backward, huber
 
 
 def rkd_loss(

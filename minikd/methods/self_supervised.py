@@ -32,14 +32,14 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, to_device, to_numpy, xp_of
-from ..errors import check_count, check_matrix, check_number, check_samples, check_type
+from ..checks import check_count, check_matrix, check_number, check_samples, check_type
 from ..losses import cross_entropy, soft_cross_entropy
 from ..metrics import History
 from ..mlp import MLP
 from ..ops import softmax
 from ..optim import Adam
 from ..training import fit
-from .method import (
+from .base import (
     MakeOptimizer,
     Method,
     ask_features,
@@ -53,7 +53,7 @@ from .method import (
     stage,
     trunk,
 )
-from .parts import as_float, unit_rows, unit_rows_backward
+from .linear_algebra import as_float, unit_rows, unit_rows_backward
 
 
 def similarity_loss(

@@ -26,11 +26,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
-from ..errors import check_number
+from ..checks import check_number
 from ..metrics import History
 from ..mlp import MLP
-from .method import Method, check_pair, teach_features
-from .parts import as_float, gram_backward, unit_rows, unit_rows_backward
+from .base import Method, check_pair, teach_features
+from .linear_algebra import as_float, gram_backward, unit_rows, unit_rows_backward
 
 
 def sp_loss(features: Array, teacher_features: Array) -> tuple[Any, Array]:

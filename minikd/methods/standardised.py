@@ -32,13 +32,13 @@ from functools import partial
 from typing import Any
 
 from ..backend import Array, xp_of
-from ..errors import check_matrix, check_number, check_soft
+from ..checks import check_matrix, check_number, check_soft
 from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
+from .base import Method, teach
 from .kd import kl_loss
-from .method import Method, teach
-from .parts import TINY, as_float, centre_rows
+from .linear_algebra import TINY, as_float, centre_rows
 
 
 def standardise(z: Array) -> tuple[Array, Array]:

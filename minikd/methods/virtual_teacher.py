@@ -26,14 +26,14 @@ from functools import partial
 from typing import Any
 
 from ..backend import Array
-from ..errors import check_labels, check_matrix, check_number
+from ..checks import check_labels, check_matrix, check_number
 from ..losses import distillation_loss
 from ..metrics import History
 from ..mlp import MLP
 from ..optim import Adam
 from ..training import fit
-from .method import MakeOptimizer, Method, check_student, mix
-from .parts import as_float, one_hot
+from .base import MakeOptimizer, Method, check_student, mix
+from .linear_algebra import as_float, one_hot
 
 
 def virtual_teacher_loss(

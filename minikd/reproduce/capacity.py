@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from minikd import MLP, cross_entropy, distill, fit
 
-from ..figures import log_scale
+from ..report.style import log_scale
 from .lab import Lab
 from .study import ABOVE_0, Row, Study, Values, means
 

@@ -42,7 +42,7 @@ from minikd import MLP, cross_entropy, distill, fit
 from minikd.backend import Array, to_numpy
 from minikd.data import jitter
 
-from ..figures import log_scale
+from ..report.style import log_scale
 from .lab import Lab
 from .study import ABOVE_0, Row, Study, Values, means
 

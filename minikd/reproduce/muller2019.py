@@ -22,7 +22,7 @@ import numpy as np
 
 from minikd import MLP, soft_cross_entropy
 from minikd.backend import to_numpy
-from minikd.experiment import smooth_labels
+from minikd.experiments.distill import smooth_labels
 
 from . import hinton2015
 from .lab import Lab

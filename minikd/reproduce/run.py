@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import write_atomically
+from ..checks import check_choice, check_count
+from ..cli.progress import Progress, epoch_words
 from ..data import Data, load_data
-from ..errors import CheckpointError, check_choice, check_count
-from ..figures import new_figure, note, save, styled
+from ..errors import CheckpointError
+from ..experiments.environment import machine
 from ..metrics import History
-from ..runs import in_processes, machine
-from ..terminal import Progress, epoch_words
+from ..report.style import new_figure, note, save, styled
+from ..scale.pool import in_processes
 from .lab import Lab
 from .study import Study, Values, judge
 
@@ -167,7 +169,7 @@ def committed(study: Study) -> dict[str, Any] | None:
 def read(path: Path) -> dict[str, Any]:
     """The JSON that `run_study` wrote. CheckpointError for a file that is not such a one."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         values: Values = content["values"]
         if not all(len(numbers) == content["plan"]["seeds"] for numbers in values.values()):
             raise ValueError("not as many numbers as seeds")

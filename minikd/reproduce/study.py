@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..intervals import mean_interval
+from ..experiments.intervals import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from typing import Any
 from processes import ROOT, Setup, WorkerError
 from report import WIDTH
 
-from minikd.blas import processor
+from minikd.experiments.environment import processor
 
 PACKAGES = (
     "numpy",

@@ -56,7 +56,7 @@ def time_steps(sizes: tuple[int, ...]) -> float:
     import numpy as np
 
     from minikd import MLP, cross_entropy, fit
-    from minikd.launch import world
+    from minikd.scale.mpi import world
 
     rng = np.random.default_rng(0)
     x, labels = rng.random((BATCH * 8, sizes[0]), dtype="f4"), rng.integers(0, sizes[-1], BATCH * 8)
@@ -134,8 +134,8 @@ def main() -> None:
         if MPI.COMM_WORLD.Get_rank() == 0:
             print(t)
         return
-    from minikd.blas import processor
     from minikd.checkpoint import write_atomically
+    from minikd.experiments.environment import processor
 
     about = {"processor": processor(), "cores": os.cpu_count(), "date": str(date.today()), "load": os.getloadavg()[0]}
     content = json.loads(options.json.read_text()) if options.json.exists() else {**about, "points": {}}

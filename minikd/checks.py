@@ -1,0 +1,324 @@
+"""Checks that turn a bad argument into a sentence, and normalise what is good.
+
+Each message names the argument, says what came and what was wanted. The checks use only what NumPy and CuPy
+arrays share; those that must look at *values* do so on NumPy alone, since on a GPU a look means waiting for it
+(only `check_target`, which `fit` calls once, waits).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from .errors import DivergedError
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` is a NumPy or CuPy array (or walks like one, as a tensor of torch does not)."""
+    return isinstance(value, np.ndarray) or (
+        isinstance(getattr(value, "shape", None), tuple) and hasattr(getattr(value, "dtype", None), "kind")
+    )
+
+
+def describe(value: Any) -> str:
+    """What came, in a few words and on one line: 'float64 array of shape (3, 4)', or the value with its type."""
+    if is_array(value):
+        return f"{value.dtype} array of shape {tuple(value.shape)}"
+    if isinstance(value, str):
+        return f"{type(value).__name__} {value[:60]!r}"
+    return f"{' '.join(repr(value).split()):.60} ({type(value).__name__})"
+
+
+def check_number(
+    name: str, value: Any, low: float, high: float = math.inf, *, open_low: bool = False, open_high: bool = False
+) -> float:
+    """`value` as a float in [low, high], without its ends where they are open; infinity and NaN never pass."""
+    if isinstance(value, bool) or not isinstance(value, (float, int, Real)):
+        raise TypeError(f"{name} must be a number, got {describe(value)}")
+    number = float(value)
+    open_high = open_high or math.isinf(high)
+    if not (low < number if open_low else low <= number) or not (number < high if open_high else number <= high):
+        top = f"{high:g}{')' if open_high else ']'}"
+        raise ValueError(f"{name} must be in {'(' if open_low else '['}{low:g}, {top}, got {value!r}")
+    return number
+
+
+def check_count(name: str, value: Any, low: int = 1) -> int:
+    """`value` as an int that is at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, got {describe(value)}")
+    if value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value!s:.60}")
+    return int(value)
+
+
+def check_choice(name: str, value: Any, choices: Any) -> None:
+    """`value` must be one of `choices`."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a name, got {describe(value)}; known: {', '.join(choices)}")
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value[:60]!r}")
+
+
+def check_matrix(name: str, value: Any, columns: int | None = None, rows: int | None = None) -> None:
+    """`value` must be a 2-D array of real numbers with at least one row, and of the given size where one is given."""
+    if not is_array(value):
+        raise TypeError(f"{name} must be a NumPy or CuPy array, got {describe(value)}")
+    if value.ndim != 2:
+        hint = f"; for a single sample write {name}[None, :]" if value.ndim == 1 and name.isidentifier() else ""
+        raise ValueError(f"{name} must have 2 dimensions, got {describe(value)}{hint}")
+    if value.shape[0] == 0 or value.shape[1] == 0:
+        raise ValueError(f"{name} must not be empty, got {describe(value)}")
+    if value.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers, got {describe(value)}")
+    if columns is not None and value.shape[1] != columns:
+        raise ValueError(f"{name} must have {columns} columns, got {describe(value)}")
+    if rows is not None and value.shape[0] != rows:
+        raise ValueError(f"{name} must have {rows} rows, got {describe(value)}")
+
+
+def check_labels(name: str, value: Any, rows: int, classes: int) -> None:
+    """`value` must be integer class indices, shape (rows,), in [0, classes)."""
+    if not is_array(value):
+        raise TypeError(f"{name} must be a NumPy or CuPy array of integers, got {describe(value)}")
+    if value.ndim == 2:
+        raise ValueError(
+            f"{name} must be class indices of shape ({rows},), got {describe(value)}; "
+            f"one-hot labels become indices with {name}.argmax(axis=1)"
+        )
+    if value.ndim != 1:
+        raise ValueError(f"{name} must be class indices of shape ({rows},), got {describe(value)}")
+    if value.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name} must be integers in [0, {classes}), got {describe(value)}; cast with {name}.astype(int)"
+        )
+    if value.shape[0] != rows:
+        raise ValueError(f"{name} must have one entry for each of {rows} rows, got {describe(value)}")
+    # One look for both ends: read as unsigned, a negative label is larger than any that its type can hold.
+    top = min(classes, 1 << (8 * value.dtype.itemsize - (value.dtype.kind == "i")))
+    if isinstance(value, np.ndarray) and not value.view(value.dtype.str.replace("i", "u")).max() < top:
+        index = int(np.argmax((value < 0) | (value >= classes)))
+        raise ValueError(f"{name} must be integers in [0, {classes}), got {value[index]} at index {index}")
+
+
+def check_finite(name: str, value: Any) -> None:
+    """A NumPy array must hold neither NaN nor infinity (a GPU array is not looked at)."""
+    # The extremes first: they need no second array, and NaN is its own minimum.
+    if isinstance(value, np.ndarray) and not (np.isfinite(value.min()) and np.isfinite(value.max())):
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
+        raise ValueError(f"{name} must be finite, got {value[index]} at index {index}")
+
+
+def check_samples(name: str, value: Any, columns: int | None = None, dtype: str = "float64") -> None:
+    """`value` must be a matrix of numbers, one row a sample, that are finite also in `dtype`."""
+    check_matrix(name, value, columns)
+    check_finite(name, value)
+    largest = max(value.max(), -value.min()) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else 0
+    if largest > np.finfo(dtype).max:
+        raise ValueError(f"{name} must be finite in {dtype}, the model's dtype, got {largest:g}")
+
+
+def check_same_shape(name: str, value: Any, other_name: str, other: Any) -> None:
+    """`value` must have the shape of `other`."""
+    if tuple(value.shape) != tuple(other.shape):
+        raise ValueError(f"{name} must have the shape of {other_name}, {tuple(other.shape)}, got {describe(value)}")
+
+
+def check_targets(name: str, values: Any, rows: int, classes: int) -> tuple[Any, ...]:
+    """`values` as a tuple, each entry of which must pass `check_target`."""
+    if not isinstance(values, tuple):
+        check_target(name, values, rows, classes)
+        return (values,)
+    for i, value in enumerate(values):  # labels stand first, as in every loss here; later integers may mean anything
+        check_target(f"{name}[{i}]", value, rows, classes if i == 0 else None)
+    return values
+
+
+def check_target(name: str, value: Any, rows: int, classes: int | None) -> None:
+    """`value` must be a function or have a row a sample: labels, if it is integers (rows,), else finite numbers."""
+    if callable(value):
+        return
+    if not is_array(value):
+        raise TypeError(f"{name} must be an array with one row for each row of x, got {describe(value)}")
+    value = value.get() if hasattr(value, "get") else value  # the one look at labels on a GPU
+    if value.ndim == 1 and value.dtype.kind in "iu" and classes is not None:
+        check_labels(name, value, rows, classes)
+    elif value.ndim == 0 or value.shape[0] != rows:
+        raise ValueError(f"{name} must have one row for each of the {rows} rows of x, got {describe(value)}")
+    elif value.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold numbers, class labels as integers, got {describe(value)}")
+    else:
+        check_finite(name, value)
+
+
+def check_type(name: str, value: Any, wanted: Any, words: str) -> None:
+    """`value` must be an instance of `wanted`, which the message calls `words`."""
+    if not isinstance(value, wanted):
+        raise TypeError(f"{name} must be {words}, got {describe(value)}")
+
+
+def check_options(
+    functions: dict[str, Any], counts: dict[str, Any], callbacks: Any, validation: Any, checkpoint: Any, resume: bool
+) -> None:
+    """The arguments of `fit` that can be judged without the data."""
+    for name, value in functions.items():
+        check_type(name, value, Callable, "a function")
+    for name, value in counts.items():
+        check_count(name, value, 0 if name == "seed" else 1)
+    if not isinstance(callbacks, list | tuple) or not all(callable(callback) for callback in callbacks):
+        raise TypeError(f"callbacks must be a sequence of functions, got {describe(callbacks)}")
+    if validation is not None and (not isinstance(validation, list | tuple) or len(validation) != 2):
+        raise TypeError(f"validation must be a pair (x, labels), got {describe(validation)}")
+    if checkpoint is not None:
+        check_type("checkpoint", checkpoint, str | os.PathLike, "a path")
+    if resume and checkpoint is None:
+        raise ValueError("resume=True needs checkpoint, the file to go on from")
+
+
+def check_network(name: str, value: Any) -> None:
+    """`value` must have the flat vectors that an optimizer works on."""
+    if not (hasattr(value, "theta") and hasattr(value, "grad")):
+        raise TypeError(f"{name} must be an MLP, or another object with theta and grad, got {describe(value)}")
+
+
+def check_mix(labels: Any, temperature: Any, soft_weight: Any, shape: tuple[int, int]) -> None:
+    """Temperature above 0, soft_weight in [0, 1]; labels for `shape` (N, K), missing only where they have no weight."""
+    check_number("temperature", temperature, 0, open_low=True)
+    if check_number("soft_weight", soft_weight, 0, 1) != 1 and labels is None:
+        raise ValueError(f"labels may be None only with soft_weight 1, got soft_weight {soft_weight!r}")
+    if labels is not None:
+        check_labels("labels", labels, *shape)
+
+
+def check_sizes(sizes: Any) -> tuple[int, ...]:
+    """`sizes` as a tuple of at least two ints of at least 1: inputs, hidden layers, classes."""
+    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray) or getattr(sizes, "ndim", 1) != 1:
+        raise TypeError(f"sizes must be a sequence of whole numbers such as (784, 300, 10), got {describe(sizes)}")
+    if len(sizes) < 2:
+        raise ValueError(f"sizes must name at least the inputs and the classes, got {tuple(sizes)}")
+    return tuple(check_count(f"sizes[{i}]", size) for i, size in enumerate(sizes))
+
+
+def check_dropout(rates: Any, layers: int) -> tuple[float, ...]:
+    """`rates` as one probability in [0, 1) for each of `layers` layers; a single number stands for all of them."""
+    rates = [rates] * layers if not isinstance(rates, Sequence | np.ndarray) or isinstance(rates, str) else list(rates)
+    if len(rates) != layers:
+        raise ValueError(f"dropout must be one number or one for each of {layers} layers, got {len(rates)}")
+    return tuple(check_number("dropout", rate, 0, 1, open_high=True) for rate in rates)
+
+
+def check_betas(value: Any) -> tuple[float, ...]:
+    """`value` as a pair of numbers in [0, 1)."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise TypeError(f"betas must be a pair of numbers, got {value!r}")
+    return tuple(check_number(f"betas[{i}]", beta, 0, 1, open_high=True) for i, beta in enumerate(value))
+
+
+def check_layout(
+    sizes: Any, dropout: Any, seed: Any, choices: dict[str, tuple[Any, Any]]
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """The arguments of MLP: `sizes` as a tuple of ints, `dropout` as one rate for each layer."""
+    sizes = check_sizes(sizes)
+    for name, (value, known) in choices.items():
+        check_choice(name, value, known)
+    check_count("seed", seed, 0)
+    return sizes, check_dropout(dropout, len(sizes) - 1)
+
+
+def check_same_library(name: str, value: Any, other: Any, other_name: str = "logits") -> None:
+    """`value` must be an array on the device of `other`."""
+    if isinstance(value, np.ndarray) != isinstance(other, np.ndarray):
+        raise TypeError(f"{name} must be on the device of {other_name}; minikd.backend.to_device moves it there")
+
+
+def check_input(x: Any, columns: int, theta: Any = None, device: str = "") -> None:
+    """`x` must be a matrix with so many columns; with `theta`, the parameters of a model, on their device."""
+    check_matrix("x", x, columns=columns)
+    if theta is not None:
+        check_same_library("x", x, theta, f"the model, {device!r}")
+
+
+def check_backward(dlogits: Any, hidden_grads: Any, layers: Sequence[Any]) -> dict[int, Any]:
+    """The arguments of MLP.backward must fit `layers`, what a forward pass left: hidden activations and logits.
+
+    Returns `hidden_grads` as a dictionary in which layers count from 0.
+    """
+    if not layers:
+        raise ValueError("dlogits has nothing to be the gradient of: call forward(x, train=True) first")
+    *hidden, logits = layers
+    check_matrix("dlogits", dlogits, rows=logits.shape[0], columns=logits.shape[1])
+    check_same_library("dlogits", dlogits, logits, "the logits")
+    if hidden_grads is None:
+        return {}
+    check_type("hidden_grads", hidden_grads, Mapping, "a dictionary of gradients by hidden layer")
+    n, injected = len(hidden), {}
+    for layer, grad in hidden_grads.items():
+        if isinstance(layer, bool) or not isinstance(layer, Integral) or not -n <= int(layer) < n:
+            wanted = f"{-n} to {n - 1}" if n else "nothing: this network has none"
+            raise ValueError(f"hidden_grads must name hidden layers, {wanted}; got {describe(layer)}")
+        name, a = f"hidden_grads[{layer}]", hidden[layer]
+        check_matrix(name, grad, rows=a.shape[0], columns=a.shape[1])
+        check_same_library(name, grad, a, "the logits")
+        if int(layer) % n in injected:
+            raise ValueError(f"hidden_grads must name a hidden layer once, got layer {layer % n} twice")
+        injected[int(layer) % n] = grad
+    return injected
+
+
+def check_theta(theta: Any, count: int, dtype: str) -> None:
+    """The parameters in a file must be as many, and of the type, as its header says, and finite."""
+    if theta.shape != (count,) or str(theta.dtype) != dtype:
+        raise ValueError(f"theta must be {count} numbers of type {dtype}, got {describe(theta)}")
+    if not np.isfinite(theta).all():
+        raise ValueError("theta must be finite: these are the weights of a run that diverged")
+
+
+def check_soft(name: str, value: Any, logits: Any) -> None:
+    """`value` must be an array of the shape and on the device of `logits`."""
+    check_matrix(name, value, rows=logits.shape[0], columns=logits.shape[1])
+    check_same_library(name, value, logits)
+
+
+def check_probabilities(name: str, value: Any) -> None:
+    """Rows of a NumPy array must be probabilities (a GPU array is not looked at)."""
+    if not isinstance(value, np.ndarray):
+        return
+    sums = value.sum(axis=1)
+    wrong = ~(np.abs(sums - 1) < 1e-3) | (value.min(axis=1) < 0)  # "not <" so that NaN counts as wrong
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"{name} must be probabilities, got row {row} with sum {sums[row]:.4g} and minimum {value[row].min():.4g}; "
+            "logits become probabilities with softmax(logits, temperature)"
+        )
+
+
+def check_loss(losses: Any, limit: float, size: float, epoch: int, lr: float) -> None:
+    """DivergedError, which names the batch, for losses of an epoch beyond `limit` or weights that are not finite."""
+    bad = ~(np.abs(losses) < limit)  # "not <" so that NaN counts as bad
+    if bad.any() or not math.isfinite(size):
+        batch = int(bad.argmax()) if bad.any() else len(losses) - 1
+        what = f"the loss is {losses[batch]}" if bad.any() else "the weights have exploded"
+        raise DivergedError(
+            f"training diverged in epoch {epoch + 1}, batch {batch + 1} of {len(losses)}: {what}. "
+            f"Try a smaller learning rate (now {lr:g}), a schedule with warm-up, "
+            "or inputs scaled to about [0, 1]. A checkpoint, if one was asked for, holds the last good epoch"
+        )
+
+
+def check_blocks(name: str, value: Any) -> dict[str, Any]:
+    """`value`, one array or a dictionary of them, as a dictionary of float64 arrays that are not empty."""
+    blocks = dict(value) if isinstance(value, Mapping) else {"theta": value}
+    for key, block in blocks.items():
+        label = f"{name}[{key!r}]" if isinstance(value, Mapping) else name
+        if not is_array(block) or block.dtype != np.float64:
+            hint = "float32 is too coarse for differences: build the model with dtype='float64'"
+            raise TypeError(f"{label} must be a float64 array, got {describe(block)}; {hint}")
+        if block.size == 0:
+            raise ValueError(f"{label} must not be empty, got {describe(block)}")
+    return blocks

@@ -1,0 +1,190 @@
+"""`minikd course ...`: what each action prints and writes. Arguments are in arguments.py."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint import write_atomically
+from ..course import gradescope, learner
+from ..course.exercises import EXERCISES
+from ..course.grading import CALL, Grade, grade, grade_class, new_seed, read_weights
+from ..course.runner import Runner
+from ..course.similar import similar
+from ..course.submission import SubmissionError, submissions
+from ..errors import CheckpointError
+
+LAYERS = {
+    "user": "submissions run as a user that owns nothing (only where the grader is root)",
+    "limits": "memory, processor time, files and processes are limited",
+    "landlock": "no file can be opened (Linux 5.13 or newer)",
+    "seccomp": "the kernel does nothing for them but what computing needs (Linux, x86-64 and ARM)",
+}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what was asked for; the exit code."""
+    code: int = ACTIONS[options.action](options) or 0
+    return code
+
+
+def start(options: argparse.Namespace) -> None:
+    """minikd course start."""
+    made = learner.start(options.folder, options.notebook)
+    print(learner.wrapped(f"{options.folder} holds {', '.join(path.name for path in made)}"))
+    print(f"Write the functions, and check them:\n  cd {options.folder}\n  minikd course check E1")
+
+
+def check(options: argparse.Namespace) -> int:
+    """minikd course check: exit code 1 where something is not right."""
+    if not options.watch:
+        return _check_once(options)
+    changes = learner.changes(options.folder)
+    try:
+        while True:
+            try:
+                _check_once(options)
+            except SubmissionError as error:  # a file that is being saved just now
+                print(f"minikd: {error}", file=sys.stderr)
+            print("watching: stop with Ctrl-C", file=sys.stderr, flush=True)
+            next(changes)
+            print()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 0
+
+
+def _check_once(options: argparse.Namespace) -> int:
+    wrong, idle = False, []
+    for exercise, results in learner.check(options.folder, options.names or list(EXERCISES)):
+        if not options.names and all(result.kind == "todo" for result in results):
+            idle.append(exercise.name)
+            continue
+        wrong |= not all(result.passed for result in results)
+        print(learner.report(exercise, results), flush=True)
+    if idle:
+        print(learner.wrapped(f"not begun: {' '.join(idle)}"))
+    return int(wrong)
+
+
+def hint(options: argparse.Namespace) -> None:
+    """minikd course hint."""
+    print(learner.wrapped(f"{options.name}, hint {options.n} of 3: {learner.hint(options.name, options.n)}"))
+
+
+def progress(options: argparse.Namespace) -> None:
+    """minikd course progress."""
+    total = 0.0
+    for exercise, results in learner.check(options.folder, list(EXERCISES)):
+        total += sum(result.score for result in results)
+        print(learner.summary(exercise, results), flush=True)
+    print(f"{'in all':<57} {f'{total:g} of 100':>10}")
+
+
+def grade_all(options: argparse.Namespace) -> int:
+    """minikd course grade."""
+
+    def notify(graded: Grade, done: int, total: int) -> None:
+        words = f"{graded.score():g} of {graded.max_score():g}"
+        print(f"{done}/{total} {graded.student}: {words}, {graded.seconds:.1f} s", file=sys.stderr, flush=True)
+
+    if options.out.suffix != ".csv":
+        raise SubmissionError(f"--out must be a .csv file, got {options.out}")
+    weights = read_weights(options.weights) if options.weights else {}
+    if options.jobs < 1:
+        raise SubmissionError(f"--jobs must be at least 1, got {options.jobs}")
+    try:
+        grades = grade_class(options.folder, options.out, weights, options.jobs, options.resume, notify=notify)
+    except KeyboardInterrupt:
+        print("minikd: stopped, and nothing is lost. To go on: the same command with --resume", file=sys.stderr)
+        return 130
+    scores = sorted(graded.score() for graded in grades)
+    middle = (scores[(len(scores) - 1) // 2] + scores[len(scores) // 2]) / 2
+    print(f"{len(grades)} submissions, median {middle:g} of {grades[0].max_score():g}: {options.out}")
+    print(f"every check: {options.out.with_suffix('.json')}; seed {grades[0].seed}")
+    _say_layers(next((g.layers for g in grades if g.layers), []))
+    return 0
+
+
+def to_gradescope(options: argparse.Namespace) -> None:
+    """minikd course gradescope: writes results.json, whatever the submission is."""
+    graded = _grade(options, new_seed())
+    content = gradescope.results(graded, options.visibility, options.stdout_visibility)
+    _write(options.out, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    print(f"{graded.score():g} of {graded.max_score():g}: {options.out}")
+    _say_layers(graded.layers)
+
+
+def bundle(options: argparse.Namespace) -> None:
+    """minikd course bundle."""
+    weights = None
+    if options.weights:
+        read_weights(options.weights)
+        weights = options.weights.read_text(encoding="utf-8")
+    flags = f"--visibility {options.visibility} --stdout-visibility {options.stdout_visibility}"
+    _write(options.out, gradescope.bundle(weights, flags))
+    print(f"{options.out}: upload it as the autograder of a programming assignment")
+
+
+def replay(options: argparse.Namespace) -> None:
+    """minikd course replay: every check, with the inputs of that seed."""
+    graded = _grade(options, options.seed)
+    for name, exercise in EXERCISES.items():
+        print(learner.report(exercise, [result for result in graded.results if result.exercise == name]))
+    print(f"{graded.score():g} of {graded.max_score():g}, seed {options.seed}")
+
+
+def selftest(options: argparse.Namespace) -> int:
+    """minikd course selftest: exit code 1 where the grader is not what it should be."""
+    wrong = False
+    layers: list[str] = []
+    for folder, expected in (("reference", 100.0), ("skeleton", 0.0)):
+        with Runner(seconds=CALL) as runner:
+            graded = grade(Path(__file__).with_name(folder), runner, new_seed())
+        layers = graded.layers or layers
+        print(f"{folder}: {graded.score():g} of {graded.max_score():g} points, {graded.seconds:.1f} s")
+        wrong |= graded.score() != expected
+        for result in graded.results:
+            if result.passed != bool(expected):
+                print(f"  {result.exercise}, {result.check}: {result.kind} {result.words}")
+    _say_layers(layers)
+    return int(wrong)
+
+
+def look_alike(options: argparse.Namespace) -> None:
+    """minikd course similar."""
+    pairs = similar(submissions(options.folder))
+    for pair in pairs:
+        found = " ".join(pair.exercises)
+        print(f"{pair.one}  {pair.other}: {len(pair.exercises)} alike by {pair.similarity:.0%}: {found}")
+    print(f"{len(pairs)} pairs are alike up to names and layout. Alike is not copied: look before you judge.")
+
+
+def _grade(options: argparse.Namespace, seed: int) -> Grade:
+    if not options.submission.exists():
+        raise SubmissionError(f"there is no submission at {options.submission}")
+    weights = read_weights(options.weights) if options.weights else {}
+    with Runner(seconds=CALL) as runner:
+        return grade(options.submission, runner, seed, weights)
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _say_layers(layers: list[str]) -> None:
+    for name, words in LAYERS.items():
+        print(f"  {'protected' if name in layers else 'NOT PROTECTED'}: {words}", file=sys.stderr)
+
+
+ACTIONS: dict[str, Any] = {
+    "start": start, "check": check, "hint": hint, "progress": progress, "grade": grade_all, "gradescope": to_gradescope,
+    "bundle": bundle, "replay": replay, "selftest": selftest, "similar": look_alike,
+}  # fmt: skip

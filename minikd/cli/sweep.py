@@ -1,0 +1,54 @@
+"""What the command `minikd sweep` does: settle, train, choose, draw."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..checks import check_count
+from ..errors import CheckpointError
+from ..experiments import selection as choice
+from ..experiments import sweep
+from ..report import plots
+from ..scale.pool import workers
+
+GIVEN = ("data", "teacher", "student", "method", "temperature", "soft_weight", "epochs", "seeds")
+
+
+def settle(options: argparse.Namespace, folder: Path) -> sweep.Sweep:
+    """The sweep that was asked for, or with --resume the one in `folder`, which other flags must not contradict.
+
+    ValueError and TypeError, which begin with the name of an argument; CheckpointError for what cannot be resumed.
+    """
+    if options.jobs is not None:
+        check_count("jobs", options.jobs)
+        if options.dask is not None:
+            raise ValueError("jobs is for this machine, and a cluster has its own: leave out --jobs or --dask")
+    given: dict[str, Any] = {name: value for name in GIVEN if (value := getattr(options, name)) is not None}
+    if not options.resume:
+        return sweep.Sweep.plan(**given)
+    begun, _ = sweep.read(folder)
+    for name, value in given.items():
+        swept = name == "student" or name in sweep.SWEPT
+        was = getattr(begun if swept else begun.base, name)
+        if was != (tuple(dict.fromkeys(value)) if swept else value):
+            flag = "--" + name.replace("_", "-")
+            raise CheckpointError(f"{folder} was started with another {flag}: leave it out, or start a new sweep")
+    return begun
+
+
+def run(plan: sweep.Sweep, folder: Path, options: argparse.Namespace) -> None:
+    """Train, or go on; print the table and what was chosen; leave the pictures. Writes nothing before all is ready."""
+    with workers(options.jobs, options.dask) as pool:
+        if not options.resume:
+            sweep.Experiment(plan.base, folder)  # data that cannot be had is an error now
+            sweep.begin(plan, folder)
+        where = f"on {options.dask}" if options.dask else "at a time"
+        networks = len(plan.settings) * plan.base.seeds
+        print(f"{networks} students, {len(plan.settings)} settings, {pool.count} {where}, in {folder}/", flush=True)
+        records = sweep.run(plan, folder, pool, options.quiet)
+    print(f"\n{choice.report(records)}\n")
+    figure = plots.heat_maps(choice.maps(plan, records), plan.temperature, plan.soft_weight)
+    plots.save(figure, folder / "sweep.png")
+    print(f"All numbers are in {folder / sweep.FILE}, the heat maps in {folder / 'sweep.png'}")

@@ -1,0 +1,119 @@
+"""The settings of a run, the defaults of each data set, and how they are kept in the run's folder."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backend import DEVICES
+from ..checkpoint import write_atomically
+from ..checks import check_choice, check_count, check_number
+from ..data import DATASETS
+from ..errors import CheckpointError
+from ..methods import METHODS
+from ..ops import ACTIVATIONS
+
+# Where a data set calls for other defaults than Config's; all were chosen on validation data.
+RECIPES: dict[str, dict[str, Any]] = {
+    "digits": {},
+    "mnist": {
+        "student": (100,),
+        "temperature": 2.0,
+        "epochs": 20,
+        "teacher_epochs": 15,
+        "batch_size": 128,
+        "lr": 3e-3,
+        "teacher_lr": 1e-3,
+    },
+    "fsdd": {"student": (16,), "epochs": 60, "teacher_epochs": 30, "lr": 3e-3, "teacher_lr": 1e-3},
+    "udhr": {
+        "student": (16,),
+        "temperature": 2.0,
+        "epochs": 20,
+        "teacher_epochs": 10,
+        "batch_size": 128,
+        "lr": 3e-3,
+        "teacher_lr": 1e-3,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run is made of; two runs with the same settings on the same machine end with the same bits.
+
+    teacher and student are widths of hidden layers; epochs and lr are the students', teacher_epochs and teacher_lr
+    the teacher's, and learning rates fall along a cosine to zero. `teacher_from` names the file of a trained teacher
+    (see exchange/teachers.py), for all seeds; `activation` is that of its hidden layers, if the file does not tell.
+    `temperature` and `soft_weight` are options of the method "kd"; the others keep their defaults.
+    """
+
+    data: str = "digits"
+    teacher: tuple[int, ...] = (256, 256)
+    student: tuple[int, ...] = (64,)
+    method: str = "kd"
+    temperature: float = 4.0
+    soft_weight: float = 0.9
+    epochs: int = 100
+    teacher_epochs: int = 50
+    batch_size: int = 32
+    lr: float = 3e-2
+    teacher_lr: float = 2e-3
+    seeds: int = 5
+    device: str = "cpu"
+    teacher_from: str | None = None
+    activation: str | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("data", self.data, DATASETS)
+        check_choice("device", self.device, DEVICES)
+        check_choice("method", self.method, METHODS)
+        if self.activation is not None:
+            check_choice("activation", self.activation, ACTIVATIONS)
+            if self.teacher_from is None:
+                raise ValueError("activation belongs to --teacher-from, whose file may not tell it: leave it out")
+        for name in ("teacher", "student"):
+            for width in getattr(self, name):
+                check_count(f"{name} widths", width)
+        for name in ("epochs", "teacher_epochs", "batch_size", "seeds"):
+            check_count(name, getattr(self, name))
+        for name in ("temperature", "lr", "teacher_lr"):
+            check_number(name, getattr(self, name), 0, open_low=True)
+        check_number("soft_weight", self.soft_weight, 0, 1)
+
+    @classmethod
+    def for_data(cls, data: str = "digits", **given: Any) -> Config:
+        """The recipe of a data set, changed by what is given. ValueError and TypeError for settings that cannot be."""
+        if "epochs" in given:  # whoever sets one of the two most likely wants a shorter or longer run in all
+            given = {"teacher_epochs": given["epochs"], **given}
+        return cls(data=data, **{**RECIPES.get(data, {}), **given})
+
+    @classmethod
+    def read(cls, folder: Path) -> Config:
+        """The settings of the run in `folder`. CheckpointError where there are none."""
+        try:
+            values = json.loads((folder / "config.json").read_text(encoding="utf-8"))["settings"]
+            lists: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
+            return cls(**{**values, **lists})
+        except OSError as error:
+            raise CheckpointError(f"{folder} is not the folder of a run: it has no config.json") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"the config.json in {folder} is damaged: {error}") from error
+
+    def write(self, folder: Path) -> None:
+        """Begin a run: make the folder, and note the settings and versions in it."""
+        from .. import __version__
+
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"cannot make the folder {folder}: {error.strerror}") from error
+
+        versions = {"minikd": __version__, "numpy": np.__version__, "python": platform.python_version()}
+        content = {"settings": asdict(self), "versions": versions, "machine": platform.machine()}
+        write_atomically(folder / "config.json", json.dumps(content, indent=2).encode())

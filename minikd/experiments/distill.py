@@ -1,0 +1,204 @@
+"""The main job: does a teacher help a student?
+
+For each seed four networks are trained: a teacher; and three times the same small student, from the same initial
+weights, on the same batches, for the same number of steps, which differ in nothing but what they are told:
+
+    labels     the right class, nothing else
+    smoothed   the right class, with a little probability for every other class alike (label smoothing, Szegedy et
+               al. 2016, arXiv 1512.00567): the control, which regularises as a teacher does but knows nothing
+    distilled  what the teacher thinks of every class, and the right class, by one of the methods of the gallery
+
+The folder of a run holds everything: the settings, each network, the scores, the curves and the pictures. Each
+network's file is also the checkpoint of its training, so resuming a run is running it again: what is finished is
+read, what was interrupted goes on from its last epoch, and the rest is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cli.progress import epoch_words
+from ..data import Data, load_data
+from ..errors import CheckpointError, MinikdError
+from ..exchange.teachers import Answers, Teacher, check_fits, describe_teacher, given_teacher, keep_copy
+from ..losses import cross_entropy, soft_cross_entropy
+from ..methods import METHODS
+from ..metrics import History, Scores, evaluate
+from ..mlp import MLP
+from ..optim import Adam, cosine
+from ..scale.processes import METHODS as TOGETHER
+from ..scale.processes import Ranks
+from ..training import fit
+from .config import Config
+from .summary import NAMES, STUDENTS, Trained, write
+
+SMOOTHING = 0.1
+# A teacher that is sure of everything has nothing to add. Dropout keeps it in doubt where there is doubt; smoothed
+# labels would do for accuracy, but wipe out which wrong classes are likelier (Müller et al. 2019, arXiv 1906.02629).
+TEACHER_DROPOUT = (0.0, 0.5)  # of the inputs, of hidden units
+COMMITTEE = 100_000  # the second teacher of seed 0 is teacher 100,000
+STUDENT_SEED = 1000  # student seeds start here, so that no student starts from its teacher's random numbers
+
+
+class MethodError(MinikdError):
+    """A method cannot be used with these networks, epochs or batches."""
+
+
+class Experiment:
+    """A run in its folder. `notify(epochs, words)` is told of progress: how many epochs of all are done."""
+
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        notify: Callable[[int, str], None] = lambda n, words: None,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.config, self.folder, self.notify, self.ranks = config, folder, notify, ranks or Ranks()
+        if self.ranks.size > 1 and config.method not in TOGETHER:
+            raise MethodError(f"method {config.method} is for one process; several train: {', '.join(TOGETHER)}")
+        self._begun = 0  # epochs of all networks that were begun
+        self.data: Data = load_data(config.data)
+        self.n_inputs, self.n_classes = self.data.x_train.shape[1], len(self.data.class_names)
+        self.given_teacher: Teacher | None = None
+        if config.teacher_from:
+            # The run keeps a copy, so that it does not depend on a file elsewhere.
+            teacher = given_teacher(folder, config.teacher_from, config.activation, config.device)
+            check_fits(teacher, config.teacher_from, config.data, self.data.x_train, self.n_classes)
+            if METHODS[config.method].teacher == "network" and not isinstance(teacher, MLP):
+                words = f"method {config.method} looks at the layers of its teacher"
+                raise CheckpointError(f"{words}, which {config.teacher_from} does not show: take another method")
+            self.given_teacher = teacher
+
+    @property
+    def teacher_words(self) -> str:
+        """The teacher in a few words: its hidden layers, given or to be trained, or what else it is."""
+        if self.given_teacher is not None:
+            return describe_teacher(self.given_teacher)
+        return "-".join(map(str, self.config.teacher)) or "without hidden layers"
+
+    @property
+    def total_epochs(self) -> int:
+        """How many epochs the run has in all."""
+        teachers = self.config.teacher_epochs * (self.given_teacher is None)
+        return self.config.seeds * (len(STUDENTS) * self.config.epochs + teachers)
+
+    def run(self) -> list[Trained]:
+        """Train, or read where already trained, every network; write history.csv and metrics.json."""
+        if self.ranks.first:
+            tidy(self.folder)
+        if self.given_teacher is not None and self.ranks.first:
+            keep_copy(self.given_teacher, self.folder)
+        done: list[Trained] = []
+        for seed in range(self.config.seeds):
+            if seed == 0 or self.given_teacher is None:  # a given teacher is one for all seeds
+                teacher = self.train_teacher(seed)
+                done.append(teacher)
+            done += [self.train_student(kind, seed, teacher.model) for kind in STUDENTS]
+        if self.ranks.first:
+            write(done, self.folder)
+        return done
+
+    def train_teacher(self, seed: int) -> Trained:
+        """The teacher of a seed, or the given one."""
+        if self.given_teacher is not None:
+            untested = isinstance(self.given_teacher, Answers)  # they speak of training samples alone
+            scores = Scores() if untested else self._test(self.given_teacher)
+            return Trained("teacher", seed, self.given_teacher, History(), scores)
+        dropout = (TEACHER_DROPOUT[0], *(TEACHER_DROPOUT[1] for _ in self.config.teacher))
+        model = self._network(self.config.teacher, seed, dropout)
+        options = self._options(self.config.teacher_epochs, "teacher", "teacher", seed)
+        adam = Adam(model, self.config.teacher_lr)
+        history = fit(model, self.data.x_train, self.data.y_train, loss=cross_entropy, optimizer=adam, **options)
+        return Trained("teacher", seed, model, history, self._test(model))
+
+    def train_student(self, kind: str, seed: int, teacher: Teacher) -> Trained:
+        """The student of a seed, one of STUDENTS."""
+        if kind == "distilled":
+            kd = {"temperature": self.config.temperature, "soft_weight": self.config.soft_weight}
+            return self.teach(self.config.method, seed, teacher, kind, **(kd if self.config.method == "kd" else {}))
+        student = self._network(self.config.student, STUDENT_SEED + seed)
+        options = self._options(self.config.epochs, kind, NAMES[kind], seed)
+        labels = self.data.y_train
+        targets, loss = (
+            (labels, cross_entropy)
+            if kind == "labels"
+            else (smooth_labels(labels, self.n_classes, SMOOTHING), soft_cross_entropy)
+        )
+        adam = Adam(student, self.config.lr)
+        history = fit(student, self.data.x_train, targets, loss=loss, optimizer=adam, **options)
+        return Trained(kind, seed, student, history, self._test(student, teacher))
+
+    def teach(self, method: str, seed: int, teacher: Teacher, kind: str, **method_options: Any) -> Trained:
+        """The student of a seed, taught by a method of the gallery; `kind` names the network's file."""
+        student = self._network(self.config.student, STUDENT_SEED + seed)
+        options = self._options(self.config.epochs, kind, NAMES.get(kind, kind), seed) | method_options
+        options["optimizer"] = partial(Adam, lr=self.config.lr)
+        how = METHODS[method]
+        # The others of a committee have numbers that no seed has.
+        committee = [self.train_teacher(COMMITTEE * i + seed).model for i in range(1, how.teachers)]
+        asked: list[Any] = [t.logits if isinstance(t, Answers) else t for t in (teacher, *committee)]
+        source = asked if committee else asked[0]
+        try:
+            history = how.train(student, source, self.data.x_train, self.data.y_train, **options)
+        except ValueError as error:
+            raise MethodError(f"method {method}: {error}") from error
+        return Trained(kind, seed, student, history, self._test(student, teacher))
+
+    def _test(self, model: Any, teacher: Teacher | None = None) -> Scores:
+        teacher = None if isinstance(teacher, Answers) else teacher
+        return evaluate(model, self.data.x_test, self.data.y_test, teacher=teacher)
+
+    def _network(self, hidden: tuple[int, ...], seed: int, dropout: Any = 0.0) -> MLP:
+        return MLP((self.n_inputs, *hidden, self.n_classes), dropout=dropout, seed=seed, device=self.config.device)
+
+    def _options(self, epochs: int, kind: str, name: str, seed: int) -> dict[str, Any]:
+        words = f"seed {seed + 1}/{self.config.seeds}, {name}"
+        before, self._begun = self._begun, self._begun + epochs
+        self.notify(before, words)
+
+        def callback(model: MLP, history: History) -> None:
+            epoch = history.rows[-1]
+            self.notify(before + min(epochs, len(history)), f"{words}: {epoch_words(epoch, epochs)}")
+
+        return {
+            "epochs": epochs,
+            "batch_size": self.config.batch_size,
+            "schedule": cosine(),
+            "validation": (self.data.x_val, self.data.y_val),
+            "seed": seed,
+            "checkpoint": self.folder / f"{kind}-{seed}.safetensors",
+            "resume": True,
+            "progress": False,
+            "callbacks": (callback,),
+            "comm": self.ranks.comm,
+        }
+
+
+def tidy(folder: Path) -> None:
+    """Delete what a save that was killed half-way has left. Not while anything is saved there."""
+    for stale in folder.glob(".*.tmp"):
+        stale.unlink(missing_ok=True)
+
+
+def load_network(path: Path, data: Data, name: str, device: str) -> MLP:
+    """The network in a file, which must fit the data set `name`; CheckpointError where it does not."""
+    model, ends = MLP.load(path, device), (data.x_train.shape[1], len(data.class_names))
+    if (model.sizes[0], model.sizes[-1]) != ends:
+        raise CheckpointError(
+            f"{path} takes {model.sizes[0]} inputs and knows {model.sizes[-1]} classes, "
+            f"but {name} has {ends[0]} and {ends[1]}"
+        )
+    return model
+
+
+def smooth_labels(labels: np.ndarray, classes: int, smoothing: float) -> np.ndarray:
+    """(1 - smoothing) one_hot(labels) + smoothing / classes.  labels (N,) -> targets (N, classes)"""
+    targets = np.full((len(labels), classes), smoothing / classes, np.float32)
+    targets[np.arange(len(labels)), labels] += 1 - smoothing
+    return targets

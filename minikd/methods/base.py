@@ -1,0 +1,320 @@
+"""What a method of distillation is, and what the methods share.
+
+Each file beside this one is a method: the idea, a loss with its gradient derived by hand, and a `train` that hands
+it to `fit`. Losses come in two kinds:
+
+    on logits     loss(logits, labels, teacher_logits, ...) -> (loss, dlogits), all (B, K) but the labels (B,)
+    on features   loss(features, teacher_features, ...) -> (loss, dfeatures), (B, W) and (B, W'): hidden activations
+
+and every method is trained by a function of one shape,
+
+    train(student, teacher, x, labels, *, strength=1.0, optimizer=Adam, **fit_options) -> History
+
+    student      the network to be trained, in place;  teacher  most often an MLP, see each method
+    strength     how much the teacher's part counts against the labels', in multiples of the method's default
+    optimizer    a function that makes one for a network, `partial(Adam, lr=3e-3)` say, for a method may train several
+    fit_options  whatever else `fit` takes
+
+so that methods can be compared by training the same student with each of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+from ..backend import Array, to_device, to_numpy, xp_of
+from ..checkpoint import load_arrays
+from ..checks import (
+    check_labels,
+    check_matrix,
+    check_number,
+    check_same_library,
+    check_samples,
+    check_type,
+    describe,
+    is_array,
+)
+from ..losses import Loss, cross_entropy
+from ..metrics import History
+from ..mlp import MLP, PIECE
+from ..ops import ACTIVATIONS, linear
+from ..optim import Adam, Optimizer
+from ..training import ask, describe_function, fit
+
+FeatureLoss = Callable[[Array, Array], tuple[Any, Array]]  # (features, teacher_features) -> (loss, dfeatures)
+MakeOptimizer = Callable[[MLP], Optimizer]
+
+
+@dataclass(frozen=True)
+class Method:
+    """An entry of the gallery.
+
+    name      what `--method` takes;  title  the method in a line;  source  the paper
+    train     see above
+    weighted  whether `strength` changes anything
+    teacher   "logits": whatever has logits; "network": an MLP; "none": does without
+    teachers  how many the method wants; more than one are handed to it as a list
+    """
+
+    name: str
+    title: str
+    source: str
+    train: Callable[..., History]
+    weighted: bool = True
+    teacher: str = "logits"
+    teachers: int = 1
+
+
+# ---- training on logits -----------------------------------------------------------------------------------------
+
+
+def teach(
+    student: MLP,
+    teacher: Any,
+    x: Array,
+    labels: Array,
+    loss: Loss,
+    *,
+    optimizer: MakeOptimizer = Adam,
+    **fit_options: Any,
+) -> History:
+    """`fit` the student with loss(logits, labels, teacher_logits); `teacher` is whatever `ask` can ask."""
+    check_student(student, x, labels)
+    targets = labels, ask(teacher, student, x, fit_options.get("augment"))
+    return fit(student, x, targets, loss=loss, optimizer=optimizer(student), **fit_options)
+
+
+def check_student(student: Any, x: Any, labels: Any) -> None:
+    """The student must be an MLP, and the samples and labels such as it can be trained on."""
+    check_type("student", student, MLP, "an MLP")
+    check_samples("x", x, columns=student.sizes[0])
+    if labels is None:
+        raise TypeError("labels must be given: this method learns from them, too")
+    check_labels("labels", labels, len(x), student.sizes[-1])
+
+
+def mix(soft_weight: float, strength: float) -> float:
+    """The soft_weight at which teacher : labels is `strength` times what it is at `soft_weight`: w : (1 - w)."""
+    s = check_number("strength", strength, 0) * check_number("soft_weight", soft_weight, 0, 1)
+    if strength == 1:
+        return soft_weight
+    return s / (s + 1 - soft_weight) if s else 0.0
+
+
+class Scheduled:
+    """A loss some of whose options change while it is being trained with: each is a number, or a function of progress.
+
+    Progress is the share of `steps` that the optimizer has taken, in [0, 1): it is in every checkpoint, so that a
+    resumed run goes on where it was.
+    """
+
+    def __init__(self, loss: Loss, optimizer: Optimizer, steps: int, **options: Any) -> None:
+        self.loss, self.optimizer, self.steps, self.options = loss, optimizer, steps, options
+        points = {k: [v(i / 8) for i in range(8)] if callable(v) else v for k, v in options.items()}
+        self.__qualname__ = f"scheduled {describe_function(loss)} {points} {steps}"  # told by checkpoints
+
+    def __call__(self, logits: Array, *targets: Array) -> tuple[Any, ...]:
+        """The loss, with the options of now."""
+        progress = self.optimizer.t / self.steps
+        now = {name: value(progress) if callable(value) else value for name, value in self.options.items()}
+        return self.loss(logits, *targets, **now)
+
+
+def steps_of(n: int, fit_options: dict[str, Any]) -> int:
+    """How many steps `fit` takes with n samples."""
+    return int(option(fit_options, "epochs") * -(-n // option(fit_options, "batch_size")))
+
+
+def option(fit_options: dict[str, Any], name: str) -> Any:
+    """An option of `fit`, as given or as `fit` has it by default."""
+    return fit_options.get(name, signature(fit).parameters[name].default)
+
+
+# ---- training on features ---------------------------------------------------------------------------------------
+
+
+def teach_features(
+    student: MLP,
+    teacher: Any,
+    x: Array,
+    labels: Array,
+    loss: FeatureLoss,
+    *,
+    weight: float,
+    layer: int = -1,
+    teacher_layer: int = -1,
+    optimizer: MakeOptimizer = Adam,
+    **fit_options: Any,
+) -> History:
+    """`fit` the student with CE(labels) + weight · loss(its hidden layer, the teacher's).
+
+    teacher  an MLP, of which `teacher_layer` is taken, or an array (N, W) of features made anywhere
+    layer    the student's hidden layer: 0 is the first, -1 the last
+    """
+    check_student(student, x, labels)
+    layer = check_layer("layer", layer, student)
+    if option(fit_options, "batch_size") == 1:
+        raise ValueError("batch_size must be at least 2: this method compares the samples of a batch; got 1")
+    targets = labels, ask_features(teacher, student, x, teacher_layer, fit_options.get("augment"))
+    both = OnHidden(student, layer, loss, weight)
+    return fit(student, x, targets, loss=both, optimizer=optimizer(student), **fit_options)
+
+
+class OnHidden:
+    """CE(labels) + weight · loss(student.hidden[layer], teacher_features), as a loss for `fit`.
+
+    Without labels, (logits, teacher_features), it is the loss on the hidden layer alone.
+    """
+
+    def __init__(self, student: MLP, layer: int, loss: FeatureLoss, weight: float = 1.0) -> None:
+        self.student, self.layer, self.loss, self.weight = student, layer, loss, weight
+        self.__qualname__ = f"{describe_function(loss)} of hidden[{layer}], weight {weight}"
+
+    def __call__(self, logits: Array, *targets: Array) -> tuple[Any, Array, dict[int, Array]]:
+        """(loss, dlogits, hidden_grads): the logits get the labels' gradient, the hidden layer the teacher's."""
+        *labels, teacher_features = targets
+        value, dlogits = cross_entropy(logits, *labels) if labels else (0.0, xp_of(logits).zeros_like(logits))
+        more, dfeatures = self.loss(self.student.hidden[self.layer], teacher_features)
+        return value + self.weight * more, dlogits, {self.layer: self.weight * dfeatures}
+
+
+def check_layer(name: str, layer: Any, model: MLP) -> int:
+    """`layer` must be one of the hidden layers of `model`; counted from 0 when it comes back."""
+    n = len(model.sizes) - 2
+    if not n:
+        raise ValueError(f"{name} must be a hidden layer, but {model!r} has none: this method looks at features")
+    if isinstance(layer, bool) or not isinstance(layer, Integral):
+        raise TypeError(f"{name} must be a whole number, got {describe(layer)}")
+    if not -n <= int(layer) < n:
+        raise ValueError(f"{name} must be a hidden layer, {-n} to {n - 1}, of {model!r}; got {layer}")
+    return int(layer) % n
+
+
+def features(model: MLP, x: Array, layer: int = -1) -> Array:
+    """The hidden activations of a layer, without dropout, a piece of x at a time.  x (N, D) -> (N, width)"""
+    check_type("model", model, MLP, "an MLP")
+    check_matrix("x", x, columns=model.sizes[0])
+    depth = check_layer("layer", layer, model) + 1
+    activation, _ = ACTIVATIONS[model.activation]
+    rows = xp_of(model.theta).empty((len(x), model.sizes[depth]), model.dtype)
+    for start in range(0, len(x), PIECE):
+        a = to_device(x[start : start + PIECE], model.device).astype(model.dtype, copy=False)
+        for W, b in zip(model.weights[:depth], model.biases[:depth], strict=True):
+            a = activation(linear(a, W, b))
+        rows[start : start + PIECE] = a
+    return rows
+
+
+def ask_features(teacher: Any, student: MLP, x: Array, layer: int, augment: Any = None) -> Any:
+    """A hidden layer of the teacher as a target for `fit`: (N, W), or with `augment` a function of augmented rows."""
+    if teacher is student:
+        raise ValueError("teacher must be another network than student: a network cannot be its own fixed target")
+    if is_array(teacher):
+        check_matrix("teacher", teacher, rows=len(x))
+        if augment is not None:
+            raise ValueError("teacher must be an MLP with augment: an array holds its features for the plain x")
+        return to_device(teacher, student.device)
+    if not isinstance(teacher, MLP):
+        raise TypeError(f"teacher must be an MLP or an array of features: logits have none; got {describe(teacher)}")
+    check_layer("teacher_layer", layer, teacher)
+    if teacher.sizes[0] != student.sizes[0]:
+        raise ValueError(f"teacher takes {teacher.sizes[0]} inputs, but x is {describe(x)}")
+
+    def of(x: Array) -> Array:
+        return to_device(features(teacher, x, layer), student.device)
+
+    of.__qualname__ = f"features {layer} of {zlib.crc32(to_numpy(teacher.theta).tobytes())}"  # told by checkpoints
+    return of(x) if augment is None else of
+
+
+def check_pair(features: Any, teacher_features: Any) -> None:
+    """Features of a student and a teacher: matrices with the same number of rows, on one device."""
+    check_matrix("features", features)
+    check_matrix("teacher_features", teacher_features, rows=len(features))
+    check_same_library("teacher_features", teacher_features, features, "features")
+
+
+# ---- other networks than the student ----------------------------------------------------------------------------
+
+
+def relative(student: MLP, number: int, fit_options: dict[str, Any], sizes: Sequence[int] | None = None) -> MLP:
+    """A fresh network like the student, with initial weights of its own, or of other sizes."""
+    sizes = sizes or student.sizes
+    dropout = student.dropout if len(sizes) == len(student.sizes) else 0.0
+    seed = 7919 * number + option(fit_options, "seed")
+    options = {"activation": student.activation, "device": student.device, "dtype": student.dtype}
+    return MLP(sizes, dropout=dropout, seed=seed, **options)
+
+
+def trunk(student: MLP, layer: int, outputs: int, number: int, fit_options: dict[str, Any]) -> MLP:
+    """The student's layers up to a hidden one, and a fresh linear map from there to so many outputs.
+
+    A network of its own, so that `fit` can train the map (a regressor, a projection) together with the layers below.
+    """
+    model = relative(student, number, fit_options, (*student.sizes[: layer + 2], outputs))
+    model.dropout = (*student.dropout[: layer + 1], 0.0)
+    copy_layers(student, model, layer + 1)
+    return model
+
+
+def copy_layers(source: MLP, target: MLP, count: int) -> None:
+    """Copy the first so many layers' weights and biases."""
+    for mine, theirs in zip(
+        (*target.weights[:count], *target.biases[:count]),
+        (*source.weights[:count], *source.biases[:count]),
+        strict=True,
+    ):
+        mine[...] = theirs
+
+
+def stage(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
+    """The options for a stage in which not the student itself is trained, but part of it: a checkpoint of its own.
+
+    Its callbacks are called with that part.
+    """
+    path = fit_options.get("checkpoint")
+    other = None if path is None else Path(path).with_name(f"{Path(path).stem}-{name}{Path(path).suffix}")
+    return {**fit_options, "checkpoint": other, "validation": None}
+
+
+def beside(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
+    """The options for another network that a method trains: a checkpoint beside the student's, and nobody notified."""
+    return {**stage(fit_options, name), "callbacks": ()}
+
+
+def fit_along(companion: MLP, name: str, student: MLP, x: Array, targets: Any, **fit_options: Any) -> History:
+    """`fit`, with a loss or target in which another network changes, too: a peer, an average, a generator.
+
+    The checkpoint of `fit` does not hold the companion. So it is kept in a file of its own beside, at the end; with
+    `resume`, a finished run is read, and one that was interrupted starts anew, and so ends with the same bits, too.
+    """
+    path, beside_it = fit_options.get("checkpoint"), stage(fit_options, name)["checkpoint"]
+    if path is not None and fit_options.get("resume") and Path(path).exists():
+        epochs = len(json.loads(load_arrays(path)[1].get("training", '{"rows": []}'))["rows"])
+        fit_options["resume"] = epochs == option(fit_options, "epochs") and beside_it.exists()
+        if fit_options["resume"]:
+            history = fit(student, x, targets, **fit_options)  # nothing is left to be done: this reads the student
+            companion.theta[...] = MLP.load(beside_it, student.device).theta
+            return history
+    if beside_it is not None:
+        beside_it.unlink(missing_ok=True)  # of another run: it must not be taken for this one's
+    history = fit(student, x, targets, **fit_options)
+    if beside_it is not None:
+        companion.save(beside_it)
+    return history
+
+
+def joined(*histories: History) -> History:
+    """The histories of several stages as one, with epochs counted through; NaN where a stage lacks a column."""
+    rows = [row for history in histories for row in history.rows]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    numbered = [{**{name: row.get(name, math.nan) for name in columns}, "epoch": i + 1} for i, row in enumerate(rows)]
+    return History(numbered, sum(history.seconds for history in histories))

@@ -1,0 +1,262 @@
+"""The report of a run: one file, report.html, that needs no network and holds everything worth looking at.
+
+It is built from the run's folder alone, so that old runs can be looked at, too, and from the same folder always comes
+the same file. The words and pictures are made here; the explorer, in which a reader changes temperature and weights, is
+plain JavaScript (page/*.js) on the numbers that explorer.py chooses.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..backend import to_numpy
+from ..checkpoint import write_atomically
+from ..data import DATASETS, Data, load_data
+from ..errors import CheckpointError
+from ..exchange.teachers import Answers, describe_teacher, read_copy
+from ..experiments import compare, summary
+from ..experiments.config import Config
+from ..experiments.distill import load_network
+from ..experiments.summary import NAMES, STUDENTS, Trained
+from ..methods import METHODS
+from ..metrics import History, Scores
+from ..mlp import MLP
+from . import plots
+from .page import figure, gallery, page, table
+from .samples import Network, pack
+
+NAME = "report.html"
+CONTROLS = ("teacher", compare.LABELS)  # what is no method
+
+
+def write(folder: Path) -> Path:
+    """Build the report of the finished run in `folder` and write it there, atomically; returns where it is.
+
+    CheckpointError, which says what to do, where there is no run, or an unfinished or damaged one; DataError where the
+    run's data set cannot be had.
+    """
+    path = folder / NAME
+    write_atomically(path, build(folder).encode())
+    return path
+
+
+def find(folder: Path) -> Path:
+    """The report of the run in `folder`, written now if there is none. Raises what `write` does."""
+    path = folder / NAME
+    return path if path.is_file() and _is_run(folder) else write(folder)
+
+
+def explore(folder: Path, browser: bool = True) -> str:
+    """Open the report of the run in `folder` in the browser, if that is wanted and there is one; returns what to say.
+
+    Raises what `write` does.
+    """
+    path = find(folder)
+    if not browser:
+        return str(path)
+    if webbrowser.open(path.resolve().as_uri()):
+        return f"{path} is open in the browser"
+    return f"there is no browser to open it in: {path}"
+
+
+def build(folder: Path) -> str:
+    """The report of the finished run in `folder`, as HTML. Raises what `write` does."""
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder: name that of a run, such as runs/digits-1")
+    if (folder / "compare.json").exists():
+        return _of_comparison(folder)
+    if (folder / "metrics.json").exists():
+        return _of_run(folder)
+    if (folder / "config.json").exists():
+        raise CheckpointError(f"the run in {folder} is not finished: minikd distill --resume --out {folder}")
+    if (folder / "labels-0.safetensors").exists() or (folder / "teacher-0.safetensors").exists():
+        words = f"minikd compare --resume --out {folder}, and the options that were given"
+        raise CheckpointError(f"the comparison in {folder} is not finished: {words}")
+    raise CheckpointError(f"{folder} is not the folder of a run: make one with minikd distill or minikd compare")
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "metrics.json").exists() or (folder / "compare.json").exists()
+
+
+# ---- a run of `minikd distill` -----------------------------------------------------------------------------------
+
+
+def finished(folder: Path, config: Config, data: Data) -> list[Trained]:
+    """Every network of a finished run with its history and scores, as `Experiment.run` returned them; on the CPU.
+
+    CheckpointError where a file is missing or damaged.
+    """
+    histories: dict[tuple[str, int], list[dict[str, float]]] = {}
+    try:
+        results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["test"]
+        with open(folder / "history.csv", newline="") as file:
+            for row in csv.DictReader(file):
+                key = row.pop("model"), int(row.pop("seed"))
+                histories.setdefault(key, []).append({name: float(value) for name, value in row.items()})
+        done = []
+        for result in results:
+            scores = dict(result)
+            kind, seed, seconds = scores.pop("model"), scores.pop("seed"), scores.pop("seconds")
+            del scores["parameters"]
+            model: Any = read_copy(folder) if kind == "teacher" and config.teacher_from else None
+            if model is None:
+                model = load_network(folder / f"{kind}-{seed}.safetensors", data, config.data, "cpu")
+            done.append(Trained(kind, seed, model, History(histories.get((kind, seed), []), seconds), Scores(scores)))
+        if {t.kind for t in done} != {"teacher", *STUDENTS}:
+            raise ValueError("networks are missing in metrics.json")
+    except OSError as error:
+        raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"the numbers of the run in {folder} are damaged: {error!r}") from error
+    return done
+
+
+def _of_run(folder: Path) -> str:
+    config = Config.read(folder)
+    data = load_data(config.data)
+    done = finished(folder, config, data)
+    first = {t.kind: t for t in done if t.seed == 0}
+    shown = {kind: t for kind, t in first.items() if not isinstance(t.model, Answers)}
+    networks = [Network(NAMES[kind], kind, _logits(t.model, data)) for kind, t in shown.items()]
+    seeds = f"Mean ± standard deviation over {config.seeds} seeds" if config.seeds > 1 else "One seed"
+    how = METHODS[config.method].title
+    if config.method == "kd":
+        how += f", T = {config.temperature:g}, soft weight {config.soft_weight:g}"
+    return page(
+        title=f"Distillation on {config.data}",
+        verdict=summary.verdict(done),
+        settings=[*_settings(config, first["teacher"].model, first["distilled"].model), ("method", how)],
+        table=table(summary.cells(done), f"{seeds}, on {len(data.y_test):,} test samples of {config.data}."),
+        numbers=pack(data, DATASETS[config.data], networks, config.temperature, config.soft_weight)
+        if "teacher" in shown
+        else None,
+        pictures=_curves(done) + _looks(list(shown.values()), data),
+        colours=plots.COLOURS,
+        version=__version__,
+    )
+
+
+def _curves(done: list[Trained]) -> str:
+    """Learning curves of all seeds; none where only files were read."""
+    if not any(len(t.history) for t in done):
+        return ""
+    figures = []
+    for column, name, factor, digits in (("val_nll", "NLL", 1, 3), ("val_accuracy", "Accuracy, %,", 100, 1)):
+        ends: dict[str, list[float]] = {}
+        for t in done:
+            if len(t.history):
+                ends.setdefault(NAMES[t.kind], []).append(factor * t.history[column][-1])
+        said = ", ".join(f"{kind} {np.mean(values):.{digits}f}" for kind, values in ends.items())
+        words = f"{name} on validation samples by epoch; after the last: {said}."
+        figures.append(figure(plots.svg(plots.learning_curves(done, NAMES, columns=(column,))), words))
+    return gallery("Learning curves", figures, "two")
+
+
+def _looks(networks: list[Trained], data: Data) -> str:
+    """Confusion and reliability of each network, on the test samples."""
+    confusions, reliabilities = [], []
+    for trained in networks:
+        name = NAMES[trained.kind]
+        counts = plots.confusion(_logits(trained.model, data), data.y_test)
+        np.fill_diagonal(counts, 0)
+        i, j = (data.class_names[k] for k in np.unravel_index(counts.argmax(), counts.shape))
+        most = f", most often {i} taken for {j} ({_times(counts.max())})" if counts.any() else ""
+        svg = plots.svg(plots.confusions({name: trained.model}, data))
+        confusions.append(figure(svg, f"{name.capitalize()}: {counts.sum()} errors on test samples{most}."))
+        svg = plots.svg(plots.reliabilities({name: trained.model}, data))
+        reliabilities.append(figure(svg, f"{name.capitalize()}: ECE {100 * trained.scores['ece']:.1f}\u00a0%."))
+    return gallery(
+        "Confusion: which class is taken for which, each picture to its own scale", confusions, "two"
+    ) + gallery("Reliability: on the diagonal, a network is as sure as it is right", reliabilities, "")
+
+
+def _times(count: int) -> str:
+    return f"{count} times" if count > 1 else "once"
+
+
+def _settings(config: Config, teacher: Any, student: MLP) -> list[tuple[str, str]]:
+    """The settings of a run in words, name and value."""
+    origin = f"{config.teacher_epochs} epochs, learning rate {config.teacher_lr:g}"
+    seeds = f"{config.seeds} seed{'s' * (config.seeds > 1)}"
+    return [
+        ("data", DATASETS[config.data].summary),
+        ("teacher", f"{_network(teacher)}; {'trained before' if config.teacher_from else origin}"),
+        ("student", f"{_network(student)}; {config.epochs} epochs, learning rate {config.lr:g}"),
+        ("training", f"batches of {config.batch_size}, {seeds}, on {config.device.replace('cpu', 'CPU')}"),
+    ]
+
+
+def _network(model: Any) -> str:
+    """A network in a few words, a given teacher that is no MLP, too."""
+    if isinstance(model, Answers):
+        return f"{describe_teacher(model)}, {model.shape[0]:,} samples"
+    if not isinstance(model, MLP):
+        return f"{describe_teacher(model)}, {model.num_params:,} parameters"
+    widths = "-".join(map(str, model.sizes[1:-1])) or "no"
+    return f"{widths} hidden units, {model.num_params:,} parameters"
+
+
+# ---- a run of `minikd compare` -----------------------------------------------------------------------------------
+
+
+def _of_comparison(folder: Path) -> str:
+    content = compare.read(folder / "compare.json")
+    config, rows = _config_of(content, folder), compare.summary(content)
+    data = load_data(config.data)
+    models = {}
+    for row in sorted(rows, key=lambda row: (row["method"] != "teacher", row["method"] != compare.LABELS)):
+        name = row["method"]
+        file = f"{name}-0" if name in CONTROLS else f"{name}-{row['strength']:g}-0"
+        models[name] = load_network(folder / f"{file}.safetensors", data, config.data, "cpu")
+    networks = [
+        Network(
+            NAMES.get(name, name), name if name in CONTROLS else "distilled", _logits(model, data), name in CONTROLS
+        )
+        for name, model in models.items()
+    ]
+    kd = Config.for_data(config.data)  # where the explorer begins
+    words = "Percentage points fewer test errors than labels alone, with intervals of 95 %."
+    return page(
+        title=f"Methods of distillation on {config.data}",
+        verdict=_comparison_verdict(rows),
+        settings=_settings(config, models["teacher"], models[compare.LABELS]),
+        table=table(compare.cells(content), compare.caption(content)),
+        numbers=pack(data, DATASETS[config.data], networks, kd.temperature, kd.soft_weight),
+        pictures=figure(plots.svg(plots.comparison(rows)), words, wide=True),
+        colours=plots.COLOURS,
+        version=__version__,
+    )
+
+
+def _config_of(content: dict[str, Any], folder: Path) -> Config:
+    """The settings of a comparison."""
+    try:
+        lists: dict[str, Any] = {k: tuple(v) for k, v in content["settings"].items() if isinstance(v, list)}
+        return Config(**{**content["settings"], **lists})
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"the compare.json in {folder} is damaged: {error}") from error
+
+
+def _comparison_verdict(rows: Sequence[dict[str, Any]]) -> str:
+    """How many methods beat labels alone, in a sentence."""
+    verdicts = [row["verdict"] for row in rows if row["verdict"]]
+    counts = {words: verdicts.count(words) for words in ("fewer errors", "no difference", "more errors")}
+    best = next((row["method"] for row in rows if row["verdict"]), "none")
+    return (
+        f"Of {len(verdicts)} methods, against labels alone, {counts['fewer errors']} make fewer errors, "
+        f"{counts['more errors']} more, and {counts['no difference']} no difference that the seeds can show. "
+        f"The fewest errors on average: {best}."
+    )
+
+
+def _logits(model: Any, data: Data) -> np.ndarray:
+    return to_numpy(model.predict(data.x_test))

@@ -1,0 +1,114 @@
+"""The report's page: words, tables and pictures become one HTML file, with its style sheet and script inside.
+
+All that is text is made safe here; what is HTML already says so in its name or docstring.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+FOLDER = Path(__file__).parent
+# What a page without the explorer leaves out, as regular expressions: it, the ways to it, and the script.
+WITHOUT_EXPLORER = (
+    r'<a class="skip".*?</a>\n',
+    r' <a href="#explorer">Explorer</a>',
+    r'  <button type="button" id="scheme".*?</button>\n',
+    r'<section id="explorer".*?(?=<section id="pictures")',
+    r"<script.*</script>\n",
+)
+# What the heads of the tables mean, where their few letters do not say it.
+MEANINGS = {
+    "params": "parameters of the network",
+    "errors": "test samples that are taken for another class",
+    "acc. %": "accuracy: how many of 100 test samples are right",
+    "NLL": "negative log-likelihood of the right class, in nats: lower is better",
+    "ECE %": "expected calibration error: how far confidence is from accuracy",
+    "agree %": "how often the student chooses the teacher's class",
+    "time s": "seconds of training",
+    "strength": "how much the teacher counts, in multiples of the method's default; tuned on validation samples",
+    "errors %": "how many of 100 test samples are wrong",
+    "fewer than labels": "percentage points fewer errors than labels alone, paired by seed",
+    "cost": "time of training, in multiples of labels alone",
+}
+
+
+def table(lines: Sequence[Sequence[str]], caption: str) -> str:
+    """A head and rows as an HTML table that scrolls in its own box, and below it what the heads mean."""
+    head, *rows = lines
+    unseen = '<span class="unseen">{}</span>'  # for those who listen
+    columns = [escape(text) or unseen.format("verdict" if i else "network") for i, text in enumerate(head)]
+    heads = "".join(f'<th scope="col">{text}</th>' for text in columns)
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(text)}</td>" for text in cells)}</tr>\n'
+        for name, *cells in rows
+    )
+    return (
+        '<div class="scroll" role="region" aria-labelledby="table-caption" tabindex="0">\n<table>\n'
+        f'<caption id="table-caption"><span>{escape(caption)}</span></caption>\n'
+        f"<thead><tr>{heads}</tr></thead>\n"
+        f"<tbody>\n{body}</tbody>\n</table>\n</div>\n"
+        "<details><summary>What the columns mean</summary>"
+        f'<dl class="pairs">{_pairs([(name, MEANINGS[name]) for name in head if name in MEANINGS])}</dl></details>'
+    )
+
+
+def figure(svg: str, words: str, wide: bool = False) -> str:
+    """A picture, an <svg> element with a name of its own, and the words below it.
+
+    wide   too wide for a phone: it scrolls in its own box there
+    """
+    box = '<div class="wide" role="region" aria-label="the picture" tabindex="0">{}</div>' if wide else "{}"
+    return f"<figure>\n{box.format(svg)}\n<figcaption>{escape(words)}</figcaption>\n</figure>\n"
+
+
+def gallery(title: str, figures: Sequence[str], kind: str) -> str:
+    """Figures, as HTML, beside one another under a title; `kind` is a class of the style sheet."""
+    return f'<h3>{escape(title)}</h3>\n<div class="grid {kind}">\n{"".join(figures)}</div>\n' if figures else ""
+
+
+def page(
+    *,
+    title: str,
+    verdict: str,
+    settings: Sequence[tuple[str, str]],
+    table: str,
+    numbers: dict[str, Any] | None,
+    pictures: str,
+    colours: dict[str, str],
+    version: str,
+) -> str:
+    """The whole page. `table` and `pictures` are HTML; `colours` belong to networks; `numbers` are for the script.
+
+    With None for `numbers` it is a page without the explorer.
+    """
+    # No text can end the script's element or open another: it holds no "<" at all.
+    content = json.dumps(numbers, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    # The text's own colour is dark on a light page and light on a dark one, as a teacher's black must be.
+    inks = (f"--{kind}: {'currentColor' if colour == '#000000' else colour};" for kind, colour in colours.items())
+    template = (FOLDER / "report.html").read_text(encoding="utf-8")
+    if numbers is None:  # a teacher that is a file of answers cannot be asked about test samples
+        for part in WITHOUT_EXPLORER:
+            template = re.sub(part, "", template, flags=re.DOTALL)
+    return Template(template).substitute(
+        title=escape(title),
+        verdict=re.sub(r"--[a-z]+ \d+", r"<code>\g<0></code>", escape(verdict)),  # an option stays on one line
+        settings=_pairs(settings),
+        table=table,
+        pictures=pictures,
+        numbers=content,
+        noun=escape(numbers["noun"] if numbers else "sample"),
+        colours=" ".join(inks),
+        style=(FOLDER / "style.css").read_text(encoding="utf-8"),
+        script="".join((FOLDER / name).read_text(encoding="utf-8") for name in ("numbers.js", "explorer.js")),
+        version=escape(version),
+    )
+
+
+def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
+    return "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>\n" for name, value in pairs)

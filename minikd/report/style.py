@@ -1,0 +1,167 @@
+"""What all pictures of minikd share: how they look, and how they get to a file, a page or a notebook.
+
+The look is one dictionary, STYLE, on top of matplotlib's own defaults: `styled` puts it in force while a function
+draws, and takes it away again, so that nobody else's pictures change. Colours are Okabe and Ito's, which colour-blind
+readers can tell apart; what must be told apart in grey, too, also differs in line and marker, or in lightness.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+
+from ..checkpoint import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STYLE: dict[str, Any] = {
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.labelsize": 11,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "figure.titlesize": 13,
+    "figure.constrained_layout.h_pad": 0.09,  # inches
+    "figure.constrained_layout.w_pad": 0.09,
+    "figure.dpi": 110,
+    "savefig.dpi": 110,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.3,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5.5,
+    "errorbar.capsize": 3,
+    "hatch.linewidth": 0.8,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "minikd",
+}
+SMALL = 9  # points: numbers within a picture, and notes below it
+
+# Colour, line and marker of one curve after another.
+LOOKS = (
+    ("#0072B2", "-", "o"),
+    ("#D55E00", "--", "s"),
+    ("#009E73", "-.", "^"),
+    ("#CC79A7", ":", "D"),
+    ("#000000", "-", "v"),
+    ("#E69F00", "--", "P"),
+    ("#56B4E9", "-.", "X"),
+)
+INK = "#1A1A1A"  # on a coloured cell: nearly black, so that `svg` leaves it as it is
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """matplotlib's defaults and STYLE are in force within, and what was before is again afterwards."""
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", STYLE]):
+        yield
+
+
+def styled(function: Callable[P, R]) -> Callable[P, R]:
+    """A function that draws, in minikd's style."""
+
+    @wraps(function)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        with style():
+            return function(*args, **kwargs)
+
+    return drawn
+
+
+@styled
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """An empty figure, in inches, that no global list of figures knows of."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout=layout)
+
+
+def note(figure: Figure, words: str) -> None:
+    """What a reader must know, in small print below the picture."""
+    figure.supxlabel(fill(words, int(14 * figure.get_figwidth())), fontsize=SMALL)
+
+
+def log_scale(axis: Any) -> None:
+    """A logarithmic axis with plain numbers at 1, 2 and 5."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ScalarFormatter())
+    axis.set_minor_formatter(NullFormatter())
+
+
+@styled
+def png(figure: Figure) -> bytes:
+    """The figure as PNG."""
+    from io import BytesIO
+
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, atomically."""
+    write_atomically(path, png(figure))
+
+
+@styled
+def svg(figure: Figure) -> str:
+    """The figure as an <svg> element for a page: the same text whenever the same is drawn.
+
+    What is black takes the colour of the page's text (currentColor), and the background is transparent, so that it
+    fits a dark page as well as a white one. The ids within begin with a number made from the picture, so that several
+    can stand in one page.
+    """
+    from io import StringIO
+
+    buffer = StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    for needless in (r"<metadata>.*?</metadata>\s*", r"<style.*?</style>\s*", r"<defs>\s*</defs>\s*"):
+        text = re.sub(needless, "", text, flags=re.DOTALL)
+    prefix = f"f{zlib.crc32(text.encode()):08x}-"
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}", text)
+    text = text.replace("#000000", "currentColor")
+    # What matplotlib says in its style sheet, which would hold for the whole page, and the black that it leaves out.
+    own = 'fill="currentColor" style="stroke-linejoin: round; stroke-linecap: butt" role="img"'
+    titles = [axes.get_title() for axes in figure.axes]
+    words = "; ".join(dict.fromkeys(title for title in (figure.get_suptitle(), *titles) if title))
+    label = re.sub(r"\s+", " ", words).replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return text.replace("<svg ", f'<svg {own} aria-label="{label}" ', 1).strip()
+
+
+def show(figure: Figure) -> None:
+    """Show a figure inline in a notebook; write it into the folder MINIKD_FIGURES, if that variable is set.
+
+    Elsewhere nothing happens. The file is named after the picture's title.
+    """
+    ipython = sys.modules.get("IPython")
+    if ipython is not None and hasattr(ipython.get_ipython(), "kernel"):
+        from IPython.display import Image, display
+
+        display(Image(png(figure), width=int(figure.get_figwidth() * 90)))  # type: ignore[no-untyped-call]
+    folder = os.environ.get("MINIKD_FIGURES")
+    if folder:
+        words = figure.get_suptitle() or next((t for a in figure.axes if (t := a.get_title())), "") or "figure"
+        name = re.sub(r"\W+", "-", words.lower()).strip("-")[:60]
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        save(figure, Path(folder) / f"{name}.png")

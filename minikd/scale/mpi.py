@@ -1,0 +1,112 @@
+"""What a process that `mpiexec` has started knows of the others, and how they end: all of them, or none.
+
+    mpiexec -n 4 minikd distill --data mnist
+
+Nothing here costs anything where minikd runs alone: mpi4py is imported only where the environment says that several
+processes were started together. NumPy is not imported, since its BLAS is told of the others before it loads.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+# What MPICH and its kin (Intel MPI, MVAPICH), and Open MPI, tell each process: how many there are, and which it is.
+SIZE, RANK = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
+HERE, HERE_RANK = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE"), ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK")
+GRACE = 1.0  # seconds in which the first process may say what is wrong, before the others say it again
+
+
+def told(names: tuple[str, ...], default: int) -> int:
+    """The first of these environment variables that is a whole number."""
+    return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdecimal()), default)
+
+
+def is_first() -> bool:
+    """Whether this is the process that prints and writes."""
+    return told(RANK, 0) == 0
+
+
+def neighbours() -> int:
+    """How many processes mpiexec started on this machine: they share its cores."""
+    return max(1, told(HERE, 1))
+
+
+def is_together() -> bool:
+    """Whether mpiexec started this process and others with it."""
+    return told(SIZE, 1) > 1
+
+
+def world() -> Any:
+    """All processes that mpiexec started, as a communicator of mpi4py; None where this one runs alone.
+
+    DeviceError where mpi4py is missing.
+    """
+    if not is_together():
+        return None
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        from ..errors import DeviceError  # here, for it brings NumPy
+
+        raise DeviceError(
+            f"mpiexec started {told(SIZE, 1)} processes, and for them to work together minikd needs mpi4py: "
+            f"pip install 'minikd[mpi]' ({error})"
+        ) from error
+    end_together(MPI.COMM_WORLD)
+    return MPI.COMM_WORLD
+
+
+def end_together(comm: Any) -> None:
+    """From now on an error that nobody catches ends all processes, which would wait for this one for ever."""
+    if getattr(sys.excepthook, "ends_together", False):
+        return
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+        before(kind, error, where)
+        _end(comm, 1)
+
+    hook.ends_together = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
+
+
+@contextmanager
+def job() -> Iterator[None]:
+    """Within it, a process that exits with an error ends all others with the same code. Only the first one prints."""
+    if not is_together():
+        yield
+        return
+    printed = sys.stdout
+    if not is_first():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
+    try:
+        yield
+    except SystemExit as error:
+        if error.code:
+            _end(world(), error.code if isinstance(error.code, int) else 1)
+        raise
+    except BaseException:
+        traceback.print_exc()
+        _end(world(), 1)
+    finally:
+        sys.stdout = printed
+
+
+def let_the_first_speak() -> None:
+    """Wait a moment where another process most likely has the same thing to say, and ends this one when it has."""
+    if is_together() and not is_first():
+        time.sleep(GRACE)
+
+
+def _end(comm: Any, code: int) -> None:
+    rank, size = comm.Get_rank(), comm.Get_size()
+    print(f"minikd: process {rank} of {size} has failed, and ends the others with it", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    comm.Abort(code)
