@@ -9,6 +9,7 @@ This is the only file that imports CuPy, and it does so only when it is needed.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -64,3 +65,55 @@ def to_device(array: Array, device: str) -> Array:
     """The array on a device: the same object if it is there already, a copy otherwise."""
     xp = get_xp(device)
     return array if xp is not np and xp_of(array) is xp else xp.asarray(to_numpy(array))
+
+
+def place(value: Any, device: str, dtype: str | None = None) -> Any:
+    """An array on a device, floats in `dtype`; a Source, a function or None comes back as it is."""
+    if value is None or isinstance(value, Source) or callable(value):
+        return value
+    array = to_device(value, device)
+    return array.astype(dtype, copy=False) if dtype is not None and array.dtype.kind == "f" else array
+
+
+def shuffled(x: Any, seed: int, epoch: int) -> Array:
+    """The numbers of the rows of x, 0 to N - 1, in an order drawn from (seed, epoch); they are where x is."""
+    order = np.random.default_rng((seed, epoch)).permutation(len(x))
+    return xp_of(x).asarray(order)
+
+
+def generator(device: str, *seed: int) -> Any:
+    """A random generator on a device, from one or more whole numbers."""
+    return get_xp(device).random.default_rng(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+
+
+class Source:
+    """Rows that are read or computed when `fit` draws them; it takes the place of an array, x or a target.
+
+    A subclass sets `shape` (N, ...) and `dtype` and defines `__getitem__` and `fingerprint`; the rest may stay.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+    fingerprint: str  # what a checkpoint records: a resumed run must have the same
+
+    def __getitem__(self, index: Any) -> Array:
+        """The rows (n, ...) with these numbers, a slice or an array (n,)."""
+        raise NotImplementedError
+
+    def order(self, seed: int, epoch: int) -> Any:
+        """The numbers of all rows in the order of an epoch, which `fit` slices into batches; asked of x alone."""
+        return shuffled(self, seed, epoch)
+
+    def begin_epoch(self, model: Any, seed: int, epoch: int) -> None:
+        """Called before each epoch. New samples may be drawn here, from the model, the seed and the epoch alone."""
+
+    def check(self, look: Callable[[Array], None]) -> None:
+        """Call look(rows) for the rows that are known before training, so that bad values are found before it."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions, rows included."""
+        return len(self.shape)

@@ -1,4 +1,4 @@
-"""Files of named arrays that are whole and honest, or not there at all.
+"""Files of named arrays that are complete and unaltered, or not there at all.
 
 The format is safetensors: a header of names, shapes and text metadata, then raw numbers. Nothing in it can run
 code, so a file from a stranger is safe to open. Two things are added here. Saving is atomic: a full disk or a
@@ -8,9 +8,12 @@ was cut short or altered is told from a good one. This module knows nothing of n
 
 from __future__ import annotations
 
+import json
 import os
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +93,43 @@ def write_atomically(path: str | os.PathLike[str], content: bytes, *, sync: bool
     finally:
         with suppress(OSError):  # it is not there after success, nor where it could not be made
             temporary.unlink()
+
+
+def save_run(path: str | os.PathLike[str], theta: Any, metadata: Mapping[str, str], state: Any, progress: Any) -> None:
+    """Write a training run: the parameters with their metadata, the optimizer's state, settings and history.
+
+    state     {"t": steps, name: vector, ...};  progress  plain values, "settings" among them
+    """
+    arrays = {f"optimizer.{name}": vector for name, vector in state.items() if name != "t"}
+    training = json.dumps({**progress, "t": state["t"]})
+    save_arrays(path, {"theta": theta, **arrays}, {**metadata, "training": training}, sync=False)
+
+
+def run_in(path: Any, arrays: Mapping[str, Any], metadata: Mapping[str, str], settings: Mapping[str, Any]) -> Any:
+    """(state, progress) as `save_run` wrote them. CheckpointError where the file has other `settings`."""
+    progress = json.loads(metadata["training"])
+    then, now = {**progress["settings"], **metadata}, json.loads(json.dumps(settings))
+    different = [f"{name} (then {then.get(name)}, now {now[name]})" for name in now if then.get(name) != now[name]]
+    if different:
+        raise CheckpointError(f"{path} belongs to another run, with a different {'; '.join(different)}")
+    vectors = {name.removeprefix("optimizer."): array for name, array in arrays.items() if name != "theta"}
+    return {"t": progress["t"], **vectors}, progress
+
+
+def fingerprint(value: Any) -> Any:
+    """What a checkpoint records of data or of a function, so that a run is not resumed with others.
+
+    An array gives a checksum, an object its attribute `fingerprint`, a function its name, a partial function also its
+    keyword arguments. All of them are the same in the next process.
+    """
+    if hasattr(value, "fingerprint"):
+        return value.fingerprint
+    if isinstance(value, partial):
+        options = {k: fingerprint(v) if hasattr(v, "dtype") else v for k, v in value.keywords.items()}
+        return f"{fingerprint(value.func)} {options}"
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__name__)
+    return zlib.crc32(np.ascontiguousarray(to_numpy(value)).data)
 
 
 def _digest(arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]) -> str:

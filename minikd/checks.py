@@ -25,6 +25,11 @@ def is_array(value: Any) -> bool:
     )
 
 
+def is_source(value: Any) -> bool:
+    """Whether `value` is a Source of rows (minikd.training)."""
+    return hasattr(value, "begin_epoch")
+
+
 def describe(value: Any) -> str:
     """What came, in a few words and on one line: 'float64 array of shape (3, 4)', or the value with its type."""
     if is_array(value):
@@ -114,9 +119,22 @@ def check_finite(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be finite, got {value[index]} at index {index}")
 
 
+def check_drawable(name: str, value: Any) -> None:
+    """An array of which training draws rows must be in memory, or a Source: the rows of a file are not read singly."""
+    if not is_array(value) or is_source(value):
+        return
+    if isinstance(value, np.memmap) or not (isinstance(value, np.ndarray | np.generic) or hasattr(value, "get")):
+        raise TypeError(
+            f"{name} must be an array in memory, got {type(value).__name__}, {describe(value)}: "
+            f"minikd.scale.stream.Stream({name}) reads it in blocks, np.asarray({name}) takes all of it into memory"
+        )
+
+
 def check_samples(name: str, value: Any, columns: int | None = None, dtype: str = "float64") -> None:
     """`value` must be a matrix of numbers, one row a sample, that are finite also in `dtype`."""
     check_matrix(name, value, columns)
+    if is_source(value):
+        value.check(lambda rows: check_samples(name, rows, columns, dtype))
     check_finite(name, value)
     largest = max(value.max(), -value.min()) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else 0
     if largest > np.finfo(dtype).max:
@@ -145,6 +163,10 @@ def check_target(name: str, value: Any, rows: int, classes: int | None) -> None:
         return
     if not is_array(value):
         raise TypeError(f"{name} must be an array with one row for each row of x, got {describe(value)}")
+    check_drawable(name, value)
+    if is_source(value) and len(value) == rows:
+        value.check(lambda piece: check_target(name, piece, len(piece), classes))
+        return
     value = value.get() if hasattr(value, "get") else value  # the one look at labels on a GPU
     if value.ndim == 1 and value.dtype.kind in "iu" and classes is not None:
         check_labels(name, value, rows, classes)
@@ -162,22 +184,33 @@ def check_type(name: str, value: Any, wanted: Any, words: str) -> None:
         raise TypeError(f"{name} must be {words}, got {describe(value)}")
 
 
-def check_options(
-    functions: dict[str, Any], counts: dict[str, Any], callbacks: Any, validation: Any, checkpoint: Any, resume: bool
-) -> None:
-    """The arguments of `fit` that can be judged without the data."""
-    for name, value in functions.items():
-        check_type(name, value, Callable, "a function")
-    for name, value in counts.items():
-        check_count(name, value, 0 if name == "seed" else 1)
+def check_options(callbacks: Any, checkpoint: Any, resume: bool) -> None:
+    """The arguments of `fit` that are about what happens between epochs."""
     if not isinstance(callbacks, list | tuple) or not all(callable(callback) for callback in callbacks):
         raise TypeError(f"callbacks must be a sequence of functions, got {describe(callbacks)}")
-    if validation is not None and (not isinstance(validation, list | tuple) or len(validation) != 2):
-        raise TypeError(f"validation must be a pair (x, labels), got {describe(validation)}")
     if checkpoint is not None:
         check_type("checkpoint", checkpoint, str | os.PathLike, "a path")
     if resume and checkpoint is None:
         raise ValueError("resume=True needs checkpoint, the file to go on from")
+
+
+def check_run(run: Any) -> tuple[Any, ...]:
+    """The arguments of `fit`, as attributes of `run`; returns the targets as a tuple."""
+    if run.optimizer.model is not run.model:
+        raise ValueError("optimizer must be made for the model that is trained, got one made for another")
+    for name, value in (("loss", run.loss), ("schedule", run.schedule), ("augment", run.augment or abs)):
+        check_type(name, value, Callable, "a function")
+    for name, low in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+        check_count(name, getattr(run, name), low)
+    validation, processes = run.validation, run.processes
+    if validation is not None and (not isinstance(validation, list | tuple) or len(validation) != 2):
+        raise TypeError(f"validation must be a pair (x, labels), got {describe(validation)}")
+    if not hasattr(processes, "share"):
+        wanted = "minikd.scale.processes.Processes(comm), with a communicator of mpi4py"
+        raise TypeError(f"processes must be {wanted}, got {describe(processes)}")
+    check_drawable("x", run.x)
+    check_samples("x", run.x, run.model.sizes[0], run.model.dtype)
+    return check_targets("targets", run.targets, len(run.x), run.model.sizes[-1])
 
 
 def check_network(name: str, value: Any) -> None:

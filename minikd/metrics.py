@@ -1,4 +1,4 @@
-"""How good a classifier is, how honest its probabilities are, how closely it follows its teacher, and how it got there.
+"""How good a classifier is, how well calibrated its probabilities are, and how closely it follows its teacher.
 
 Every score is computed from logits, on the CPU, in float64.
 """
@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from .backend import Array, to_numpy
-from .checkpoint import write_atomically
-from .checks import check_count, check_finite, check_labels, check_matrix, check_samples, describe, is_array
-from .exchange import opened
-from .mlp import MLP
+from .checkpoint import fingerprint, write_atomically
+from .checks import check_count, check_finite, check_labels, check_matrix, check_samples, describe, is_array, is_source
+from .mlp import MLP, PIECE
 from .ops import log_softmax
 
-Classifier = Any  # an MLP, a callable x -> logits, an (N, K) array of logits, or a file of one (minikd/exchange/)
+Classifier = Any  # an MLP, a callable x -> logits, or an (N, K) array of logits
 
 
 class Scores(dict[str, float]):
@@ -32,28 +31,63 @@ class Scores(dict[str, float]):
             raise AttributeError(f"no score named {name!r}, only {', '.join(self)}") from None
 
 
-def logits_of(model: Classifier, x: Array, classes: int | None = None, name: str = "model") -> Array:
-    """What `model` says about x (N, D): its logits (N, K).
+class Predictor:
+    """Anything that has logits, as one thing with one method: `logits`.
 
-    `model` is an MLP, any callable x -> logits, or an array of logits already, one row for each row of x; or the path
-    of a file that holds one (see exchange/teachers.py).
-    ValueError or TypeError, with `name` in it, where it is none of these or its logits do not fit.
+    model     an MLP (run without dropout), a callable x -> logits, or an (N, K) array, the logits of N rows
+    name      what messages call it;  classes  K, where only one number of classes will do
+
+    TypeError, with `name` in it, for a model that is none of these.
     """
-    model = opened(model)
-    if isinstance(model, MLP):
-        if x.shape[1] != model.sizes[0]:
-            raise ValueError(f"{name} takes {model.sizes[0]} inputs, but x is {describe(x)}")
-        logits = model.predict(x)
-    elif is_array(model):
-        logits = model
-    elif callable(model):
-        logits = model(x)
-    else:
-        raise TypeError(f"{name} must be an MLP, a callable x -> logits or an array of logits, got {describe(model)}")
-    what = name if is_array(model) else f"the logits of {name}"
-    check_matrix(what, logits, columns=classes, rows=len(x))
-    check_finite(what, logits)
-    return logits
+
+    def __init__(self, model: Classifier, name: str = "model", classes: int | None = None) -> None:
+        self.model, self.name, self.classes = model, name, classes
+        self.fixed = is_array(model)  # it has logits for the rows that it was made for, and for no others
+        if not (self.fixed or callable(model) or isinstance(model, MLP)):
+            hint = "; minikd.exchange.read_teacher reads a file" if isinstance(model, str | os.PathLike) else ""
+            wanted = "an MLP, a callable x -> logits or an array of logits"
+            raise TypeError(f"{name} must be {wanted}, got {describe(model)}{hint}")
+
+    def logits(self, x: Array) -> Array:
+        """x (N, D) -> (N, K). ValueError or TypeError where the logits do not fit x or are not finite."""
+        if self.fixed:
+            logits = self.model
+        elif isinstance(self.model, MLP):
+            if x.shape[1] != self.model.sizes[0]:
+                raise ValueError(f"{self.name} takes {self.model.sizes[0]} inputs, but x is {describe(x)}")
+            logits = self.model.predict(x)
+        elif is_source(x):  # it may not fit in memory
+            pieces = (self.model(x[start : start + PIECE]) for start in range(0, len(x), PIECE))
+            logits = np.concatenate([to_numpy(piece) for piece in pieces])
+        else:
+            logits = self.model(x)
+        what = self.name if self.fixed else f"the logits of {self.name}"
+        check_matrix(what, logits, columns=self.classes, rows=len(x))
+        check_finite(what, logits)
+        return logits
+
+    __call__ = logits
+
+    @property
+    def fingerprint(self) -> str:
+        """What a checkpoint records, so that a run is not resumed with another teacher."""
+        return f"logits of {fingerprint(self.model.theta if isinstance(self.model, MLP) else self.model)}"
+
+
+def teacher_targets(teacher: Classifier, student: MLP, x: Array, augment: Any = None) -> Any:
+    """The logits of `teacher` for x as a target for `fit`: (N, K), computed once.
+
+    With `augment` the target is a function of the augmented rows instead: the teacher must speak of what the student
+    sees. ValueError and TypeError for a teacher that has no logits for them, or is the student itself.
+    """
+    if teacher is student or getattr(teacher, "__self__", None) is student:  # student.predict is the student, too
+        raise ValueError("teacher must be another network than student: a network cannot be its own fixed target")
+    asked = Predictor(teacher, "teacher", student.sizes[-1])
+    if augment is None:
+        return asked.logits(x)
+    if asked.fixed:
+        raise ValueError("teacher must be an MLP or a callable with augment: an array holds its logits for the plain x")
+    return asked
 
 
 def evaluate(model: Classifier, x: Array, labels: Array, *, teacher: Classifier | None = None) -> Scores:
@@ -70,7 +104,7 @@ def evaluate(model: Classifier, x: Array, labels: Array, *, teacher: Classifier 
     `model` and `teacher` are MLPs, callables x -> logits, or (N, K) arrays of logits.
     """
     check_samples("x", x)
-    logits = to_numpy(logits_of(model, x)).astype(np.float64)  # (N, K)
+    logits = to_numpy(Predictor(model).logits(x)).astype(np.float64)  # (N, K)
     labels = to_numpy(labels) if is_array(labels) else labels
     check_labels("labels", labels, *logits.shape)
     logp = log_softmax(logits)
@@ -84,7 +118,8 @@ def evaluate(model: Classifier, x: Array, labels: Array, *, teacher: Classifier 
         ece=float((bins[:, 2] * np.abs(bins[:, 1] - bins[:, 0])).sum() / len(labels)),
     )
     if teacher is not None:
-        teacher_logits = to_numpy(logits_of(teacher, x, logits.shape[1], "teacher")).astype(np.float64)
+        predictor = Predictor(teacher, "teacher", logits.shape[1])
+        teacher_logits = to_numpy(predictor.logits(x)).astype(np.float64)
         logq = log_softmax(teacher_logits)
         scores["agreement"] = float((chosen == teacher_logits.argmax(axis=1)).mean())
         scores["kl"] = float((np.exp(logq) * (logq - logp)).sum(axis=1).mean())

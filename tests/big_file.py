@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from minikd import MLP, cross_entropy, fit
-from minikd.scale.stream import BLOCK, GROUP, Stream, forget
+from minikd.scale.stream import BLOCK, GROUP, Stream, forget, streams
 
 ROWS, COLUMNS, BATCH, FULL = 2_600_000, 784, 128, 100_000  # the first FULL rows are numbers, and no holes
 WARM = STEPS = -(-2 * GROUP * (BLOCK // (4 * COLUMNS + 8)) // BATCH)  # two groups
@@ -78,10 +78,12 @@ def main() -> None:
     x.flush()
     labels = np.arange(ROWS) % 10
     before = peak()
-    history = fit(MLP((COLUMNS, 16, 10)), x, labels, loss=cross_entropy, epochs=1, batch_size=8192, progress=False)
+    history = fit(
+        MLP((COLUMNS, 16, 10)), *streams(x, labels), loss=cross_entropy, epochs=1, batch_size=8192, progress=False
+    )
     after = peak()
     speed = disk_speed(path)
-    part, in_memory = np.memmap(path, "f4", "r", shape=(FULL, COLUMNS)), np.array(Stream(x)[:FULL])
+    part, in_memory = Stream(np.memmap(path, "f4", "r", shape=(FULL, COLUMNS))), Stream(x)[:FULL]
     pairs = np.array([[time_a_step(rows, labels[:FULL]) for rows in (part, in_memory)] for _ in range(4)])
     rounds = {name: pairs[..., i].tolist() for i, name in enumerate(("rounds", "clock", "first"))}
     print(json.dumps({"before": before, "after": after, "loss": history["loss"], "disk": speed, **rounds}))

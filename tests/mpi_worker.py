@@ -19,8 +19,9 @@ from minikd import MLP, SGD, Adam, cross_entropy, distill, fit
 from minikd.methods import METHODS
 from minikd.mlp import MLP as Network
 from minikd.optim import cosine
-from minikd.scale.processes import METHODS as TOGETHER
+from minikd.scale.processes import Processes
 
+TOGETHER = tuple(name for name, method in METHODS.items() if method.parallel)
 ROWS, INPUTS, CLASSES = 50, 6, 4
 # Batches of 16 leave one of 2 rows: of 3 or 4 processes some then have none. 7 is shared by none of 2, 3 and 4.
 CASES: dict[str, dict[str, Any]] = {
@@ -56,7 +57,14 @@ def train(comm: Any, **case: Any) -> tuple[Network, list[float]]:
     model = MLP((INPUTS, 9, CLASSES), dtype=dtype, dropout=case.pop("dropout", 0.0), seed=3)
     optimizer = case.pop("optimizer", Adam)(model, 0.01)
     teacher = MLP((INPUTS, 20, CLASSES), dtype=dtype, seed=8) if case.pop("teacher", False) else None
-    options = {"epochs": 3, "schedule": cosine(), "progress": False, "optimizer": optimizer, "comm": comm, **case}
+    options = {
+        "epochs": 3,
+        "schedule": cosine(),
+        "progress": False,
+        "optimizer": optimizer,
+        "processes": Processes(comm),
+        **case,
+    }
     options["augment"] = mixed if options.get("augment") else None
     if teacher is None:
         history = fit(model, x, labels, loss=cross_entropy, **options)
@@ -83,7 +91,9 @@ def methods(comm: Any, names: tuple[str, ...] = TOGETHER) -> dict[str, np.ndarra
     found = {}
     for name in names:
         student, teacher = (MLP((INPUTS, 9, CLASSES), dtype="float64", seed=s) for s in (3, 8))
-        METHODS[name].train(student, teacher, x, labels, epochs=3, batch_size=16, progress=False, comm=comm)
+        METHODS[name].train(
+            student, teacher, x, labels, epochs=3, batch_size=16, progress=False, processes=Processes(comm)
+        )
         found[name] = student.theta
     return found
 
@@ -110,7 +120,7 @@ def failing(comm: Any, how: str) -> None:
         x, labels = (x[1:], labels[1:]) if last else (x, labels)
     model = MLP((INPUTS, 9, CLASSES), dtype="float64")
     optimizer = SGD(model, 1e200 if how == "diverge" else 1e-3)
-    options = {"optimizer": optimizer, "comm": comm, "progress": False, "callbacks": [fail]}
+    options = {"optimizer": optimizer, "processes": Processes(comm), "progress": False, "callbacks": [fail]}
     fit(model, x, labels, loss=cross_entropy, epochs=10**6, **options)
     time.sleep(600)
 

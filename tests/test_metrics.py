@@ -11,7 +11,7 @@ from helpers import assert_close, sample, some_labels
 
 from minikd import MLP, evaluate
 from minikd.backend import to_device, to_numpy
-from minikd.metrics import logits_of, reliability
+from minikd.metrics import Predictor, reliability
 from minikd.report.plots import confusion
 
 # Four rows, two classes. Row by row: sure and right, sure and wrong, less sure and right, less sure and right.
@@ -106,9 +106,9 @@ def test_float32_logits_are_scored_in_float64(xp: Any) -> None:
     assert evaluate(xp.array(logits), x, labels) == evaluate(xp.array(logits.astype("float64")), x, labels)
 
 
-def test_logits_of_gives_an_array_back_as_it_is(xp: Any) -> None:
+def test_a_predictor_gives_an_array_back_as_it_is(xp: Any) -> None:
     logits = xp.array(np.log(P))
-    assert logits_of(logits, xp.array(X)) is logits
+    assert Predictor(logits).logits(xp.array(X)) is logits
 
 
 # ---- calibration -----------------------------------------------------------------------------------------------

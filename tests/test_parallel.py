@@ -26,7 +26,7 @@ from minikd import MLP, cross_entropy, fit
 from minikd.cli.blas import blas_settings
 from minikd.errors import DeviceError
 from minikd.scale import mpi as launch
-from minikd.scale.processes import Ranks
+from minikd.scale.processes import Processes
 
 WORKER = Path(worker.__file__)
 TIGHT, LOOSE = 1e-13, 2e-5  # float64, float32
@@ -190,7 +190,13 @@ def test_processes_share_the_cores_out() -> None:
 @pytest.mark.parametrize("comm", [4, "MPI.COMM_WORLD"])
 def test_comm_must_be_a_communicator(comm: Any) -> None:
     with pytest.raises(TypeError, match=r"comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, got"):
-        fit(MLP((2, 2)), sample(4, 2), np.zeros(4, int), loss=cross_entropy, comm=comm)
+        fit(MLP((2, 2)), sample(4, 2), np.zeros(4, int), loss=cross_entropy, processes=Processes(comm))
+
+
+def test_a_bare_communicator_is_refused_with_the_name_of_what_wraps_it() -> None:
+    words = r"processes must be minikd.scale.processes.Processes\(comm\), with a communicator of mpi4py, got"
+    with pytest.raises(TypeError, match=words):
+        fit(MLP((2, 2)), sample(4, 2), np.zeros(4, int), loss=cross_entropy, processes=Pretended(0, 2))
 
 
 # ---- shares and sums, without MPI ------------------------------------------------------------------------------
@@ -219,9 +225,9 @@ class Pretended:
         return value
 
 
-def ranks(*args: Any, **options: Any) -> Ranks:
+def ranks(*args: Any, **options: Any) -> Processes:
     pytest.importorskip("mpi4py")
-    return Ranks(Pretended(*args, **options))
+    return Processes(Pretended(*args, **options))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 20])
@@ -241,7 +247,7 @@ def test_the_shares_of_a_batch_cover_it_once(size: int, batch: int) -> None:
 @pytest.mark.parametrize("kinds", ["mpi,system", "mpi,system,cuda,cuda:device"])
 def test_gradients_on_a_device_are_added_up_there_or_by_way_of_the_host(kinds: str, device: str, xp: Any) -> None:
     comm = ranks(1, 4, 2.0, kinds).comm
-    one = Ranks(comm)
+    one = Processes(comm)
     one.share(8)
     grad, value = xp.asarray([4.0, 8.0]), xp.asarray(12.0)
     loss = one.sum(value, grad)
@@ -277,12 +283,12 @@ def test_the_processes_of_a_machine_take_its_gpus_in_turn(monkeypatch: pytest.Mo
     for rank in ("0", "1", "2", "3"):
         monkeypatch.setenv("MPI_LOCALRANKID", rank)
         ranks(3, 8).choose_gpu(SimpleNamespace(cuda=cuda))
-    Ranks().choose_gpu(SimpleNamespace(cuda=cuda))  # alone: whatever is current
+    Processes().choose_gpu(SimpleNamespace(cuda=cuda))  # alone: whatever is current
     ranks(1, 2).choose_gpu(np)
     assert taken == [0, 1, 0, 1]
 
 
 def test_a_step_alone_costs_nothing_more() -> None:
-    alone, grad = Ranks(), np.ones(3)
+    alone, grad = Processes(), np.ones(3)
     value = np.float32(2)
     assert alone.sum(value, grad) is value and alone.share(5) == slice(0, 5)

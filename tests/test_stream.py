@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from helpers import assert_close, assert_same_bits, sample, some_labels
 
-from minikd import MLP, Adam, CheckpointError, cross_entropy, distill, evaluate, fit, load_data, softmax
+from minikd import MLP, Adam, CheckpointError, cross_entropy, distill, evaluate, fit, load_data, metrics, softmax
 from minikd import training as training_module
-from minikd.backend import to_numpy
+from minikd.backend import shuffled, to_numpy
 from minikd.data import jitter
 from minikd.scale import answers, stream
-from minikd.scale.stream import Order, Stream, opened, shuffled
+from minikd.scale.stream import Order, Stream, streams
 
 ROWS, INPUTS, CLASSES = 503, 6, 4
 
@@ -30,7 +30,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
     """Blocks of a few rows, five of which are a group, and pieces of 100 rows, so that small data has many."""
     monkeypatch.setattr(stream, "BLOCK", 10 * (INPUTS + 1) * 8)
     monkeypatch.setattr(stream, "GROUP", 5)
-    monkeypatch.setattr(stream, "PIECE", 100 * INPUTS * 8)
+    monkeypatch.setattr(stream, "READ_BYTES", 100 * INPUTS * 8)
 
 
 def on_disk(array: np.ndarray, path: Path, kind: str = "memmap") -> Any:
@@ -90,7 +90,7 @@ def test_where_a_row_comes_in_an_epoch_is_even_over_epochs() -> None:
 
 def test_arrays_in_memory_keep_their_full_shuffle(x: np.ndarray) -> None:
     expected = np.random.default_rng((5, 2)).permutation(ROWS)
-    assert np.array_equal(shuffled(x, 5, 2, "cpu"), expected)
+    assert np.array_equal(shuffled(x, 5, 2), expected)
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------
@@ -131,12 +131,11 @@ def test_training_from_a_file_is_training_from_memory_in_another_order(
 ) -> None:
     options = {"loss": cross_entropy, "epochs": 2, "batch_size": 32, "progress": False}
     model, other = (MLP((INPUTS, 8, CLASSES), dropout=0.2, dtype=dtype, device=device) for _ in range(2))
-    xs, ys = on_disk(x, tmp_path / "x", kind), on_disk(labels, tmp_path / "y", kind)
+    xs, ys = streams(on_disk(x, tmp_path / "x", kind), on_disk(labels, tmp_path / "y", kind))
     history = fit(model, xs, ys, **options)
-    rows = opened(xs, ys, model)[0].rows
-    order = [Order(ROWS, rows, 0, epoch)[0:ROWS] for epoch in range(2)]
+    order = [Order(ROWS, xs.rows, 0, epoch)[0:ROWS] for epoch in range(2)]
     monkeypatch.setattr(
-        training_module, "shuffled", lambda x, seed, epoch, device: training_module.to_device(order[epoch], device)
+        training_module, "shuffled", lambda x, seed, epoch: training_module.to_device(order[epoch], device)
     )
     again = fit(other, x, labels, **options)
     assert_same_bits(model.theta, other.theta)
@@ -146,7 +145,7 @@ def test_training_from_a_file_is_training_from_memory_in_another_order(
 def test_labels_in_memory_and_augmentation_go_with_samples_in_a_file(
     x: np.ndarray, labels: np.ndarray, tmp_path: Path, device: str
 ) -> None:
-    xs, model = on_disk(x, tmp_path / "x"), MLP((INPUTS, 8, CLASSES), device=device)
+    xs, model = Stream(on_disk(x, tmp_path / "x")), MLP((INPUTS, 8, CLASSES), device=device)
     history = fit(model, xs, labels, loss=cross_entropy, epochs=2, augment=jitter((2, 3), 1), progress=False)
     assert np.isfinite(history["loss"]).all()
 
@@ -156,6 +155,18 @@ def test_what_is_written_into_a_private_map_is_what_is_trained_on(x: np.ndarray,
     private = np.load(tmp_path / "x.npy", mmap_mode="c")
     private[:] = 7
     assert (Stream(private, 10)[np.arange(ROWS)] == 7).all() and (private == 7).all()
+
+
+@pytest.mark.parametrize("kind", ["memmap", "h5py"])
+@pytest.mark.parametrize("name", ["x", "targets"])
+def test_an_array_in_a_file_is_refused_with_the_name_of_what_reads_it(
+    name: str, kind: str, x: np.ndarray, labels: np.ndarray, tmp_path: Path
+) -> None:
+    arrays = {"x": x, "targets": labels}
+    arrays[name] = on_disk(arrays[name], tmp_path / name, kind)
+    words = rf"{name} must be an array in memory, got .*: minikd.scale.stream.Stream\({name}\) reads it in blocks"
+    with pytest.raises(TypeError, match=words):
+        fit(MLP((INPUTS, CLASSES)), arrays["x"], arrays["targets"], loss=cross_entropy)
 
 
 @pytest.mark.parametrize(
@@ -170,25 +181,25 @@ def test_bad_values_are_found_piece_by_piece(
     where: str, value: float, message: str, x: np.ndarray, labels: np.ndarray, tmp_path: Path, monkeypatch: Any
 ) -> None:
     if where == "labels":
-        monkeypatch.setattr(stream, "PIECE", 100 * 8)
+        monkeypatch.setattr(stream, "READ_BYTES", 100 * 8)
         labels[477] = value
     else:
         x[477, 2] = value
     model = MLP((INPUTS, CLASSES))
     before = model.theta.copy()
     with pytest.raises(ValueError, match=message):
-        fit(model, on_disk(x, tmp_path / "x"), on_disk(labels, tmp_path / "y"), loss=cross_entropy)
+        fit(model, *streams(on_disk(x, tmp_path / "x"), on_disk(labels, tmp_path / "y")), loss=cross_entropy)
     assert_same_bits(model.theta, before)
     with pytest.raises(ValueError, match="x must have 6 columns"):
-        fit(model, on_disk(x[:, 1:], tmp_path / "z"), labels, loss=cross_entropy)
+        fit(model, Stream(on_disk(x[:, 1:], tmp_path / "z")), labels, loss=cross_entropy)
     with pytest.raises(ValueError, match="targets must have one entry for each of 503 rows"):
-        fit(model, on_disk(sample(ROWS, INPUTS), tmp_path / "z"), labels[1:], loss=cross_entropy)
+        fit(model, Stream(on_disk(sample(ROWS, INPUTS), tmp_path / "z")), labels[1:], loss=cross_entropy)
 
 
 def test_a_resumed_run_ends_with_the_same_bits_and_an_order_of_another_kind_is_told(
     x: np.ndarray, labels: np.ndarray, tmp_path: Path
 ) -> None:
-    xs = on_disk(x, tmp_path / "x")
+    xs = Stream(on_disk(x, tmp_path / "x"))
 
     def run(path: Path, epochs: int, x: Any = xs) -> MLP:
         model = MLP((INPUTS, 8, CLASSES), dropout=0.5)
@@ -213,16 +224,17 @@ def test_sorted_data_in_blocks_teaches_what_a_full_shuffle_teaches(tmp_path: Pat
     data = load_data("digits")
     order = np.argsort(data.y_train, kind="stable")
     x, y = data.x_train[order].astype("f4"), data.y_train[order]
-    xs = on_disk(x, tmp_path / "x")
+    xs = Stream(on_disk(x, tmp_path / "x"))
+    order_of = Stream.order
     errors: dict[str, list[float]] = {"blocks": [], "full": [], "not shuffled": []}
     for seed in range(5):
         for name, samples in (("blocks", xs), ("full", x), ("not shuffled", xs)):
             model = MLP((64, 64, 10), seed=seed)
             if name == "not shuffled":
-                monkeypatch.setattr(training_module, "shuffled", lambda x, *rest: np.arange(len(x)))
+                monkeypatch.setattr(Stream, "order", lambda x, *rest: np.arange(len(x)))
             options = {"epochs": 12, "batch_size": 32, "seed": seed, "progress": False}
             fit(model, samples, y, loss=cross_entropy, optimizer=Adam(model, 3e-3), **options)
-            monkeypatch.setattr(training_module, "shuffled", shuffled)
+            monkeypatch.setattr(Stream, "order", order_of)
             errors[name].append(100 * (1 - evaluate(model, data.x_val, data.y_val).accuracy))
     print({name: np.round(values, 2).tolist() for name, values in errors.items()})
     difference = np.subtract(errors["blocks"], errors["full"])
@@ -240,9 +252,10 @@ def teacher() -> MLP:
 
 
 def test_every_kind_of_teacher_teaches_from_a_file(
-    x: np.ndarray, labels: np.ndarray, teacher: MLP, tmp_path: Path
+    x: np.ndarray, labels: np.ndarray, teacher: MLP, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    xs, logits = on_disk(x, tmp_path / "x"), teacher.predict(x)
+    logits = teacher.predict(x)
+    xs, ys, vs = streams(*(on_disk(a, tmp_path / n) for n, a in (("x", x), ("y", labels), ("v", logits))))
     asked: list[int] = []
 
     def function(x: np.ndarray) -> np.ndarray:
@@ -250,9 +263,10 @@ def test_every_kind_of_teacher_teaches_from_a_file(
         return teacher.predict(x)
 
     thetas = []
-    for who in (teacher, function, logits, on_disk(logits, tmp_path / "v")):
+    monkeypatch.setattr(metrics, "PIECE", 100)
+    for who in (teacher, function, logits, vs):
         student = MLP((INPUTS, 8, CLASSES), seed=1)
-        distill(student, who, xs, on_disk(labels, tmp_path / "y"), epochs=2, progress=False)
+        distill(student, who, xs, ys, epochs=2, progress=False)
         thetas.append(student.theta)
     assert sum(asked) == ROWS and max(asked) == 100  # piece by piece
     for theta in thetas[1:]:
@@ -262,7 +276,7 @@ def test_every_kind_of_teacher_teaches_from_a_file(
 def test_answers_to_a_file_are_kept_in_a_file(x: np.ndarray, teacher: MLP, tmp_path: Path) -> None:
     xs, path = on_disk(x.astype("f4"), tmp_path / "x"), tmp_path / "answers.npy"
     logits = answers.cached_logits(path, teacher, xs)
-    assert isinstance(logits, np.memmap)
+    assert isinstance(logits, Stream) and isinstance(logits.array, np.memmap)
     assert_close(np.asarray(logits), teacher.predict(x), 1e-6)
     assert_same_bits(np.asarray(answers.cached_logits(path, teacher, xs)), np.asarray(logits))
     assert_same_bits(answers.cached_logits(path, teacher, x.astype("f4")), np.asarray(logits))  # the same fingerprint
@@ -276,7 +290,7 @@ def test_answers_to_a_file_are_kept_in_a_file(x: np.ndarray, teacher: MLP, tmp_p
 SLOW_TEACHER = """
 import sys, time, numpy as np
 from minikd import MLP
-from minikd.methods import answers
+from minikd.scale import answers
 answers.ROWS = 64
 x, teacher = np.load(sys.argv[1] + "/x.npy", mmap_mode="r"), MLP((6, 12, 4), seed=4)
 def slow(x):
@@ -348,7 +362,7 @@ def test_the_error_of_the_k_largest_falls_with_k_to_nothing_and_grows_with_tempe
 @pytest.mark.parametrize("where", ["file", "memory"])
 def test_a_student_learns_from_the_k_largest(where: str, x: np.ndarray, teacher: MLP, tmp_path: Path) -> None:
     x = x.astype("f4")
-    xs, path = on_disk(x, tmp_path / "x") if where == "file" else x, tmp_path / "a.npy"
+    xs, path = Stream(on_disk(x, tmp_path / "x")) if where == "file" else x, tmp_path / "a.npy"
     top = answers.cached_logits(path, teacher, xs, top=2)
     assert np.load(path).shape == (ROWS, 5)
     expected = answers.Top(answers.keep_top(to_numpy(teacher.predict(x)), 2), CLASSES)[:]

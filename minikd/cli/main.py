@@ -88,14 +88,14 @@ def _distill(options: argparse.Namespace) -> None:
     from ..experiments.config import Config
     from ..experiments.distill import Experiment
     from ..experiments.summary import table, verdict
-    from ..scale.processes import Ranks
+    from ..scale.processes import Processes
 
-    ranks = Ranks(world())
-    config, folder = ranks.from_first(lambda: _settle(options, Config))
-    ranks.choose_gpu(get_xp(config.device))  # a missing GPU is an error before anything is written
-    experiment = Experiment(config, folder, ranks=ranks)
+    processes = Processes(world())
+    config, folder = processes.from_first(lambda: _settle(options, Config))
+    processes.choose_gpu(get_xp(config.device))  # a missing GPU is an error before anything is written
+    experiment = Experiment(config, folder, processes=processes)
     if not options.resume:
-        ranks.from_first(lambda: config.write(folder))
+        processes.from_first(lambda: config.write(folder))
     how = f"method {config.method}"
     if config.method == "kd":
         how = f"T = {config.temperature:g}, soft weight {config.soft_weight:g}"
@@ -104,9 +104,9 @@ def _distill(options: argparse.Namespace) -> None:
         f"{how}, seeds {config.seeds}, in {folder}/"
     )
     try:
-        done = _train(experiment, options.quiet or not ranks.first)
+        done = _train(experiment, options.quiet or not processes.first)
         print(f"\n{table(done)}\n\n{fill(verdict(done), 80)}\n")
-        if ranks.first:
+        if processes.first:
             _draw(experiment, done)
     except KeyboardInterrupt:
         sys.exit(_complain(f"stopped, and nothing is lost. To go on: minikd distill --resume --out {folder}", 130))

@@ -31,8 +31,7 @@ from ..methods import METHODS
 from ..metrics import History, Scores, evaluate
 from ..mlp import MLP
 from ..optim import Adam, cosine
-from ..scale.processes import METHODS as TOGETHER
-from ..scale.processes import Ranks
+from ..scale.processes import Processes
 from ..training import fit
 from .config import Config
 from .summary import NAMES, STUDENTS, Trained, write
@@ -57,11 +56,13 @@ class Experiment:
         config: Config,
         folder: Path,
         notify: Callable[[int, str], None] = lambda n, words: None,
-        ranks: Ranks | None = None,
+        processes: Processes | None = None,
     ) -> None:
-        self.config, self.folder, self.notify, self.ranks = config, folder, notify, ranks or Ranks()
-        if self.ranks.size > 1 and config.method not in TOGETHER:
-            raise MethodError(f"method {config.method} is for one process; several train: {', '.join(TOGETHER)}")
+        self.config, self.folder, self.notify = config, folder, notify
+        self.processes = processes or Processes()
+        if self.processes.size > 1 and not METHODS[config.method].parallel:
+            parallel = ", ".join(name for name, method in METHODS.items() if method.parallel)
+            raise MethodError(f"method {config.method} is for one process; several train: {parallel}")
         self._begun = 0  # epochs of all networks that were begun
         self.data: Data = load_data(config.data)
         self.n_inputs, self.n_classes = self.data.x_train.shape[1], len(self.data.class_names)
@@ -90,9 +91,9 @@ class Experiment:
 
     def run(self) -> list[Trained]:
         """Train, or read where already trained, every network; write history.csv and metrics.json."""
-        if self.ranks.first:
+        if self.processes.first:
             tidy(self.folder)
-        if self.given_teacher is not None and self.ranks.first:
+        if self.given_teacher is not None and self.processes.first:
             keep_copy(self.given_teacher, self.folder)
         done: list[Trained] = []
         for seed in range(self.config.seeds):
@@ -100,7 +101,7 @@ class Experiment:
                 teacher = self.train_teacher(seed)
                 done.append(teacher)
             done += [self.train_student(kind, seed, teacher.model) for kind in STUDENTS]
-        if self.ranks.first:
+        if self.processes.first:
             write(done, self.folder)
         return done
 
@@ -176,7 +177,7 @@ class Experiment:
             "resume": True,
             "progress": False,
             "callbacks": (callback,),
-            "comm": self.ranks.comm,
+            "processes": self.processes,
         }
 
 

@@ -80,5 +80,9 @@ def train(
 
 
 METHOD = Method(
-    "annealing", "a faint teacher that grows clear, then labels", "Jafari et al. 2021, arXiv 2104.07163", train
+    "annealing",
+    "a faint teacher that grows clear, then labels",
+    "Jafari et al. 2021, arXiv 2104.07163",
+    train,
+    parallel=True,
 )

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import signature
@@ -30,8 +29,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from ..backend import Array, to_device, to_numpy, xp_of
-from ..checkpoint import load_arrays
+from ..backend import Array, to_device, xp_of
+from ..checkpoint import fingerprint, load_arrays
 from ..checks import (
     check_labels,
     check_matrix,
@@ -43,11 +42,11 @@ from ..checks import (
     is_array,
 )
 from ..losses import Loss, cross_entropy
-from ..metrics import History
+from ..metrics import History, teacher_targets
 from ..mlp import MLP, PIECE
 from ..ops import ACTIVATIONS, linear
 from ..optim import Adam, Optimizer
-from ..training import ask, describe_function, fit
+from ..training import fit
 
 FeatureLoss = Callable[[Array, Array], tuple[Any, Array]]  # (features, teacher_features) -> (loss, dfeatures)
 MakeOptimizer = Callable[[MLP], Optimizer]
@@ -62,6 +61,8 @@ class Method:
     weighted  whether `strength` changes anything
     teacher   "logits": whatever has logits; "network": an MLP; "none": does without
     teachers  how many the method wants; more than one are handed to it as a list
+    parallel  whether several processes can train it together (minikd/scale/processes.py): its loss must be a mean over
+              the samples of a batch, each on its own
     """
 
     name: str
@@ -71,6 +72,7 @@ class Method:
     weighted: bool = True
     teacher: str = "logits"
     teachers: int = 1
+    parallel: bool = False
 
 
 # ---- training on logits -----------------------------------------------------------------------------------------
@@ -86,9 +88,9 @@ def teach(
     optimizer: MakeOptimizer = Adam,
     **fit_options: Any,
 ) -> History:
-    """`fit` the student with loss(logits, labels, teacher_logits); `teacher` is whatever `ask` can ask."""
+    """`fit` the student with loss(logits, labels, teacher_logits); `teacher` is an MLP, a callable or logits."""
     check_student(student, x, labels)
-    targets = labels, ask(teacher, student, x, fit_options.get("augment"))
+    targets = labels, teacher_targets(teacher, student, x, fit_options.get("augment"))
     return fit(student, x, targets, loss=loss, optimizer=optimizer(student), **fit_options)
 
 
@@ -119,7 +121,7 @@ class Scheduled:
     def __init__(self, loss: Loss, optimizer: Optimizer, steps: int, **options: Any) -> None:
         self.loss, self.optimizer, self.steps, self.options = loss, optimizer, steps, options
         points = {k: [v(i / 8) for i in range(8)] if callable(v) else v for k, v in options.items()}
-        self.__qualname__ = f"scheduled {describe_function(loss)} {points} {steps}"  # told by checkpoints
+        self.fingerprint = f"scheduled {fingerprint(loss)} {points} {steps}"
 
     def __call__(self, logits: Array, *targets: Array) -> tuple[Any, ...]:
         """The loss, with the options of now."""
@@ -163,7 +165,7 @@ def teach_features(
     layer = check_layer("layer", layer, student)
     if option(fit_options, "batch_size") == 1:
         raise ValueError("batch_size must be at least 2: this method compares the samples of a batch; got 1")
-    targets = labels, ask_features(teacher, student, x, teacher_layer, fit_options.get("augment"))
+    targets = labels, feature_targets(teacher, student, x, teacher_layer, fit_options.get("augment"))
     both = OnHidden(student, layer, loss, weight)
     return fit(student, x, targets, loss=both, optimizer=optimizer(student), **fit_options)
 
@@ -176,7 +178,7 @@ class OnHidden:
 
     def __init__(self, student: MLP, layer: int, loss: FeatureLoss, weight: float = 1.0) -> None:
         self.student, self.layer, self.loss, self.weight = student, layer, loss, weight
-        self.__qualname__ = f"{describe_function(loss)} of hidden[{layer}], weight {weight}"
+        self.fingerprint = f"{fingerprint(loss)} of hidden[{layer}], weight {weight}"
 
     def __call__(self, logits: Array, *targets: Array) -> tuple[Any, Array, dict[int, Array]]:
         """(loss, dlogits, hidden_grads): the logits get the labels' gradient, the hidden layer the teacher's."""
@@ -213,26 +215,34 @@ def features(model: MLP, x: Array, layer: int = -1) -> Array:
     return rows
 
 
-def ask_features(teacher: Any, student: MLP, x: Array, layer: int, augment: Any = None) -> Any:
-    """A hidden layer of the teacher as a target for `fit`: (N, W), or with `augment` a function of augmented rows."""
+class Features:
+    """A hidden layer of a teacher as a target for `fit`, worked out from the rows of a batch: x (B, D) -> (B, W)."""
+
+    def __init__(self, teacher: MLP, layer: int) -> None:
+        self.teacher, self.layer = teacher, layer
+        self.fingerprint = f"features {layer} of {fingerprint(teacher.theta)}"
+
+    def __call__(self, x: Array) -> Array:
+        """The teacher's activations for x, without dropout."""
+        return features(self.teacher, x, self.layer)
+
+
+def feature_targets(teacher: Any, student: MLP, x: Array, layer: int, augment: Any = None) -> Any:
+    """A hidden layer of the teacher as a target for `fit`: (N, W), or with augment a function of augmented rows."""
     if teacher is student:
         raise ValueError("teacher must be another network than student: a network cannot be its own fixed target")
     if is_array(teacher):
         check_matrix("teacher", teacher, rows=len(x))
         if augment is not None:
             raise ValueError("teacher must be an MLP with augment: an array holds its features for the plain x")
-        return to_device(teacher, student.device)
+        return teacher
     if not isinstance(teacher, MLP):
         raise TypeError(f"teacher must be an MLP or an array of features: logits have none; got {describe(teacher)}")
     check_layer("teacher_layer", layer, teacher)
     if teacher.sizes[0] != student.sizes[0]:
         raise ValueError(f"teacher takes {teacher.sizes[0]} inputs, but x is {describe(x)}")
-
-    def of(x: Array) -> Array:
-        return to_device(features(teacher, x, layer), student.device)
-
-    of.__qualname__ = f"features {layer} of {zlib.crc32(to_numpy(teacher.theta).tobytes())}"  # told by checkpoints
-    return of(x) if augment is None else of
+    target = Features(teacher, layer)
+    return target(x) if augment is None else target
 
 
 def check_pair(features: Any, teacher_features: Any) -> None:

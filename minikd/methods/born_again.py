@@ -36,11 +36,11 @@ import numpy as np
 from ..backend import Array, to_numpy, xp_of
 from ..checks import check_choice, check_count, check_labels, check_matrix, check_same_library, check_soft
 from ..losses import cross_entropy, distillation_loss
-from ..metrics import History
+from ..metrics import History, teacher_targets
 from ..mlp import MLP
 from ..ops import log_softmax, softmax
 from ..optim import Adam
-from ..training import ask, fit
+from ..training import fit
 from .base import MakeOptimizer, Method, beside, check_student, mix, option, relative, teach
 from .linear_algebra import one_hot
 
@@ -106,7 +106,7 @@ def train(
         options = fit_options if last else beside(fit_options, f"generation-{g}")
         source: Any = parent
         if control == "dkpp":
-            source = permuted(ask(parent, child, x), option(fit_options, "seed"))
+            source = permuted(teacher_targets(parent, child, x), option(fit_options, "seed"))
         history = teach(child, source, x, labels, loss, optimizer=optimizer, **options)
         parent = child
     return history

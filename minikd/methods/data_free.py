@@ -54,13 +54,13 @@ Sources: arXiv 1904.01186, equations 5 to 8; arXiv 1912.11006, equations 2 to 6.
 from __future__ import annotations
 
 import math
-import zlib
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..backend import Array, to_device, to_numpy, xp_of
+from ..backend import Array, to_device, xp_of
+from ..checkpoint import fingerprint
 from ..checks import check_count, check_matrix, check_number, check_type
 from ..losses import cross_entropy, distillation_loss
 from ..metrics import History
@@ -137,8 +137,8 @@ class Generator:
         # A copy without dropout, in whose `grad` the backward passes may write.
         self.teacher = MLP(teacher.sizes, activation=teacher.activation, device=student.device, dtype=teacher.dtype)
         self.teacher.theta[...] = to_device(teacher.theta, student.device)
-        weights_of = zlib.crc32(to_numpy(teacher.theta).tobytes())
-        self.__qualname__ = (
+        weights_of = fingerprint(teacher.theta)
+        self.fingerprint = (
             f"Generator {network!r} against {weights_of}, {update.settings()}, every {every}, gain {gain}, "
             f"threshold {threshold}, {weights}"
         )

@@ -126,4 +126,10 @@ def train(
     return teach(student, teacher, x, labels, loss, optimizer=lambda model: update, **fit_options)
 
 
-METHOD = Method("dkd", "target class and ranking of the others, decoupled", "Zhao et al. 2022, arXiv 2203.08679", train)
+METHOD = Method(
+    "dkd",
+    "target class and ranking of the others, decoupled",
+    "Zhao et al. 2022, arXiv 2203.08679",
+    train,
+    parallel=True,
+)

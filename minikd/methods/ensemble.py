@@ -37,7 +37,7 @@ import numpy as np
 from ..backend import Array, to_device, xp_of
 from ..checks import check_choice, check_count, check_number, is_array
 from ..losses import cross_entropy
-from ..metrics import Classifier, History, logits_of
+from ..metrics import Classifier, History, Predictor
 from ..mlp import MLP
 from ..ops import log_softmax
 from ..optim import Adam
@@ -50,7 +50,7 @@ MEANS = ("logits", "probabilities")
 
 def _answers(teachers: Sequence[Classifier], x: Array) -> list[Array]:
     """What each teacher says of x, on the device of the first's answer."""
-    first, *others = (logits_of(teacher, x, None, f"teacher {i + 1}") for i, teacher in enumerate(teachers))
+    first, *others = (Predictor(teacher, f"teacher {i + 1}").logits(x) for i, teacher in enumerate(teachers))
     device = "cpu" if isinstance(first, np.ndarray) else "cuda"
     return [first, *(to_device(logits, device) for logits in others)]
 

@@ -43,11 +43,11 @@ from .base import (
     MakeOptimizer,
     Method,
     OnHidden,
-    ask_features,
     check_layer,
     check_pair,
     check_student,
     copy_layers,
+    feature_targets,
     joined,
     option,
     stage,
@@ -94,7 +94,7 @@ def train(
     layer = check_layer("layer", (len(student.sizes) - 2) // 2 if layer is None else layer, student)
     if teacher_layer is None:
         teacher_layer = (len(teacher.sizes) - 2) // 2
-    hints = ask_features(teacher, student, x, teacher_layer, fit_options.get("augment"))
+    hints = feature_targets(teacher, student, x, teacher_layer, fit_options.get("augment"))
     width = teacher.sizes[1:-1][teacher_layer]
     first = {**stage(fit_options, "hint"), "epochs": hint_epochs}
     if width == student.sizes[layer + 1]:

@@ -64,4 +64,4 @@ def train(
     return distill(student, teacher, x, labels, optimizer=optimizer(student), **options, **fit_options)
 
 
-METHOD = Method("kd", "soft targets at a temperature", "Hinton et al. 2015, arXiv 1503.02531", train)
+METHOD = Method("kd", "soft targets at a temperature", "Hinton et al. 2015, arXiv 1503.02531", train, parallel=True)

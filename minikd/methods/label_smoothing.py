@@ -59,5 +59,10 @@ def train(
 
 
 METHOD = Method(
-    "label-smoothing", "a uniform teacher: the control", "Szegedy et al. 2016, arXiv 1512.00567", train, teacher="none"
+    "label-smoothing",
+    "a uniform teacher: the control",
+    "Szegedy et al. 2016, arXiv 1512.00567",
+    train,
+    teacher="none",
+    parallel=True,
 )

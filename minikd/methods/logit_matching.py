@@ -70,5 +70,9 @@ def train(
 
 
 METHOD = Method(
-    "logits", "regress the teacher's logits", "Ba & Caruana 2014, arXiv 1312.6184; Kim et al. 2021, 2105.08919", train
+    "logits",
+    "regress the teacher's logits",
+    "Ba & Caruana 2014, arXiv 1312.6184; Kim et al. 2021, 2105.08919",
+    train,
+    parallel=True,
 )

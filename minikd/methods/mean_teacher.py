@@ -62,7 +62,7 @@ class Average:
     def __init__(self, student: MLP, average: MLP, decay: float) -> None:
         self.student, self.average, self.decay, self.steps = student, average, decay, 0
         average.theta[...] = student.theta
-        self.__qualname__ = f"moving average, decay {decay}"  # told by checkpoints
+        self.fingerprint = f"moving average, decay {decay}"
 
     def __call__(self, x: Array) -> Array:
         """Move towards the student, then say what the average thinks of x."""

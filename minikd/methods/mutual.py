@@ -52,7 +52,7 @@ class WithPeer:
     def __init__(self, peer: MLP, update: Optimizer, leader: Optimizer, weight: float) -> None:
         self.peer, self.update, self.leader, self.weight = peer, update, leader, weight
         self.ratio = update.lr / leader.lr
-        self.__qualname__ = f"mutual_loss with {peer!r}, {update.settings()}, weight {weight}"
+        self.fingerprint = f"mutual_loss with {peer!r}, {update.settings()}, weight {weight}"
 
     def __call__(self, logits: Array, labels: Array, x: Array) -> tuple[Any, Array]:
         """The student's loss; the peer has learnt from the batch when this returns."""

@@ -27,6 +27,7 @@ Source: arXiv 2101.04731, equations 1 to 4.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,10 @@ from ..training import fit
 from .base import (
     MakeOptimizer,
     Method,
-    ask_features,
     check_layer,
     check_student,
     copy_layers,
+    feature_targets,
     features,
     joined,
     option,
@@ -103,18 +104,15 @@ def represent(
     check_samples("x", x, columns=student.sizes[0])
     last = check_layer("the student's last layer", -1, student)
     check_count("n_anchors", n_anchors)
-    targets = ask_features(teacher, student, x, teacher_layer, fit_options.get("augment"))
+    targets = feature_targets(teacher, student, x, teacher_layer, fit_options.get("augment"))
     rows = np.random.default_rng(option(fit_options, "seed")).permutation(len(x))[:n_anchors]
     inputs = to_device(to_numpy(x)[rows], student.device)
     chosen = targets(inputs) if callable(targets) else targets[to_device(rows, student.device)]
     anchors, _ = unit_rows(chosen.astype(student.dtype))
     model = trunk(student, last, anchors.shape[1], 1, fit_options)
 
-    def loss(embeddings: Array, teacher_embeddings: Array) -> tuple[Any, Array]:
-        return similarity_loss(embeddings, teacher_embeddings, anchors=anchors, **temperatures)
-
     temperatures = {"temperature": temperature, "teacher_temperature": teacher_temperature}
-    loss.__qualname__ = f"similarity_loss {temperatures}, {len(rows)} anchors"  # told by checkpoints
+    loss = partial(similarity_loss, anchors=anchors, **temperatures)
     history = fit(model, x, targets, loss=loss, optimizer=optimizer(model), **stage(fit_options, "representation"))
     copy_layers(model, student, last + 1)
     return history

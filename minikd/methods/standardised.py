@@ -97,4 +97,6 @@ def train(
     return teach(student, teacher, x, labels, loss, **options)
 
 
-METHOD = Method("standardised", "soft targets of standardised logits", "Sun et al. 2024, arXiv 2403.01427", train)
+METHOD = Method(
+    "standardised", "soft targets of standardised logits", "Sun et al. 2024, arXiv 2403.01427", train, parallel=True
+)

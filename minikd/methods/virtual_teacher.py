@@ -67,5 +67,10 @@ def train(
 
 
 METHOD = Method(
-    "virtual-teacher", "a teacher made up from the labels", "Yuan et al. 2020, arXiv 1909.11723", train, teacher="none"
+    "virtual-teacher",
+    "a teacher made up from the labels",
+    "Yuan et al. 2020, arXiv 1909.11723",
+    train,
+    teacher="none",
+    parallel=True,
 )

@@ -17,7 +17,7 @@ import numpy as np
 from ..backend import to_numpy
 from ..checkpoint import load_arrays
 from ..data import Data
-from ..metrics import History, evaluate, logits_of
+from ..metrics import History, Predictor, evaluate
 from ..mlp import MLP
 from ..optim import Adam, Optimizer, cosine
 
@@ -32,7 +32,7 @@ class Exam:
 
     def logits(self, model: Any) -> np.ndarray:
         """What a classifier says of the images: (N, K), in NumPy."""
-        return np.asarray(to_numpy(logits_of(model, self.x)))
+        return np.asarray(to_numpy(Predictor(model).logits(self.x)))
 
     def errors(self, model: Any, only: int | None = None) -> int:
         """How many images a classifier gets wrong; with `only`, of those of that class.

@@ -8,8 +8,8 @@ file that is stale, shuffled, cut short or of another data set is then an error,
     stamp("answers.npy", x, "resnet50")                               for a file that another framework wrote: once
     distill(student, read_logits("answers.npy", x), x, labels)
 
-Neither the samples nor the logits need to fit in memory: where x is read from a file (see stream.py), so is the answer
-file, and one that was begun by a process that was killed is gone on with.
+Neither the samples nor the logits need to fit in memory: where x is a Stream (stream.py), the answers are one as well,
+and a file that was begun by a process that was killed is gone on with.
 
 With many classes a teacher's k largest logits say nearly all. `cached_logits(..., top=k)` keeps, of each row, these,
 the classes they belong to, and the logarithm of the sum of the others' exponentials, l = log sum_rest e^(v_j): 2 k + 1
@@ -33,14 +33,14 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, to_numpy
+from ..backend import Array, to_numpy, xp_of
 from ..checkpoint import write_atomically
-from ..checks import check_count, check_finite, check_matrix, check_number
+from ..checks import check_count, check_finite, check_matrix, check_number, is_array
 from ..errors import CheckpointError
-from ..metrics import Classifier, logits_of
+from ..metrics import Classifier, Predictor
 from ..mlp import MLP, PIECE
 from ..ops import log_softmax
-from .stream import Stream, reading
+from .stream import Stream
 
 PathLike = str | os.PathLike[str]
 ASKED = 16  # rows about which a teacher that is a function is asked again, to see whether it is still the same
@@ -101,8 +101,14 @@ def _bytes(rows: Array) -> Any:
 
 
 def _pieces(array: Any) -> Iterator[tuple[int, Array]]:
-    array = reading(array)
+    array = _opened(array)
     return array.pieces() if isinstance(array, Stream) else iter([(0, array)])
+
+
+def _opened(array: Any) -> Any:
+    """A Stream over an array that is in a file; an array in memory or on a GPU as it is."""
+    in_file = isinstance(array, np.memmap) or (xp_of(array) is np and not isinstance(array, np.ndarray | Stream))
+    return Stream(array) if in_file and is_array(array) else array
 
 
 def cached_logits(path: PathLike, teacher: Classifier, x: Any, top: int | None = None) -> Any:
@@ -114,7 +120,7 @@ def cached_logits(path: PathLike, teacher: Classifier, x: Any, top: int | None =
 
     CheckpointError where the file is of another teacher or of other samples, or in another order, or damaged.
     """
-    x = reading(x)
+    x = _opened(x)
     check_matrix("x", x)
     if not Path(path).exists():
         _ask_all(path, teacher, x, top)
@@ -129,7 +135,7 @@ def cached_logits(path: PathLike, teacher: Classifier, x: Any, top: int | None =
             raise CheckpointError(f"{path} holds the answers of another teacher, {known}: delete it to ask this one")
         return logits
     rows = np.linspace(0, len(x) - 1, min(ASKED, len(x))).astype(int)
-    now = np.asarray(to_numpy(logits_of(teacher, x[rows], logits.shape[1], "teacher")))
+    now = np.asarray(to_numpy(Predictor(teacher, "teacher", logits.shape[1]).logits(x[rows])))
     now = now if top is None else Top(keep_top(now, top), now.shape[1])[:]
     if not np.allclose(now, logits[rows], rtol=TOLERANCE, atol=TOLERANCE):
         raise CheckpointError(f"{path} holds other answers than teacher gives now: delete it to ask again")
@@ -152,7 +158,7 @@ def _ask_all(path: PathLike, teacher: Classifier, x: Any, top: int | None) -> No
             if begun and start + len(piece) == done and samples.hexdigest() != begun["samples"]:
                 raise CheckpointError(f"{part} was begun for other samples than x: delete it to ask again")
             continue
-        logits = np.asarray(to_numpy(logits_of(teacher, piece, classes, "teacher")))
+        logits = np.asarray(to_numpy(Predictor(teacher, "teacher", classes).logits(piece)))
         classes = logits.shape[1]
         found = logits if top is None else keep_top(logits, top)
         if rows is None:
@@ -193,9 +199,9 @@ def _read_begun(part: str, identity: dict[str, Any]) -> dict[str, Any]:
 def read_logits(path: PathLike, x: Any) -> Any:
     """The logits (N, K) in a file that was stamped for these samples x, in this order. CheckpointError otherwise.
 
-    An array in memory where x is one; otherwise read from the file as they are wanted.
+    An array in memory where x is one; where x is a Stream, one with the same blocks, that reads them from the file.
     """
-    x = reading(x)
+    x = _opened(x)
     check_matrix("x", x)
     logits, known = _load(path, isinstance(x, Stream)), _read_stamp(path)
     if known.get("logits") != fingerprint(logits):
@@ -208,8 +214,8 @@ def read_logits(path: PathLike, x: Any) -> Any:
         )
     if "top" in known:
         packed = Top(logits, known["classes"])
-        return packed if isinstance(x, Stream) else packed[:]
-    return logits
+        return Stream(packed, x.rows) if isinstance(x, Stream) else packed[:]
+    return Stream(logits, x.rows) if isinstance(x, Stream) else logits
 
 
 def stamp(path: PathLike, x: Array, teacher: str) -> None:

@@ -1,7 +1,7 @@
 """Several processes train one network: each takes its share of every batch, and their gradients are added up.
 
     mpiexec -n 4 minikd distill --data mnist                  the command
-    fit(model, x, labels, loss=..., comm=MPI.COMM_WORLD)      in a script that mpiexec runs, with mpi4py's MPI
+    fit(model, x, labels, loss=..., processes=Processes(MPI.COMM_WORLD))      in a script that mpiexec runs
 
 The loss of a batch is a mean over its n rows. If process r has n_r of them, and g_r is the gradient of the mean over
 these, then the gradient of the batch is
@@ -28,21 +28,18 @@ import numpy as np
 
 from ..backend import Array, to_device, to_numpy, xp_of
 from ..checks import describe
+from ..metrics import History
+from ..training import Alone
 from .mpi import HERE_RANK, end_together, told
 
 T = TypeVar("T")
-# Methods of the gallery that several processes train as one does; tests/test_parallel.py holds them to it.
-METHODS = ("kd", "logits", "dkd", "standardised", "annealing", "label-smoothing", "virtual-teacher")
 
 
-class Ranks:
-    """The processes of a communicator of mpi4py, seen from one of them; without a communicator, this one alone.
+class Processes(Alone):
+    """The processes of a communicator of mpi4py, seen from one of them; without a communicator, this one alone."""
 
-    whole  whether each needs all rows of a batch, as augmentation does
-    """
-
-    def __init__(self, comm: Any = None, whole: bool = False) -> None:
-        self.whole, self.comm, self.rank, self.size, self.weight = whole, comm, 0, 1, 1.0
+    def __init__(self, comm: Any = None) -> None:
+        self.comm, self.rank, self.size, self.weight = comm, 0, 1, 1.0
         self._rows, self._batch = slice(0, 0), 0
         self._buffer: Array = None
         if comm is None:
@@ -50,16 +47,12 @@ class Ranks:
         if not all(hasattr(comm, name) for name in ("Allreduce", "bcast", "Get_rank", "Get_size")):
             raise TypeError(f"comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, got {describe(comm)}")
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
+        self.first = self.rank == 0
         if self.size > 1:
             from mpi4py import MPI
 
             self._in_place = MPI.IN_PLACE
             end_together(comm)
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the process that prints and writes."""
-        return self.rank == 0
 
     def share(self, batch: int) -> slice:
         """Which rows of a batch are this process's. Where it has none, one row, that will count nothing."""
@@ -68,18 +61,14 @@ class Ranks:
         self._rows, self._batch = slice(low, high) if low < high else slice(0, 1), batch
         return self._rows
 
-    def own(self, rows: Array) -> Array:
-        """This process's rows of what was computed for a whole batch."""
-        return rows if self.size == 1 else rows[self._rows]
-
-    def sum(self, value: Array, grad: Array) -> Array:
+    def sum(self, loss: Array, grad: Array) -> Array:
         """The loss of the whole batch, from this process's share of it; and `grad`, in place, its gradient."""
         if self.size == 1:
-            return value
+            return loss
         if self._buffer is None:
             self._buffer = xp_of(grad).empty(len(grad) + 1, grad.dtype)
         buffer = self._buffer
-        buffer[:-1], buffer[-1] = grad, value
+        buffer[:-1], buffer[-1] = grad, loss
         if self.weight:
             buffer *= self.weight
         else:
@@ -126,13 +115,14 @@ class Ranks:
             raise error
         return cast(T, result)
 
-    def begin(self, run: Any, resume: Callable[[], T]) -> T:
+    def begin(self, run: Any, resume: Callable[[], History]) -> History:
         """Start all processes from where the first one is: its parameters, its optimizer's state, its history.
 
         resume  what the first one does to get there. ValueError where the processes were asked for different things
         """
         if self.size == 1:
             return resume()
+        self._buffer = None  # of another network, most likely
         facts = {"rows of x": len(run.x), "model": run.model.metadata()["mlp"], "lr": run.lr}
         facts |= {name: getattr(run, name) for name in ("epochs", "batch_size", "seed")}
         for rank, theirs in enumerate(self.comm.allgather(facts)):

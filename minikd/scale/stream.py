@@ -1,10 +1,13 @@
-"""Rows that training draws: from arrays in memory, or block by block from sources that are larger than it.
+"""Training on rows of a file that is larger than memory: `Stream` is the Source (minikd.training) that reads them.
 
-A source is a np.memmap, or whatever has shape, dtype, ndim and slices like an array: a data set of h5py's, say. To draw
-single rows at random from a file would be slow, so the order of an epoch is then shuffled by blocks: the file is cut
-into blocks of neighbouring rows (BLOCK bytes of x and targets together), the blocks are shuffled, each GROUP of them is
-read into memory, and the rows within a group are shuffled. Each row comes once an epoch, and the order is drawn from
-(seed, epoch) alone. Arrays in memory keep their full shuffle; np.asarray(x) makes a memory-mapped array one of them.
+    x, labels = streams(np.memmap("x.f4", "f4", "r", shape=(N, 784)), np.load("labels.npy"))
+    fit(model, x, labels, loss=cross_entropy)
+
+What is read is a np.memmap, or anything else that has shape, dtype and slices like an array: a data set of h5py, say.
+Drawing single rows at random from a file would be slow, so the order of an epoch is shuffled by blocks. The file is
+cut into blocks of neighbouring rows (BLOCK bytes of x and targets together), and the blocks are shuffled. Then each
+GROUP of them is read into memory, and the rows within the group are shuffled. Each row comes once an epoch, and the
+order is drawn from (seed, epoch) alone. Arrays in memory keep their full shuffle.
 
 What it does to training: the samples of a batch come from GROUP places of the file and not from everywhere. Where the
 file is sorted by class, the share s of a class varies from group to group by about sqrt(s (1 - s) / GROUP), 0.02 for
@@ -18,56 +21,61 @@ from __future__ import annotations
 import mmap
 import zlib
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ..backend import Array, to_device, to_numpy
-from ..checks import check_samples, check_target, check_targets, is_array
+from ..backend import Source
+from ..checks import check_count, describe, is_array
 from ..fast.machine import rows_of
 
 BLOCK, GROUP = 2**18, 256  # bytes of neighbouring rows; blocks whose rows are shuffled among each other
-PIECE = 2**25  # bytes read at a time where a source is gone through from end to end
+READ_BYTES = 2**25  # read at a time where a source is gone through from end to end
 
 
-def reading(value: Any) -> Any:
-    """A Stream over a source that is not in memory; anything else, as an array in memory or on a GPU, as it is."""
-    if not is_array(value) or isinstance(value, Stream) or hasattr(value, "get"):
-        return value
-    return Stream(value) if isinstance(value, np.memmap) or not isinstance(value, np.ndarray) else value
+def streams(x: Any, *targets: Any) -> tuple[Any, ...]:
+    """x (N, D) and targets (N, ...) as Streams with blocks of the same rows, for `fit`.
+
+    Arrays that are in memory may be among the targets, and come back as they are.
+    """
+    arrays = [a for a in (x, *targets) if not isinstance(a, np.ndarray) or isinstance(a, np.memmap)]
+    rows = max(1, BLOCK // max(1, sum(row_bytes(a) for a in arrays)))
+    return Stream(x, rows), *(Stream(t, rows) if any(t is a for a in arrays) else t for t in targets)
 
 
-class Stream:
-    """A source that is read in pieces: stream[a:b] are rows in memory, and so is stream[index] for many numbers.
+def row_bytes(array: Any) -> int:
+    """Bytes of one row."""
+    return int(max(1, np.dtype(array.dtype).itemsize * np.prod(array.shape[1:], dtype=np.int64)))
 
-    For the latter, blocks of `rows` rows are kept: those read last, as many as two groups have.
+
+class Stream(Source):
+    """Rows that are read from an array in a file: stream[a:b] in one piece, stream[index] by way of blocks.
+
+    array  a np.memmap, or what slices like one
+    rows   of a block; by default as many as have BLOCK bytes. Targets must have blocks of the same rows as x: `streams`
+
+    For stream[index] blocks are kept in memory: those read last, as many as two groups have.
     """
 
-    def __init__(self, source: Any, rows: int = 1, device: str = "cpu", dtype: Any = None) -> None:
-        self.source, self.rows, self.device = source, rows, device
-        self.shape, self.dtype = tuple(source.shape), np.dtype(dtype or source.dtype)
-        self.ndim = len(self.shape)
-        self.row_bytes = max(1, self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64)))
+    def __init__(self, array: Any, rows: int | None = None) -> None:
+        if not is_array(array):
+            raise TypeError(f"array must be a np.memmap or another array with shape and dtype, got {describe(array)}")
+        self.array: Any = array
+        self.shape, self.dtype = tuple(array.shape), np.dtype(array.dtype)
+        self.rows = max(1, BLOCK // row_bytes(array)) if rows is None else check_count("rows", rows)
         self._kept: Any = None  # the blocks that are kept, one after the other
         self._held: Any = None  # the number of the block in each slot
         self._slots: Any = None  # of each block: its slot, or -1
         self._next = 0  # the slot for the next block that is read
 
-    def __len__(self) -> int:
-        return int(self.shape[0])
-
-    def __getitem__(self, which: Any) -> Array:
-        if isinstance(which, slice):
-            return to_device(self._read(*which.indices(len(self))[:2]), self.device)
-        if isinstance(self.source, np.ndarray) and not isinstance(self.source, np.memmap):
-            return to_device(rows_of(self.source, which), self.device)
-        return to_device(self._gather(which), self.device)
+    def __getitem__(self, which: Any) -> np.ndarray:
+        return self._read(*which.indices(len(self))[:2]) if isinstance(which, slice) else self._gather(which)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         """Rows that follow each other, in memory of their own."""
-        found = np.array(self.source[start:stop], dtype=self.dtype)
-        forget(self.source)
+        found = np.array(self.array[start:stop])
+        forget(self.array)
         return found
 
     def _gather(self, index: np.ndarray) -> np.ndarray:
@@ -96,82 +104,47 @@ class Stream:
                 self._slots[old] = -1
             start, low = block * self.rows, self._next * self.rows
             stop = min(start + self.rows, len(self))
-            self._kept[low : low + stop - start] = self.source[start:stop]
+            self._kept[low : low + stop - start] = self.array[start:stop]
             self._slots[block], self._held[self._next] = self._next, block
             self._next = (self._next + 1) % len(self._held)
-        forget(self.source)
+        forget(self.array)
 
-    def pieces(self) -> Iterator[tuple[int, Array]]:
+    def __array__(self, *args: Any, **options: Any) -> np.ndarray:
+        return np.asarray(self[:], *args, **options)
+
+    def order(self, seed: int, epoch: int) -> Order:
+        """All rows, shuffled by blocks."""
+        return Order(len(self), self.rows, seed, epoch)
+
+    def check(self, look: Callable[[Any], None]) -> None:
+        """look(rows) for the whole source, a piece at a time; its errors say in which piece."""
+        for start, piece in self.pieces():
+            try:
+                look(piece)
+            except ValueError as error:
+                raise ValueError(f"{error} (counted from row {start})" if start else str(error)) from None
+
+    @cached_property
+    def fingerprint(self) -> str:  # type: ignore[override]
+        """A checksum of the rows, and how their order is made."""
+        crc = 0
+        for _, piece in self.pieces():
+            crc = zlib.crc32(np.ascontiguousarray(piece).data, crc)
+        return f"{crc}, {GROUP} blocks of {self.rows} rows"
+
+    def pieces(self) -> Iterator[tuple[int, np.ndarray]]:
         """The whole source from end to end, with the number of each piece's first row."""
-        step = max(1, PIECE // self.row_bytes)
+        step = max(1, READ_BYTES // row_bytes(self))
         for start in range(0, len(self), step):
             yield start, self[start : start + step]
 
 
-def forget(source: Any) -> None:
+def forget(array: Any) -> None:
     """Let go of the memory through which a file was read, which would count as ours; it stays in the system's cache."""
-    mapping: Any = getattr(source, "_mmap", None)
+    mapping: Any = getattr(array, "_mmap", None)
     # In mode "c" what the user has written is nowhere but in that memory.
-    if isinstance(source, np.memmap) and source.mode != "c" and hasattr(mapping, "madvise"):
+    if isinstance(array, np.memmap) and array.mode != "c" and hasattr(mapping, "madvise"):
         mapping.madvise(mmap.MADV_DONTNEED)
-
-
-def in_pieces(teacher: Any, x: Any) -> Any:
-    """What a function says of a Stream, asked piece by piece: its logits. Any other teacher, or x, as it is."""
-    if not isinstance(x, Stream) or is_array(teacher) or not callable(teacher):
-        return teacher
-    return np.concatenate([to_numpy(teacher(piece)) for _, piece in x.pieces()])
-
-
-def opened(x: Any, targets: Any, model: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The samples and targets of `fit`, checked and ready to be drawn from, in the model's dtype and on its device."""
-    x, device, classes = reading(x), model.device, model.sizes[-1]
-    targets = tuple(map(reading, targets)) if isinstance(targets, tuple) else reading(targets)
-    check_samples("x", x, model.sizes[0], model.dtype)
-    name = "targets[{}]" if isinstance(targets, tuple) else "targets"
-    targets = check_targets("targets", targets, len(x), classes)
-    arrays = [x, *(t for t in targets if not callable(t))]
-    if not any(isinstance(array, Stream) for array in arrays):
-        placed = [t if callable(t) else _place(t, device, model.dtype) for t in targets]
-        return _place(x, device, model.dtype).astype(model.dtype, copy=False), tuple(placed)
-    # The values of a Stream have not been looked at yet.
-    _look(x, lambda piece: check_samples("x", piece, model.sizes[0], model.dtype))
-    for i, target in enumerate(targets):
-        _look(target, partial(_check_rows, name.format(i), classes if i == 0 else None))
-    rows = max(1, BLOCK // sum(Stream(array).row_bytes for array in arrays))
-
-    def stream(array: Any, dtype: Any) -> Stream:
-        source = array.source if isinstance(array, Stream) else to_numpy(array)
-        return Stream(source, rows, device, dtype)
-
-    floats = [model.dtype if not callable(t) and t.dtype.kind == "f" else None for t in targets]
-    pairs = zip(targets, floats, strict=True)
-    return stream(x, model.dtype), tuple(t if callable(t) else stream(t, dtype) for t, dtype in pairs)
-
-
-def _place(array: Any, device: str, dtype: str) -> Any:
-    array = to_device(array, device)
-    return array.astype(dtype, copy=False) if array.dtype.kind == "f" else array
-
-
-def _check_rows(name: str, classes: int | None, piece: Any) -> None:
-    check_target(name, piece, len(piece), classes)
-
-
-def _look(array: Any, check: Callable[[Any], None]) -> None:
-    """Check a Stream's values, a piece at a time."""
-    for start, piece in array.pieces() if isinstance(array, Stream) else ():
-        try:
-            check(piece)
-        except ValueError as error:
-            raise ValueError(f"{error} (counted from row {start})" if start else str(error)) from None
-
-
-def shuffled(x: Any, seed: int, epoch: int, device: str) -> Any:
-    """The numbers of the rows in the order of an epoch, to be cut into batches: an array, or for a Stream an Order."""
-    if isinstance(x, Stream):
-        return Order(len(x), x.rows, seed, epoch)
-    return to_device(np.random.default_rng((seed, epoch)).permutation(len(x)), device)
 
 
 class Order:
@@ -201,13 +174,3 @@ class Order:
             rng = np.random.default_rng((self.seed, self.epoch, 3, group))
             self._group, self._rows = group, rng.permutation(rows[rows < self.n])
         return self._rows
-
-
-def checksum(array: Any) -> Any:
-    """What a checkpoint tells of an array of data; of a Stream also how its order is made."""
-    if not isinstance(array, Stream):
-        return zlib.crc32(to_numpy(array).tobytes())
-    crc = 0
-    for _, piece in array.pieces():
-        crc = zlib.crc32(to_numpy(piece).tobytes(), crc)
-    return f"{crc}, {GROUP} blocks of {array.rows} rows"

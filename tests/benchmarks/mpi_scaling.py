@@ -57,11 +57,12 @@ def time_steps(sizes: tuple[int, ...]) -> float:
 
     from minikd import MLP, cross_entropy, fit
     from minikd.scale.mpi import world
+    from minikd.scale.processes import Processes
 
     rng = np.random.default_rng(0)
     x, labels = rng.random((BATCH * 8, sizes[0]), dtype="f4"), rng.integers(0, sizes[-1], BATCH * 8)
     epochs: list[float] = []
-    options = {"epochs": ROUNDS + 1, "batch_size": BATCH, "comm": world(), "progress": False}
+    options = {"epochs": ROUNDS + 1, "batch_size": BATCH, "processes": Processes(world()), "progress": False}
     fit(MLP(sizes), x, labels, loss=cross_entropy, callbacks=[lambda *_: epochs.append(time.perf_counter())], **options)
     return median(b - a for a, b in pairwise(epochs)) / 8
 
