@@ -105,7 +105,8 @@ def check_gradients(
     for name, block in blocks.items():
         check_same_shape(f"grad {name}", grads[name], f"theta {name}", block)
     h = STEP if step is None else check_number("step", step, 0, open_low=True)
-    check_count("n_directions", n_directions, 0)
+    if check_count("n_directions", n_directions, 0) == 0 and n_coordinates == 0:
+        raise ValueError("n_directions must be at least 1 where n_coordinates is 0, or nothing would be checked; got 0")
     # Copies, since f may run a backward pass that overwrites the very array that is being checked.
     claimed = {name: np.array(to_numpy(g)) for name, g in grads.items()}
     noise = abs(_number(f(theta))) / 1e5
@@ -116,25 +117,27 @@ def check_gradients(
         if n_coordinates is not None and check_count("n_coordinates", n_coordinates, 0) < block.size:
             chosen = np.sort(rng.choice(block.size, n_coordinates, replace=False))
         floor = max(float(np.abs(claimed[name]).max()) / 100, noise)
-        slopes = []
-        for j in chosen:
-            at = tuple(int(i) for i in np.unravel_index(j, block.shape))
-            slope = float(claimed[name][at])
-            one = block[(*at[:-1], slice(at[-1], at[-1] + 1))] if at else block[None]  # a view of the one coordinate
-            perturb = _perturb({name: one}, {name: np.ones(1)})
-            slopes.append(_compare(f, theta, perturb, Check(name, str(list(at)), slope), h, floor))
-        checks += [_worst(slopes)] if slopes else []
-    slopes = []
-    for k in range(n_directions):
-        u = {name: rng.standard_normal(block.shape) for name, block in blocks.items()}
-        length = math.sqrt(sum(float((d * d).sum()) for d in u.values()))
-        slope = sum(float((claimed[name] * d).sum()) for name, d in u.items()) / length
-        perturb = _perturb(blocks, {name: d / length for name, d in u.items()})
-        slopes.append(_compare(f, theta, perturb, Check("directions", f"[{k}]", slope), h, noise))
-    checks += [_worst(slopes)] if slopes else []
-    if not checks:
-        raise ValueError("n_directions must be at least 1 where n_coordinates is 0, or nothing would be checked; got 0")
-    return GradientReport(tuple(checks))
+        checks.append([_compare(f, theta, *_along(name, block, claimed[name], j), h, floor) for j in chosen])
+    along = [_along_any(blocks, claimed, rng, k) for k in range(n_directions)]
+    checks.append([_compare(f, theta, *direction, h, noise) for direction in along])
+    return GradientReport(tuple(_worst(found) for found in checks if found))
+
+
+def _along(name: str, block: Array, claimed: np.ndarray, j: int) -> tuple[Perturb, Check]:
+    """How to perturb coordinate j of a block, and the slope that is claimed there."""
+    at = tuple(int(i) for i in np.unravel_index(j, block.shape))
+    one = block[(*at[:-1], slice(at[-1], at[-1] + 1))] if at else block[None]  # a view of the one coordinate
+    return _perturb({name: one}, {name: np.ones(1)}), Check(name, str(list(at)), float(claimed[at]))
+
+
+def _along_any(
+    blocks: dict[str, Array], claimed: dict[str, np.ndarray], rng: np.random.Generator, k: int
+) -> tuple[Perturb, Check]:
+    """How to perturb all blocks along a random unit direction u, and the claimed slope, grad · u."""
+    u = {name: rng.standard_normal(block.shape) for name, block in blocks.items()}
+    length = math.sqrt(sum(float((d * d).sum()) for d in u.values()))
+    slope = sum(float((claimed[name] * d).sum()) for name, d in u.items()) / length
+    return _perturb(blocks, {name: d / length for name, d in u.items()}), Check("directions", f"[{k}]", slope)
 
 
 def _perturb(blocks: dict[str, Array], direction: dict[str, np.ndarray]) -> Perturb:
