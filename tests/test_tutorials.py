@@ -6,16 +6,18 @@ import json
 import os
 import re
 import resource
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "tutorials"
 SCRIPTS = sorted(HERE.glob("[0-9][0-9]_*.py"))
-TRANSLATED = sorted(HERE.glob("zh/[0-9][0-9]_*.py"))
+TRANSLATED = sorted(HERE.glob("zh/[0-9][0-9]_*.md"))
 FAST_LIMIT = 10  # seconds of processor time
 
 # Runs a script with every way out of this machine closed.
@@ -32,20 +34,25 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def source_cells(script: Path) -> list[tuple[str, str]]:
-    """The cells of a script in the percent format: "markdown" or "code", and the text as it stands there."""
-    parts = re.split(r"^# %%(.*)\n", script.read_text(), flags=re.MULTILINE)
+def source_cells(source: Path) -> list[tuple[str, str]]:
+    """The cells of a tutorial: "markdown" or "code", and the text. A translation has the code of the English script."""
+    if source.suffix == ".md":
+        texts = re.split(r"^<!-- \S+ \w{8} -->\n", source.read_text("utf-8"), flags=re.MULTILINE)[1:]
+        english = source_cells(HERE / f"{source.stem}.py")
+        assert len(texts) == sum(kind == "markdown" for kind, _ in english), "as many cells as in English"
+        return [(kind, texts.pop(0).strip() if kind == "markdown" else text) for kind, text in english]
+    parts = re.split(r"^# %%(.*)\n", source.read_text("utf-8"), flags=re.MULTILINE)
     assert not parts[0].strip(), "a tutorial begins with a cell"
     return [
-        ("markdown" if "[markdown]" in kind else "code", text.strip())
+        ("markdown", re.sub(r"^# ?", "", text, flags=re.MULTILINE).strip())
+        if "[markdown]" in kind
+        else ("code", text.strip())
         for kind, text in zip(parts[1::2], parts[2::2], strict=True)
     ]
 
 
-def prose(script: Path) -> str:
-    return "\n".join(
-        re.sub(r"^# ?", "", text, flags=re.MULTILINE) for kind, text in source_cells(script) if kind == "markdown"
-    )
+def prose(source: Path) -> str:
+    return "\n".join(text for kind, text in source_cells(source) if kind == "markdown")
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -105,11 +112,7 @@ def test_a_notebook_has_the_cells_of_its_script_and_their_outputs(script: Path) 
     path = script.with_suffix(".ipynb")
     notebook = json.loads(path.read_text())
     cells = [(cell["cell_type"], "".join(cell["source"]).strip()) for cell in notebook["cells"]]
-    expected = [
-        (kind, re.sub(r"^# ?", "", text, flags=re.MULTILINE).strip() if kind == "markdown" else text)
-        for kind, text in source_cells(script)
-    ]
-    assert cells == expected, "to renew it: python -m tutorials.build"
+    assert cells == source_cells(script), "to renew it: python -m tutorials.build"
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
     assert all(output["output_type"] != "error" for output in outputs)
     assert all(cell["execution_count"] for cell in notebook["cells"] if cell["cell_type"] == "code"), "it was run"
@@ -143,19 +146,108 @@ def test_the_build_says_what_is_stale(tmp_path: Path) -> None:
 
 
 def test_the_first_four_are_translated_and_their_code_is_the_same() -> None:
-    assert [path.name for path in TRANSLATED] == [script.name for script in SCRIPTS[:4]]
+    assert [path.stem for path in TRANSLATED] == [script.stem for script in SCRIPTS[:4]]
     for path in TRANSLATED:
-        ours, theirs = source_cells(path), source_cells(HERE / path.name)
-        assert [kind for kind, _ in ours] == [kind for kind, _ in theirs], path.name
-        for (kind, mine), (_, original) in zip(ours, theirs, strict=True):
-            if kind == "code":
-                assert mine == original, f"zh/{path.name}"
-            else:
-                formulas = [
-                    re.findall(r"\$\$(.+?)\$\$", text.replace("\n#", ""), re.DOTALL) for text in (mine, original)
-                ]
-                assert len(formulas[0]) == len(formulas[1]), f"zh/{path.name}: the formulas of a cell"
-                assert re.search(r"[\u4e00-\u9fff]", mine), f"zh/{path.name}: a cell is not translated"
+        notebooks = (json.loads((folder / f"{path.stem}.ipynb").read_text("utf-8")) for folder in (path.parent, HERE))
+        for ours, theirs in zip(*(notebook["cells"] for notebook in notebooks), strict=True):
+            if theirs["cell_type"] == "code":
+                assert ours == theirs, f"zh/{path.stem}: code and outputs"
+                continue
+            mine, original = "".join(ours["source"]), "".join(theirs["source"])
+            assert mine.count("$$") == original.count("$$"), f"zh/{path.name}: the formulas of a cell"
+            assert re.findall(r"```.*?```", mine, re.DOTALL) == re.findall(r"```.*?```", original, re.DOTALL)
+            assert re.search(r"[\u4e00-\u9fff]", mine), f"zh/{path.name}: a cell is not translated"
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> dict[str, Any]:
+    """The functions of tutorials/build.py, for a folder that holds tutorial 01 and its translation alone."""
+    pytest.importorskip("jupytext")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "zh").mkdir()
+    first = [path for path in HERE.glob("**/01_*") if path.is_file()]
+    for path in (HERE / "build.py", HERE / "README.md", *first):
+        (tmp_path / path.relative_to(HERE)).write_bytes(path.read_bytes())
+    return runpy.run_path(str(tmp_path / "build.py"))
+
+
+def call(build: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """`python -m tutorials.build` with these arguments."""
+    monkeypatch.setattr(sys, "argv", ["build", *arguments])
+    monkeypatch.delenv("MINIKD_FAST", raising=False)
+    build["main"]()
+
+
+def test_a_translation_that_lags_behind_the_english_is_noticed(
+    build: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script, translation = build["scripts"]()[0], build["translations"]()[0]
+
+    def lagging() -> list[str]:
+        return [line.removeprefix("zh/01_learning_by_hand.md: ") for line in build["lagging"](translation)]
+
+    translation.unlink()
+    call(build, monkeypatch, "--translate", "zh/01")  # begins in English
+    assert len(lagging()) == 11 and "the-data is not translated" in lagging()
+    complete = (HERE / "zh" / translation.name).read_text("utf-8")
+    translation.write_text(complete, "utf-8")
+    assert lagging() == []
+
+    def change(old: str, new: str) -> None:
+        english = (HERE / script.name).read_text("utf-8")
+        assert english.count(old) == 1
+        script.write_text(english.replace(old, new), "utf-8")
+
+    change(" is a matrix with one image a row", " has one image a row")
+    (message,) = lagging()
+    assert re.fullmatch(r"the English of the-data has changed; revise, then write <!-- the-data \w{8} -->", message)
+    translation.write_text(re.sub(r"<!-- the-data \w{8} -->", message[-26:], complete), "utf-8")
+    assert lagging() == [], "the marker that the message gives settles it"
+
+    change("**D** the inputs of each", "**D**\n# the inputs of each")
+    translation.write_text(complete, "utf-8")
+    assert lagging() == [], "line breaks do not matter"
+
+    head, exercises = complete.split("<!-- exercises")
+    translation.write_text(head, "utf-8")
+    assert lagging() == ["exercises is not translated"]
+    call(build, monkeypatch, "--translate", "zh/01")
+    filled_in = translation.read_text("utf-8")
+    assert filled_in.startswith(head) and "<summary>Answer</summary>" in filled_in
+
+    change("# ## Exercises", "# ## Problems")
+    translation.write_text(complete, "utf-8")
+    assert lagging() == ["problems is not translated", "no English cell begins with exercises"]
+    call(build, monkeypatch, "--translate", "zh/01")
+    assert translation.read_text("utf-8").endswith("<!-- exercises" + exercises), "no translated text is thrown away"
+
+    translation.write_text("一\n" + complete, "utf-8")
+    with pytest.raises(ValueError, match="must begin with a marker, got '一'"):
+        lagging()
+    translation.write_text(complete + complete, "utf-8")
+    with pytest.raises(ValueError, match="has the marker of 01-how-does-an-mlp twice"):
+        lagging()
+    for wrong in ("05", "zh/", "zh/05"):  # 05 is not in this folder
+        with pytest.raises(SystemExit):
+            call(build, monkeypatch, "--translate", wrong)
+        message = f"--translate takes a language and the number of a tutorial, zh/05, got {wrong}"
+        assert message in capsys.readouterr().err
+
+
+def test_the_notebook_of_a_translation_is_written_without_a_run(
+    build: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translation = build["translations"]()[0]
+    notebook = translation.with_suffix(".ipynb")
+    complete, original = translation.read_text("utf-8"), notebook.read_bytes()
+    complaint = "zh/01_learning_by_hand.ipynb is not the English notebook with the text of 01_learning_by_hand.md"
+    translation.write_text(complete.replace("## 数据", "## 图像"), "utf-8")
+    assert complaint in build["stale"]()
+    call(build, monkeypatch, "zh")
+    assert build["stale"]() == [] and "## 图像" in notebook.read_text("utf-8")
+    translation.write_text(complete, "utf-8")
+    call(build, monkeypatch, "zh/01")
+    assert notebook.read_bytes() == original
 
 
 def test_the_translations_use_the_terms_of_the_field() -> None:

@@ -284,9 +284,10 @@ for dtype in ("float64", "float32"):
 # %% [markdown]
 # ## With real machines
 #
-# minikd has no switch for this, and one can do without: `model.grad` is an ordinary array, and the sum goes between
-# `backward` and `step`. With MPI, the usual library for programs that run as many processes on many machines, and its
-# Python interface mpi4py, it is three lines, here with `comm = MPI.COMM_WORLD` and `x` the rows of this machine:
+# `fit` shares its batches among processes in this way when it is asked to; the README says how. One can also do it by
+# hand: `model.grad` is an ordinary array, and the sum goes between `backward` and `step`. With MPI, the usual library
+# for programs that run as many processes on many machines, and its Python interface mpi4py, it is three lines, here
+# with `comm = MPI.COMM_WORLD` and `x` the rows of this machine:
 #
 # ```python
 # model.backward(dlogits)

@@ -1,18 +1,25 @@
 """Make the notebooks out of the tutorials: `python -m tutorials.build`, in a checkout.
 
-    python -m tutorials.build               run every tutorial in full; write its notebook, its picture and the index
-    python -m tutorials.build 04 zh/04      some of them
-    python -m tutorials.build --check       run nothing: say which notebooks, pictures or lines of the index are stale
+    python -m tutorials.build               run every tutorial in full; write its notebooks, its picture and the index
+    python -m tutorials.build 04            some of them, with their translations
+    python -m tutorials.build zh            run nothing: write the notebooks in Chinese
+    python -m tutorials.build --check       run nothing: say which notebooks, pictures or translations are stale
+    python -m tutorials.build --translate zh/05     add to zh/05_choosing.md, in English, the cells that it lacks
 
 A tutorial is a script in the percent format: `# %% [markdown]` begins a cell of text, `# %%` one of code. Its notebook
 has the same cells, and what they printed and drew. The cell tagged "cover" draws the picture for the index, and the
 paragraph that begins with "In short." is the answer there. Needs the extra "tutorials": pip install -e '.[tutorials]'.
+
+A translation holds only the cells of text. In `zh/01_learning_by_hand.md` each stands after a marker such as
+`<!-- the-data 765783b6 -->`: the first words of the English cell, and digits that change when the English changes. The
+notebook of a translation has the code and the outputs of the English notebook, so nothing runs twice.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import hashlib
 import os
 import re
 import sys
@@ -24,12 +31,16 @@ import nbformat
 
 HERE = Path(__file__).parent
 LIMIT = 300_000  # bytes of a notebook: more than that, GitHub shows it late or not at all
-SHORT = {"": "**In short.**", "zh": "**简而言之。**"}  # how the answer begins, by language
 
 
 def scripts() -> list[Path]:
-    """Every tutorial, in order; those in other languages last."""
-    return sorted(HERE.glob("[0-9][0-9]_*.py")) + sorted(HERE.glob("*/[0-9][0-9]_*.py"))
+    """Every tutorial, in order."""
+    return sorted(HERE.glob("[0-9][0-9]_*.py"))
+
+
+def translations() -> list[Path]:
+    """Every translation, in order."""
+    return sorted(HERE.glob("*/[0-9][0-9]_*.md"))
 
 
 def read(script: Path) -> Any:
@@ -62,6 +73,62 @@ def execute(script: Path) -> Any:
     return notebook
 
 
+def marker(text: str) -> tuple[str, str]:
+    """The two parts of the marker of an English cell: its first words, and a short hash, which ignores line breaks."""
+    words = re.findall(r"[a-z0-9]+", text.split("\n\n")[0].lower())
+    return "-".join(words[:5]), hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:8]
+
+
+def translated(source: Path) -> dict[str, tuple[str, str]]:
+    """The cells of a translation by key: the hash of the English that was translated, and the text."""
+    before, *parts = re.split(r"^<!-- (\S+) ([0-9a-f]{8}) -->$", source.read_text("utf-8"), flags=re.MULTILINE)
+    keys = parts[::3]
+    if before.strip():
+        raise ValueError(f"{source.name} must begin with a marker, got {before.split()[0][:60]!r}")
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"{source.name} has the marker of {max(keys, key=keys.count)} twice")
+    return {key: (digits, text.strip()) for key, digits, text in zip(keys, parts[1::3], parts[2::3], strict=True)}
+
+
+def english(source: Path) -> dict[str, tuple[str, str]]:
+    """The cells that a translation should have, in the same form: key, hash, and the English text."""
+    texts = [text for kind, text in cells(read(HERE / f"{source.stem}.py")) if kind == "markdown"]
+    keys, hashes = zip(*map(marker, texts), strict=True)
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"{source.stem}.py has two cells that begin with {max(keys, key=keys.count)}")
+    return dict(zip(keys, zip(hashes, texts, strict=True), strict=True))
+
+
+def lagging(source: Path) -> list[str]:
+    """The cells of a translation that are missing, superfluous, or older than the English."""
+    name, found = source.relative_to(HERE), []
+    wanted, there = english(source), translated(source)
+    for key, (digits, text) in wanted.items():
+        old, translation = there.get(key, ("", ""))
+        if translation in ("", text):
+            found.append(f"{name}: {key} is not translated")
+        elif old != digits:
+            found.append(f"{name}: the English of {key} has changed; revise, then write <!-- {key} {digits} -->")
+    return found + [f"{name}: no English cell begins with {key}" for key in there if key not in wanted]
+
+
+def begin(source: Path) -> None:
+    """Add the cells that a translation lacks, in English; put all cells in the order of the tutorial."""
+    wanted, there = english(source), translated(source) if source.exists() else {}
+    parts = [f"<!-- {key} {digits} -->\n\n{text}\n" for key, (digits, text) in {**wanted, **there}.items()]
+    source.parent.mkdir(exist_ok=True)
+    source.write_text("\n".join(parts), "utf-8")
+
+
+def translate(source: Path) -> Any:
+    """The notebook of a translation. A cell that is not translated stays English."""
+    notebook, texts = nbformat.read(HERE / f"{source.stem}.ipynb", as_version=4), translated(source)
+    for cell in notebook.cells:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = texts.get(marker(cell["source"])[0], ("", cell["source"]))[1]
+    return notebook
+
+
 def picture(notebook: Any) -> bytes:
     """The PNG that the cell tagged "cover" has drawn."""
     covers = [cell for cell in notebook.cells if "cover" in cell["metadata"].get("tags", ())]
@@ -79,18 +146,17 @@ def picture(notebook: Any) -> bytes:
 def head(script: Path) -> tuple[str, str]:
     """Title and short answer of a tutorial, from its first cell."""
     text = read(script).cells[0]["source"]
-    language = "" if script.parent == HERE else script.parent.name
     title = re.match(r"# (.+)", text)
-    short = re.search(rf"{re.escape(SHORT[language])}\s*(.+?)(?:\n\n|$)", text, re.DOTALL)
+    short = re.search(r"\*\*In short\.\*\*\s*(.+?)(?:\n\n|$)", text, re.DOTALL)
     if title is None or short is None:
-        raise ValueError(f"{script.name} must begin with a title and a paragraph that starts {SHORT[language]}")
-    return title[1], short[1].replace("\n", "" if language == "zh" else " ")
+        raise ValueError(f"{script.name} must begin with a title and a paragraph that starts **In short.**")
+    return title[1], short[1].replace("\n", " ")
 
 
 def index() -> str:
     """The rows of tutorials/README.md."""
     rows = []
-    for script in (path for path in scripts() if path.parent == HERE):
+    for script in scripts():
         title, short = head(script)
         name = script.stem
         picture = f"[![picture of {name[:2]}](pictures/{name}.png)]({name}.ipynb)"
@@ -108,52 +174,71 @@ def readme(text: str) -> str:
 def stale() -> list[str]:
     """What `build` would change, as far as can be told without running anything."""
     found = []
-    for script in scripts():
-        path = script.with_suffix(".ipynb")
+    for source in scripts() + translations():
+        path = source.with_suffix(".ipynb")
         name = path.relative_to(HERE)
         if not path.exists():
             found.append(f"{name} is missing")
             continue
         notebook = nbformat.read(path, as_version=4)
-        if cells(notebook) != cells(read(script)):
-            found.append(f"{name} has other cells than {script.name}")
+        if source.suffix == ".py" and cells(notebook) != cells(read(source)):
+            found.append(f"{name} has other cells than {source.name}")
+        if source.suffix == ".md" and notebook != translate(source):
+            found.append(f"{name} is not the English notebook with the text of {source.name}")
         if any(output["output_type"] == "error" for cell in notebook.cells for output in cell.get("outputs", ())):
             found.append(f"{name} ends in an error")
         if not any(cell.get("outputs") for cell in notebook.cells):
             found.append(f"{name} has no outputs")
         if path.stat().st_size > LIMIT:
             found.append(f"{name} has {path.stat().st_size:,} bytes, more than {LIMIT:,}")
-        if script.parent == HERE and not (HERE / "pictures" / f"{script.stem}.png").exists():
+        if source.suffix == ".py" and not (HERE / "pictures" / f"{source.stem}.png").exists():
             found.append(f"the picture of {name} is missing")
+    found += [line for source in translations() for line in lagging(source)]
     if readme((HERE / "README.md").read_text()) != (HERE / "README.md").read_text():
         found.append("README.md has another index")
     return found
 
 
+def build(source: Path) -> None:
+    """Write the notebook of a tutorial, which runs, and its picture; or the notebook of a translation."""
+    notebook = translate(source) if source.suffix == ".md" else execute(source)
+    nbformat.write(notebook, source.with_suffix(".ipynb"))
+    if source.suffix == ".py":
+        (HERE / "pictures").mkdir(exist_ok=True)
+        (HERE / "pictures" / f"{source.stem}.png").write_bytes(picture(notebook))
+    size = source.with_suffix(".ipynb").stat().st_size
+    print(f"{source.relative_to(HERE)}: {len(notebook.cells)} cells, {size:,} bytes", flush=True)
+
+
 def main() -> None:
-    """Build, or with --check tell what is stale and exit with 1."""
+    """Build; or with --check tell what is stale and exit with 1, or with --translate begin a translation."""
     parser = argparse.ArgumentParser(prog="python -m tutorials.build", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NN", help="numbers of tutorials, 04 or zh/04 (default all)")
     parser.add_argument("--check", action="store_true", help="run nothing: say what is stale")
+    parser.add_argument("--translate", metavar="zh/NN", help="add what is not translated to zh/NN_*.md")
     options = parser.parse_args()
     if options.check:
         found = stale()
         sys.exit("\n".join(found) + "\nTo renew: python -m tutorials.build" if found else 0)
+    if options.translate:
+        language, _, number = options.translate.partition("/")
+        names = [path.stem for path in scripts() if number and path.name.startswith(number)]
+        if len(names) != 1:
+            parser.error(f"--translate takes a language and the number of a tutorial, zh/05, got {options.translate}")
+        begin(HERE / language / f"{names[0]}.md")
+        return
     if os.environ.get("MINIKD_FAST"):
         sys.exit("unset MINIKD_FAST: the notebooks show the full runs")
+    wanted = tuple(options.names) or ("",)
     chosen = [
-        path for path in scripts() if not options.names or str(path.relative_to(HERE)).startswith(tuple(options.names))
+        path
+        for path in scripts() + translations()
+        if path.name.startswith(wanted) or str(path.relative_to(HERE)).startswith(wanted)
     ]
     if not chosen:
         sys.exit(f"there is no tutorial {' or '.join(options.names)}")
-    for script in chosen:
-        notebook = execute(script)
-        nbformat.write(notebook, script.with_suffix(".ipynb"))
-        if script.parent == HERE:
-            (HERE / "pictures").mkdir(exist_ok=True)
-            (HERE / "pictures" / f"{script.stem}.png").write_bytes(picture(notebook))
-        size = script.with_suffix(".ipynb").stat().st_size
-        print(f"{script.relative_to(HERE)}: {len(notebook.cells)} cells, {size:,} bytes", flush=True)
+    for source in chosen:
+        build(source)
     (HERE / "README.md").write_text(readme((HERE / "README.md").read_text()))
 
 
