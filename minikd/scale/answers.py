@@ -245,7 +245,7 @@ def _read_stamp(path: PathLike) -> dict[str, Any]:
         if not isinstance(known, dict):
             raise ValueError("not an object")
     except FileNotFoundError:
-        words = "call minikd.methods.answers.stamp once, where you know that its rows are those of x"
+        words = "call minikd.scale.answers.stamp once, where you know that its rows are those of x"
         raise CheckpointError(f"{path} has no {path}.json, which tells what its rows are about: {words}") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}.json is damaged: {error}") from error
