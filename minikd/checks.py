@@ -39,12 +39,17 @@ def describe(value: Any) -> str:
     return f"{' '.join(repr(value).split()):.60} ({type(value).__name__})"
 
 
+def wrong(name: str, wanted: str, value: Any, hint: str = "", kind: type[Exception] = ValueError) -> Exception:
+    """The exception that says what an argument must be, what came instead, and perhaps what to do."""
+    return kind(f"{name} must {wanted}, got {describe(value)}{hint}")
+
+
 def check_number(
     name: str, value: Any, low: float, high: float = math.inf, *, open_low: bool = False, open_high: bool = False
 ) -> float:
     """`value` as a float in [low, high], without its ends where they are open; infinity and NaN never pass."""
     if isinstance(value, bool) or not isinstance(value, (float, int, Real)):
-        raise TypeError(f"{name} must be a number, got {describe(value)}")
+        raise wrong(name, "be a number", value, kind=TypeError)
     number = float(value)
     open_high = open_high or math.isinf(high)
     if not (low < number if open_low else low <= number) or not (number < high if open_high else number <= high):
@@ -56,7 +61,7 @@ def check_number(
 def check_count(name: str, value: Any, low: int = 1) -> int:
     """`value` as an int that is at least `low`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be a whole number, got {describe(value)}")
+        raise wrong(name, "be a whole number", value, kind=TypeError)
     if value < low:
         raise ValueError(f"{name} must be at least {low}, got {value!s:.60}")
     return int(value)
@@ -73,37 +78,31 @@ def check_choice(name: str, value: Any, choices: Any) -> None:
 def check_matrix(name: str, value: Any, columns: int | None = None, rows: int | None = None) -> None:
     """`value` must be a 2-D array of real numbers with at least one row, and of the given size where one is given."""
     if not is_array(value):
-        raise TypeError(f"{name} must be a NumPy or CuPy array, got {describe(value)}")
+        raise wrong(name, "be a NumPy or CuPy array", value, kind=TypeError)
     if value.ndim != 2:
         hint = f"; for a single sample write {name}[None, :]" if value.ndim == 1 and name.isidentifier() else ""
         raise ValueError(f"{name} must have 2 dimensions, got {describe(value)}{hint}")
     if value.shape[0] == 0 or value.shape[1] == 0:
-        raise ValueError(f"{name} must not be empty, got {describe(value)}")
+        raise wrong(name, "not be empty", value)
     if value.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold real numbers, got {describe(value)}")
+        raise wrong(name, "hold real numbers", value, kind=TypeError)
     if columns is not None and value.shape[1] != columns:
-        raise ValueError(f"{name} must have {columns} columns, got {describe(value)}")
+        raise wrong(name, f"have {columns} columns", value)
     if rows is not None and value.shape[0] != rows:
-        raise ValueError(f"{name} must have {rows} rows, got {describe(value)}")
+        raise wrong(name, f"have {rows} rows", value)
 
 
 def check_labels(name: str, value: Any, rows: int, classes: int) -> None:
     """`value` must be integer class indices, shape (rows,), in [0, classes)."""
     if not is_array(value):
-        raise TypeError(f"{name} must be a NumPy or CuPy array of integers, got {describe(value)}")
-    if value.ndim == 2:
-        raise ValueError(
-            f"{name} must be class indices of shape ({rows},), got {describe(value)}; "
-            f"one-hot labels become indices with {name}.argmax(axis=1)"
-        )
+        raise wrong(name, "be a NumPy or CuPy array of integers", value, kind=TypeError)
     if value.ndim != 1:
-        raise ValueError(f"{name} must be class indices of shape ({rows},), got {describe(value)}")
+        hint = f"; one-hot labels become indices with {name}.argmax(axis=1)" if value.ndim == 2 else ""
+        raise wrong(name, f"be class indices of shape ({rows},)", value, hint)
     if value.dtype.kind not in "iu":
-        raise TypeError(
-            f"{name} must be integers in [0, {classes}), got {describe(value)}; cast with {name}.astype(int)"
-        )
+        raise wrong(name, f"be integers in [0, {classes})", value, f"; cast with {name}.astype(int)", TypeError)
     if value.shape[0] != rows:
-        raise ValueError(f"{name} must have one entry for each of {rows} rows, got {describe(value)}")
+        raise wrong(name, f"have one entry for each of {rows} rows", value)
     # One look for both ends: read as unsigned, a negative label is larger than any that its type can hold.
     top = min(classes, 1 << (8 * value.dtype.itemsize - (value.dtype.kind == "i")))
     if isinstance(value, np.ndarray) and not value.view(value.dtype.str.replace("i", "u")).max() < top:
@@ -124,10 +123,10 @@ def check_drawable(name: str, value: Any) -> None:
     if not is_array(value) or is_source(value):
         return
     if isinstance(value, np.memmap) or not (isinstance(value, np.ndarray | np.generic) or hasattr(value, "get")):
-        raise TypeError(
-            f"{name} must be an array in memory, got {type(value).__name__}, {describe(value)}: "
+        reader = (
             f"minikd.scale.stream.Stream({name}) reads it in blocks, np.asarray({name}) takes all of it into memory"
         )
+        raise wrong(name, "be an array in memory", value, f", a {type(value).__name__}: {reader}", TypeError)
 
 
 def check_samples(name: str, value: Any, columns: int | None = None, dtype: str = "float64") -> None:
@@ -144,7 +143,7 @@ def check_samples(name: str, value: Any, columns: int | None = None, dtype: str 
 def check_same_shape(name: str, value: Any, other_name: str, other: Any) -> None:
     """`value` must have the shape of `other`."""
     if tuple(value.shape) != tuple(other.shape):
-        raise ValueError(f"{name} must have the shape of {other_name}, {tuple(other.shape)}, got {describe(value)}")
+        raise wrong(name, f"have the shape of {other_name}, {tuple(other.shape)}", value)
 
 
 def check_targets(name: str, values: Any, rows: int, classes: int) -> tuple[Any, ...]:
@@ -162,7 +161,7 @@ def check_target(name: str, value: Any, rows: int, classes: int | None) -> None:
     if callable(value):
         return
     if not is_array(value):
-        raise TypeError(f"{name} must be an array with one row for each row of x, got {describe(value)}")
+        raise wrong(name, "be an array with one row for each row of x", value, kind=TypeError)
     check_drawable(name, value)
     if is_source(value) and len(value) == rows:
         value.check(lambda piece: check_target(name, piece, len(piece), classes))
@@ -171,9 +170,9 @@ def check_target(name: str, value: Any, rows: int, classes: int | None) -> None:
     if value.ndim == 1 and value.dtype.kind in "iu" and classes is not None:
         check_labels(name, value, rows, classes)
     elif value.ndim == 0 or value.shape[0] != rows:
-        raise ValueError(f"{name} must have one row for each of the {rows} rows of x, got {describe(value)}")
+        raise wrong(name, f"have one row for each of the {rows} rows of x", value)
     elif value.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must hold numbers, class labels as integers, got {describe(value)}")
+        raise wrong(name, "hold numbers, class labels as integers", value, kind=TypeError)
     else:
         check_finite(name, value)
 
@@ -216,7 +215,7 @@ def check_run(run: Any) -> tuple[Any, ...]:
 def check_network(name: str, value: Any) -> None:
     """`value` must have the flat vectors that an optimizer works on."""
     if not (hasattr(value, "theta") and hasattr(value, "grad")):
-        raise TypeError(f"{name} must be an MLP, or another object with theta and grad, got {describe(value)}")
+        raise wrong(name, "be an MLP, or another object with theta and grad", value, kind=TypeError)
 
 
 def check_mix(labels: Any, temperature: Any, soft_weight: Any, shape: tuple[int, int]) -> None:

@@ -20,6 +20,7 @@ from .checks import check_blocks, check_count, check_number, check_same_shape, c
 
 TOLERANCE = 1e-7  # what the printed table calls ok
 Function = Callable[[Any], Any]  # theta -> a number
+Blocks = Array | Mapping[str, Array]  # one array, or arrays by block name
 Perturb = Callable[[float], None]  # t -> theta moved by t, in place; 0 puts it back exactly
 STEP = 1e-3  # balances what the formula leaves out, h⁴ f''''' / 480, against rounding, about eps |f| / h
 
@@ -76,8 +77,8 @@ class GradientReport(NamedTuple):
 
 def check_gradients(
     f: Function,
-    theta: Array | Mapping[str, Array],
-    grad: Array | Mapping[str, Array],
+    theta: Blocks,
+    grad: Blocks,
     *,
     n_coordinates: int | None = None,
     n_directions: int = 5,
