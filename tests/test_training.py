@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from minikd import (
     SGD,
     Adam,
+    CheckpointError,
     DivergedError,
     History,
     cross_entropy,
@@ -22,9 +24,10 @@ from minikd import (
     fit,
     soft_cross_entropy,
 )
-from minikd.backend import to_device, to_numpy
+from minikd.backend import Source, shuffled, to_device, to_numpy
 from minikd.mlp import MLP
 from minikd.optim import cosine
+from minikd.training import Alone
 
 COLUMNS = ["epoch", "loss", "lr"]
 VALIDATION_COLUMNS = ["val_accuracy", "val_errors", "val_nll", "val_ece"]
@@ -592,3 +595,136 @@ def test_only_the_first_target_is_taken_for_labels() -> None:
 
     fit(network(), x, (labels, np.arange(len(x))), loss=loss, epochs=1, progress=False)
     assert sorted(seen) == list(range(len(x)))
+
+
+# ---- rows that are in no array -----------------------------------------------------------------------------------
+
+
+class Letters(Source):
+    """One-hot rows of `letters` (N, C), computed when they are drawn: (N, C · 5)."""
+
+    def __init__(self, letters: np.ndarray, device: str = "cpu") -> None:
+        self.letters, self.shape, self.dtype = letters, (len(letters), letters.shape[1] * 5), np.dtype("float32")
+        self.fingerprint = f"letters {zlib.crc32(letters.tobytes())}"
+        self.drawn: list[int] = []
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        rows = np.eye(5, dtype="float32")[self.letters[index]].reshape(-1, self.shape[1])
+        self.drawn.append(len(rows))
+        return rows
+
+
+def some_letters() -> tuple[np.ndarray, np.ndarray]:
+    letters = np.random.default_rng(0).integers(0, 5, (60, 2))
+    return letters, letters.sum(axis=1) % 3
+
+
+def test_rows_that_are_computed_batch_by_batch_train_as_those_of_an_array_do(device: str) -> None:
+    letters, labels = some_letters()
+    source, models = Letters(letters), [MLP((10, 6, 3), dropout=0.2, device=device) for _ in range(2)]
+    options: dict[str, Any] = {"loss": cross_entropy, "epochs": 2, "batch_size": 16, "augment": noise}
+    histories = [fit(model, x, labels, **options) for model, x in zip(models, (source[:], source), strict=True)]
+    assert bits(models[0]) == bits(models[1]) and histories[0].rows == histories[1].rows
+    assert source.drawn == [60, *(2 * [16, 16, 16, 12])]  # all of them at once only where the test asked for them
+
+
+def test_a_teacher_answers_about_rows_that_are_computed_a_piece_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    letters, labels = some_letters()
+    source, teacher = Letters(letters), MLP((10, 8, 3), seed=5)
+    monkeypatch.setattr("minikd.mlp.PIECE", 25)
+    monkeypatch.setattr("minikd.metrics.PIECE", 25)
+    students, rows = [MLP((10, 6, 3)) for _ in range(3)], source[:]
+    for student, who, x in zip(students, (teacher, teacher.predict, teacher), (source, source, rows), strict=True):
+        source.drawn.clear()
+        distill(student, who, x, labels, epochs=1, batch_size=60)
+        assert source.drawn == ([] if x is rows else [25, 25, 10, 60])  # asked in pieces, then trained on in one batch
+    assert bits(students[0]) == bits(students[1]) == bits(students[2])
+
+
+class OwnOrder(Letters):
+    """Rows in reverse order, each epoch."""
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        return np.arange(len(self))[::-1]
+
+
+def test_a_source_decides_the_order_of_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    letters, labels = some_letters()
+    models = [MLP((10, 6, 3)) for _ in range(2)]
+    fit(models[0], OwnOrder(letters), labels, loss=cross_entropy, batch_size=16, epochs=2)
+    monkeypatch.setattr("minikd.training.shuffled", lambda x, seed, epoch: np.arange(len(x))[::-1])
+    fit(models[1], Letters(letters)[:], labels, loss=cross_entropy, batch_size=16, epochs=2)
+    assert bits(models[0]) == bits(models[1])
+
+
+class OwnWords(Letters):
+    """Letters that the model itself chooses, anew each epoch: its most likely class, beside a random letter."""
+
+    begun: list[int]
+
+    def begin_epoch(self, model: MLP, seed: int, epoch: int) -> None:
+        self.begun = [*getattr(self, "begun", []), epoch]
+        first = np.random.default_rng((seed, epoch, 7)).integers(0, 5, len(self))
+        start = np.eye(5, dtype="float32")[np.stack([first, first], axis=1)].reshape(-1, 10)
+        self.letters = np.stack([first, to_numpy(model.predict(start)).argmax(axis=1)], axis=1)
+
+
+def test_samples_drawn_from_the_model_itself_at_each_epoch_resume_with_the_same_bits(tmp_path: Path) -> None:
+    letters, labels = some_letters()
+
+    def run(path: Path, epochs: int) -> tuple[MLP, OwnWords]:
+        model, source = MLP((10, 6, 3), dropout=0.2), OwnWords(letters)
+        fit(model, source, labels, loss=cross_entropy, epochs=epochs, checkpoint=path, resume=True)
+        return model, source
+
+    whole, source = run(tmp_path / "whole", 4)
+    assert source.begun == [0, 1, 2, 3]
+    run(tmp_path / "parts", 2)
+    parts, source = run(tmp_path / "parts", 4)
+    assert source.begun == [2, 3]
+    assert bits(parts) == bits(whole)
+    other, other_labels = some_letters()
+    with pytest.raises(CheckpointError, match="belongs to another run, with a different data"):
+        fit(MLP((10, 6, 3), dropout=0.2), OwnWords(other[::-1]), other_labels, loss=cross_entropy, epochs=5,
+            checkpoint=tmp_path / "parts", resume=True)  # fmt: skip
+
+
+def test_bad_values_of_a_source_are_found_before_training() -> None:
+    class Bad(Letters):
+        def check(self, look: Any) -> None:
+            look(np.full((1, 10), np.nan, "float32"))
+
+    model = MLP((10, 6, 3))
+    before = bits(model)
+    with pytest.raises(ValueError, match=r"x must be finite, got nan at index \(0, 0\)"):
+        fit(model, Bad(some_letters()[0]), some_letters()[1], loss=cross_entropy)
+    assert bits(model) == before
+
+
+def test_whoever_shares_batches_and_sums_gradients_can_take_the_place_of_processes() -> None:
+    class Half(Alone):
+        """As if another process took the other half of each batch, and found the same gradient there."""
+
+        shares: list[int]
+
+        def share(self, batch: int) -> slice:
+            self.shares = [*getattr(self, "shares", []), batch]
+            return slice(0, batch // 2)
+
+        def sum(self, loss: Any, grad: Any) -> Any:
+            grad *= 2
+            return loss * 2
+
+    x, labels = blobs(20)
+    half, models = Half(), [network("cpu"), network("cpu")]
+    history = fit(models[0], x, labels, loss=cross_entropy, batch_size=8, epochs=1, processes=half)
+    assert half.shares == [8, 8, 4]
+    order = np.concatenate([batch[: len(batch) // 2] for batch in np.split(shuffled(x, 0, 0), [8, 16])])
+    optimizer, losses = Adam(models[1]), []
+    for batch in np.split(order, [4, 8]):
+        value, dlogits = cross_entropy(models[1].forward(x[batch], train=True), labels[batch])
+        losses.append(2 * float(value))
+        models[1].backward(2 * dlogits)
+        optimizer.step()
+    np.testing.assert_allclose(models[0].theta, models[1].theta, rtol=1e-5, atol=1e-6)
+    assert history["loss"][0] == pytest.approx(np.average(losses, weights=[8, 8, 4]), rel=1e-5)
