@@ -32,18 +32,14 @@ def get_xp(device: str) -> Any:
     try:
         import cupy
     except ImportError as error:
-        raise DeviceError(
-            "device 'cuda' needs CuPy, which is not installed: pip install 'minikd[cuda13]' "
-            "(or 'minikd[cuda12]'; nvidia-smi shows your driver's CUDA version), or use device='cpu'"
-        ) from error
+        words = "CuPy, which is not installed: pip install 'minikd[cuda13]' (or 'minikd[cuda12]'; nvidia-smi shows your"
+        raise DeviceError(f"device 'cuda' needs {words} driver's CUDA version), or use device='cpu'") from error
     try:
-        devices = cupy.cuda.runtime.getDeviceCount()
+        found = "CUDA finds none here" if cupy.cuda.runtime.getDeviceCount() == 0 else ""
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise DeviceError(
-            f"device 'cuda' needs an NVIDIA GPU with its driver: CUDA says {error}. Or use device='cpu'"
-        ) from error
-    if devices == 0:
-        raise DeviceError("device 'cuda' needs an NVIDIA GPU, and CUDA finds none here. Or use device='cpu'")
+        found = f"CUDA says {error}"
+    if found:
+        raise DeviceError(f"device 'cuda' needs an NVIDIA GPU with its driver: {found}. Or use device='cpu'")
     return cupy
 
 

@@ -212,12 +212,6 @@ def check_run(run: Any) -> tuple[Any, ...]:
     return check_targets("targets", run.targets, len(run.x), run.model.sizes[-1])
 
 
-def check_network(name: str, value: Any) -> None:
-    """`value` must have the flat vectors that an optimizer works on."""
-    if not (hasattr(value, "theta") and hasattr(value, "grad")):
-        raise wrong(name, "be an MLP, or another object with theta and grad", value, kind=TypeError)
-
-
 def check_mix(labels: Any, temperature: Any, soft_weight: Any, shape: tuple[int, int]) -> None:
     """Temperature above 0, soft_weight in [0, 1]; labels for `shape` (N, K), missing only where they have no weight."""
     check_number("temperature", temperature, 0, open_low=True)
@@ -251,17 +245,6 @@ def check_betas(value: Any) -> tuple[float, ...]:
     return tuple(check_number(f"betas[{i}]", beta, 0, 1, open_high=True) for i, beta in enumerate(value))
 
 
-def check_layout(
-    sizes: Any, dropout: Any, seed: Any, choices: dict[str, tuple[Any, Any]]
-) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """The arguments of MLP: `sizes` as a tuple of ints, `dropout` as one rate for each layer."""
-    sizes = check_sizes(sizes)
-    for name, (value, known) in choices.items():
-        check_choice(name, value, known)
-    check_count("seed", seed, 0)
-    return sizes, check_dropout(dropout, len(sizes) - 1)
-
-
 def check_same_library(name: str, value: Any, other: Any, other_name: str = "logits") -> None:
     """`value` must be an array on the device of `other`."""
     if isinstance(value, np.ndarray) != isinstance(other, np.ndarray):
@@ -283,8 +266,7 @@ def check_backward(dlogits: Any, hidden_grads: Any, layers: Sequence[Any]) -> di
     if not layers:
         raise ValueError("dlogits has nothing to be the gradient of: call forward(x, train=True) first")
     *hidden, logits = layers
-    check_matrix("dlogits", dlogits, rows=logits.shape[0], columns=logits.shape[1])
-    check_same_library("dlogits", dlogits, logits, "the logits")
+    check_soft("dlogits", dlogits, logits)
     if hidden_grads is None:
         return {}
     check_type("hidden_grads", hidden_grads, Mapping, "a dictionary of gradients by hidden layer")
@@ -293,11 +275,9 @@ def check_backward(dlogits: Any, hidden_grads: Any, layers: Sequence[Any]) -> di
         if isinstance(layer, bool) or not isinstance(layer, Integral) or not -n <= int(layer) < n:
             wanted = f"{-n} to {n - 1}" if n else "nothing: this network has none"
             raise ValueError(f"hidden_grads must name hidden layers, {wanted}; got {describe(layer)}")
-        name, a = f"hidden_grads[{layer}]", hidden[layer]
-        check_matrix(name, grad, rows=a.shape[0], columns=a.shape[1])
-        check_same_library(name, grad, a, "the logits")
         if int(layer) % n in injected:
             raise ValueError(f"hidden_grads must name a hidden layer once, got layer {layer % n} twice")
+        check_soft(f"hidden_grads[{layer}]", grad, hidden[layer])
         injected[int(layer) % n] = grad
     return injected
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .backend import Array, to_numpy, xp_of
-from .checks import check_blocks, check_count, check_number, check_same_shape, check_type, describe
+from .checks import check_blocks, check_count, check_number, check_type, describe, wrong
 
 TOLERANCE = 1e-7  # what the printed table calls ok
 Function = Callable[[Any], Any]  # theta -> a number
@@ -104,7 +104,8 @@ def check_gradients(
     if set(blocks) != set(grads):
         raise ValueError(f"grad must have the blocks of theta, {', '.join(blocks)}, got {', '.join(grads)}")
     for name, block in blocks.items():
-        check_same_shape(f"grad {name}", grads[name], f"theta {name}", block)
+        if grads[name].shape != block.shape:
+            raise wrong(f"grad {name}", f"have the shape of theta {name}, {block.shape}", grads[name])
     h = STEP if step is None else check_number("step", step, 0, open_low=True)
     if check_count("n_directions", n_directions, 0) == 0 and n_coordinates == 0:
         raise ValueError("n_directions must be at least 1 where n_coordinates is 0, or nothing would be checked; got 0")

@@ -50,17 +50,15 @@ class Predictor:
 
     def logits(self, x: Array) -> Array:
         """x (N, D) -> (N, K). ValueError or TypeError where the logits do not fit x or are not finite."""
+        if isinstance(self.model, MLP) and x.shape[1] != self.model.sizes[0]:
+            raise ValueError(f"{self.name} takes {self.model.sizes[0]} inputs, but x is {describe(x)}")
+        predict = self.model.predict if isinstance(self.model, MLP) else self.model
         if self.fixed:
             logits = self.model
-        elif isinstance(self.model, MLP):
-            if x.shape[1] != self.model.sizes[0]:
-                raise ValueError(f"{self.name} takes {self.model.sizes[0]} inputs, but x is {describe(x)}")
-            logits = self.model.predict(x)
         elif is_source(x):  # it may not fit in memory
-            pieces = (self.model(x[start : start + PIECE]) for start in range(0, len(x), PIECE))
-            logits = np.concatenate([to_numpy(piece) for piece in pieces])
+            logits = np.concatenate([to_numpy(predict(x[i : i + PIECE])) for i in range(0, len(x), PIECE)])
         else:
-            logits = self.model(x)
+            logits = predict(x)
         what = self.name if self.fixed else f"the logits of {self.name}"
         check_matrix(what, logits, columns=self.classes, rows=len(x))
         check_finite(what, logits)

@@ -19,7 +19,7 @@ import numpy as np
 
 from .backend import Array, get_xp, to_device, to_numpy
 from .checkpoint import load_arrays, save_arrays
-from .checks import check_backward, check_input, check_layout, check_sizes, check_theta
+from .checks import check_backward, check_choice, check_count, check_dropout, check_input, check_sizes, check_theta
 from .errors import CheckpointError
 from .fast.machine import empty
 from .ops import (
@@ -67,8 +67,11 @@ class MLP:
         dtype: str = "float32",
     ) -> None:
         dtype = np.dtype(dtype).name if isinstance(dtype, type | np.dtype) else dtype
-        choices = {"activation": (activation, ACTIVATIONS), "dtype": (dtype, DTYPES)}
-        self.sizes, self.dropout = check_layout(sizes, dropout, seed, choices)
+        self.sizes = check_sizes(sizes)
+        self.dropout = check_dropout(dropout, len(self.sizes) - 1)
+        check_choice("activation", activation, ACTIVATIONS)
+        check_choice("dtype", dtype, DTYPES)
+        check_count("seed", seed, 0)
         self.activation, self.device, self.dtype = activation, device, dtype
         self._xp, self._float = get_xp(device), np.dtype(dtype)
         self.num_params = _count(self.sizes)

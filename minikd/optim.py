@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .backend import Array, to_numpy, xp_of
-from .checks import check_betas, check_count, check_finite, check_network, check_number, check_type
+from .checks import check_betas, check_count, check_finite, check_number, check_type, wrong
 from .fast import kernels_of
 from .fast.machine import empty, on_all_cores
 
@@ -34,7 +34,8 @@ class Optimizer:
     buffers: tuple[str, ...] = ()  # names of the state vectors, each (P,) and zero at the start
 
     def __init__(self, model: Any, lr: float, weight_decay: float) -> None:
-        check_network("model", model)
+        if not (hasattr(model, "theta") and hasattr(model, "grad")):
+            raise wrong("model", "be an MLP, or another object with theta and grad", model, kind=TypeError)
         self.lr = check_number("lr", lr, 0)
         self.weight_decay = check_number("weight_decay", weight_decay, 0)
         self.model, self.t = model, 0
