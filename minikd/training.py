@@ -25,10 +25,10 @@ from .checkpoint import load_arrays, save_arrays
 from .checks import check_loss, check_mix, check_options, check_samples, check_type
 from .cli.progress import Progress, epoch_words
 from .errors import CheckpointError
-from .fast.machine import rows_of
 from .losses import Loss, distillation_loss
 from .metrics import Classifier, History, evaluate, logits_of
 from .mlp import MLP
+from .ops import take_rows as rows_of
 from .optim import Adam, Optimizer, Schedule, constant
 from .scale.processes import Ranks
 from .scale.stream import Stream, checksum, in_pieces, opened, reading, shuffled

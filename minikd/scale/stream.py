@@ -25,7 +25,7 @@ import numpy as np
 
 from ..backend import Array, to_device, to_numpy
 from ..checks import check_samples, check_target, check_targets, is_array
-from ..fast.machine import rows_of
+from ..ops import take_rows as rows_of
 
 BLOCK, GROUP = 2**18, 256  # bytes of neighbouring rows; blocks whose rows are shuffled among each other
 PIECE = 2**25  # bytes read at a time where a source is gone through from end to end
