@@ -198,81 +198,94 @@ def mask_of(bits: Array, dropped: int, dtype: Any) -> Any:
 
 
 @compiled_sum
-def _row_softmax(z, i, T, p):
-    """p <- softmax(z_i / T); returns top = max_j z_ij and log sum_j exp((z_ij - top) / T)."""
-    top = z[i, 0]
-    for j in range(1, z.shape[1]):
-        if z[i, j] > top:  # NaN is passed over here, and found by the sum
-            top = z[i, j]
-    total = z.dtype.type(0)
-    for j in range(z.shape[1]):
-        p[j] = math.exp((z[i, j] - top) / T)
-        total += p[j]
-    for j in range(z.shape[1]):
-        p[j] /= total
-    return top, math.log(total)
+def _exp(x):
+    """x <- e^x, for x (n,) without positive numbers.
+
+    For float32, in operations that a processor does on several numbers at once, where a library's exp takes one after
+    another: e^x = (e^(x / 4096))^4096, in float64 the first terms of the series and 12 squarings, to about 1e-12.
+    """
+    if x.itemsize == 8:
+        for i in range(x.size):
+            x[i] = math.exp(x[i])
+    else:
+        for i in range(x.size):
+            t = (-104.0 if x[i] < -104 else float(x[i])) / 4096  # e^-104 is 0 in float32; NaN stays
+            power = 1 + t * (1 + t / 2 * (1 + t / 3 * (1 + t / 4 * (1 + t / 5))))
+            for _ in range(12):
+                power *= power
+            x[i] = power
+
+
+@compiled_sum
+def _softmax(z, T, p):
+    """p <- softmax(z / T), row by row; returns top_i = max_j z_ij and log_total_i = log sum_j exp((z_ij - top_i) / T)."""
+    top, log_total = np.empty_like(p[:, 0]), np.empty_like(p[:, 0])
+    for i in range(z.shape[0]):
+        top[i] = z[i, 0]
+        for j in range(1, z.shape[1]):
+            if z[i, j] > top[i]:  # NaN is passed over here, and found by the sum
+                top[i] = z[i, j]
+        for j in range(z.shape[1]):
+            p[i, j] = (z[i, j] - top[i]) / T
+    _exp(p.reshape(p.size))
+    for i in range(z.shape[0]):
+        total = p[i].sum()
+        log_total[i] = math.log(total)
+        for j in range(z.shape[1]):
+            p[i, j] /= total
+    return top, log_total
 
 
 @compiled_sum
 def _hard_loss(z, labels, dlogits):
-    batch, one = z.dtype.type(z.shape[0]), z.dtype.type(1)
+    one, batch = z.dtype.type(1), z.dtype.type(z.shape[0])
+    top, log_total = _softmax(z, one, dlogits)
     loss = 0.0
     for i in range(z.shape[0]):
-        p, y = dlogits[i], labels[i]
-        top, log_total = _row_softmax(z, i, one, p)
-        loss -= (z[i, y] - top) - log_total
-        p[y] -= one
+        loss -= (z[i, labels[i]] - top[i]) - log_total[i]
+        dlogits[i, labels[i]] -= one
         for j in range(z.shape[1]):
-            p[j] /= batch
+            dlogits[i, j] /= batch
     return loss / z.shape[0]
 
 
 @compiled_sum
 def _soft_loss(z, t, T, dlogits):
     batch = z.dtype.type(z.shape[0])
+    top, log_total = _softmax(z, T, dlogits)
     loss = 0.0
     for i in range(z.shape[0]):
-        p = dlogits[i]
-        top, log_total = _row_softmax(z, i, T, p)
         for j in range(z.shape[1]):
-            logp = (z[i, j] - top) / T - log_total
+            logp = (z[i, j] - top[i]) / T - log_total[i]
             loss -= t[i, j] * (0 if t[i, j] == 0 else logp)  # 0 · -inf would be NaN
-            p[j] = (p[j] - t[i, j]) / (T * batch)
+            dlogits[i, j] = (dlogits[i, j] - t[i, j]) / (T * batch)
     return loss / z.shape[0]
 
 
 @compiled_sum
-def _mixed_loss(z, labels, v, T, w, dlogits, s, q):
-    one, batch = z.dtype.type(1), z.dtype.type(z.shape[0])
-    w_hard, w_soft = (one - w) / batch, w * T / batch
+def _mixed_loss(z, labels, v, T, w, dlogits):
+    one = z.dtype.type(1)
     hard = soft = 0.0
-    for i in range(z.shape[0]):
-        d = dlogits[i]
-        if w < one:
-            top, log_total = _row_softmax(z, i, one, d)
-            hard -= (z[i, labels[i]] - top) - log_total
-            d[labels[i]] -= one
-        else:
-            d[:] = 0
-        if w > 0:
-            _row_softmax(v, i, T, q)
-            top, log_total = _row_softmax(z, i, T, s)
+    if w < one:
+        hard = _hard_loss(z, labels, dlogits)
+    else:
+        dlogits[:] = 0
+    if w > 0:
+        q, dsoft = np.empty_like(dlogits), np.empty_like(dlogits)
+        _softmax(v, T, q)
+        soft = _soft_loss(z, q, T, dsoft)
+        for i in range(z.shape[0]):
             for j in range(z.shape[1]):
-                logp = (z[i, j] - top) / T - log_total
-                soft -= q[j] * (0 if q[j] == 0 else logp)  # 0 · -inf would be NaN
-                d[j] = w_hard * d[j] + w_soft * (s[j] - q[j])
-        else:
-            for j in range(z.shape[1]):
-                d[j] *= w_hard
-    return ((one - w) * hard + w * T * T * soft) / z.shape[0]
+                dlogits[i, j] = (one - w) * dlogits[i, j] + w * T * T * dsoft[i, j]
+    return (one - w) * hard + w * T * T * soft
 
 
-NO_LABELS = np.zeros(0, np.int64)
+INDEX = np.dtype("int64")  # the only type of labels for which the loops are compiled
+NO_LABELS = np.zeros(0, INDEX)
 
 
-def _indices(labels: Array) -> Array:
-    """Labels as int64, for which alone the loops are compiled."""
-    return labels.astype(np.int64, copy=False)
+def _typed(array: Array, dtype: Any) -> Array:
+    return array if array.dtype is dtype else array.astype(dtype)
 
 
 def _floats(logits: Array) -> Array:
@@ -286,7 +299,7 @@ def hard_loss(logits: Array, labels: Array) -> Any:
     if z.dtype not in FLOATS:
         return NotImplemented
     dlogits = np.empty(z.shape, z.dtype)
-    return z.dtype.type(_hard_loss(z, _indices(labels), dlogits)), dlogits
+    return z.dtype.type(_hard_loss(z, _typed(labels, INDEX), dlogits)), dlogits
 
 
 def soft_loss(logits: Array, targets: Array, T: float) -> Any:
@@ -295,8 +308,7 @@ def soft_loss(logits: Array, targets: Array, T: float) -> Any:
     if z.dtype not in FLOATS:
         return NotImplemented
     kind, dlogits = z.dtype.type, np.empty(z.shape, z.dtype)
-    loss = _soft_loss(z, targets.astype(z.dtype, copy=False), kind(T), dlogits)
-    return kind(loss), dlogits
+    return kind(_soft_loss(z, _typed(targets, z.dtype), kind(T), dlogits)), dlogits
 
 
 def mixed_loss(logits: Array, labels: Array | None, teacher_logits: Array, T: float, w: float) -> Any:
@@ -305,11 +317,8 @@ def mixed_loss(logits: Array, labels: Array | None, teacher_logits: Array, T: fl
     if z.dtype not in FLOATS:
         return NotImplemented
     kind, dlogits = z.dtype.type, np.empty(z.shape, z.dtype)
-    s, q = np.empty((2, z.shape[1]), z.dtype)
-    v = teacher_logits.astype(z.dtype, copy=False)
-    labels = NO_LABELS if w == 1 else _indices(labels)
-    loss = _mixed_loss(z, labels, v, kind(T), kind(w), dlogits, s, q)
-    return kind(loss), dlogits
+    labels = NO_LABELS if w == 1 else _typed(labels, INDEX)
+    return kind(_mixed_loss(z, labels, _typed(teacher_logits, z.dtype), kind(T), kind(w), dlogits)), dlogits
 
 
 # ---- optimizers -----------------------------------------------------------------------------------------------
