@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -105,9 +106,15 @@ def check_labels(name: str, value: Any, rows: int, classes: int) -> None:
         raise wrong(name, f"have one entry for each of {rows} rows", value)
     # One look for both ends: read as unsigned, a negative label is larger than any that its type can hold.
     top = min(classes, 1 << (8 * value.dtype.itemsize - (value.dtype.kind == "i")))
-    if isinstance(value, np.ndarray) and not value.view(value.dtype.str.replace("i", "u")).max() < top:
+    if isinstance(value, np.ndarray) and not value.view(_unsigned(value.dtype)).max() < top:
         index = int(np.argmax((value < 0) | (value >= classes)))
         raise ValueError(f"{name} must be integers in [0, {classes}), got {value[index]} at index {index}")
+
+
+@cache
+def _unsigned(dtype: Any) -> Any:
+    """The unsigned type of the size and byte order of an integer type."""
+    return np.dtype(dtype.str.replace("i", "u"))
 
 
 def check_finite(name: str, value: Any) -> None:

@@ -19,8 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from .backend import Array, xp_of
 from .checks import (
     check_labels,
@@ -31,8 +29,8 @@ from .checks import (
     check_same_library,
     check_soft,
 )
-from .fast import kernels_of
-from .fast.machine import count, empty
+from .fast import fused
+from .ops import log_softmax, softmax
 
 Loss = Callable[..., tuple[Any, ...]]  # (logits, *targets) -> (loss, dlogits), or also hidden_grads: see MLP.backward
 
@@ -51,7 +49,19 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     check_matrix("logits", logits)
     check_labels("labels", labels, *logits.shape)
     check_same_library("labels", labels, logits)
-    return _mix(logits, labels, None, 1.0, 0.0)
+    return hard_loss(logits, labels)
+
+
+@fused
+def hard_loss(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """`cross_entropy` without its checks."""
+    xp, batch = xp_of(logits), len(logits)
+    i = xp.arange(batch)
+    logp = log_softmax(logits)  # (B, K)
+    loss = -logp[i, labels].sum() / batch
+    dlogits = xp.exp(logp)
+    dlogits[i, labels] -= 1  # p - y
+    return loss, dlogits / batch
 
 
 def soft_cross_entropy(logits: Array, targets: Array, *, temperature: float = 1.0) -> tuple[Array, Array]:
@@ -73,14 +83,18 @@ def soft_cross_entropy(logits: Array, targets: Array, *, temperature: float = 1.
     check_soft("targets", targets, logits)
     check_probabilities("targets", targets)
     T = check_number("temperature", temperature, 0, open_low=True)
-    xp, (batch, classes) = xp_of(logits), logits.shape
-    s, p, log_total = _softmaxes((logits,), T, 0)
-    t = empty(xp, p[0].shape, p.dtype)  # (K, B)
-    t[...] = targets.T
-    loss = (log_total.sum() - xp.vdot(t, s)) / batch
-    p[0] -= t
-    dlogits = xp.multiply(p[0].T, 1 / (T * batch), out=empty(xp, (batch, classes), p.dtype))
-    return loss, dlogits
+    return soft_loss(logits, targets, T)
+
+
+@fused
+def soft_loss(logits: Array, targets: Array, T: float) -> tuple[Array, Array]:
+    """`soft_cross_entropy` without its checks."""
+    xp, batch = xp_of(logits), len(logits)
+    logp = log_softmax(logits, T)  # (B, K)
+    t = targets.astype(logp.dtype, copy=False)
+    # A logit of -inf rules a class out. Where the target agrees, 0 · -inf counts as 0, not as NaN.
+    loss = -(t * xp.where(t == 0, 0, logp)).sum() / batch
+    return loss, (xp.exp(logp) - t) / (T * batch)
 
 
 def distillation_loss(
@@ -119,59 +133,12 @@ def distillation_loss(
     check_soft("teacher_logits", teacher_logits, logits)
     if labels is not None:
         check_same_library("labels", labels, logits)  # their shape and range have been looked at in check_mix
-    return _mix(logits, labels, teacher_logits, float(temperature), float(soft_weight))
+    return mixed_loss(logits, labels, teacher_logits, float(temperature), float(soft_weight))
 
 
-def _mix(logits: Array, labels: Array, teacher_logits: Array, T: float, w: float) -> tuple[Array, Array]:
-    """`distillation_loss`; with w = 0, where no teacher is asked, `cross_entropy`."""
-    kernels = kernels_of(logits)
-    if kernels is not None and logits.shape[1] <= kernels.MAX_CLASSES:
-        loss, dlogits = kernels.distillation_loss(logits, labels, teacher_logits, temperature=T, soft_weight=w)
-        return loss, dlogits
-    xp, (batch, classes) = xp_of(logits), logits.shape
-    hard, soft = w < 1, w > 0
-    s, p, log_total = _softmaxes((logits,) * hard + (logits, teacher_logits) * soft, T, int(hard))
-    # With t the target, -sum_k t_k log p_k = log_total - sum_k t_k s_k, since the t_k sum to 1.
-    loss, total = 0.0, log_total.sum(axis=(1, 2))
-    if hard:
-        y = xp.equal(labels, count(xp, classes)[:, None], out=empty(xp, (classes, batch), p.dtype))  # one-hot
-        loss = loss + (1 - w) / batch * (total[0] - xp.vdot(y, s[0]))
-        p[0] -= y
-        p[0] *= (1 - w) / batch
-    if soft:
-        q = p[-1]
-        loss = loss + w * T * T / batch * (total[-2] - xp.vdot(q, s[-2]))
-        p[-2] -= q
-        p[-2] *= w * T / batch
-    if hard and soft:
-        p[0] += p[1]
-    dlogits = empty(xp, (batch, classes), p.dtype)
-    dlogits[...] = p[0].T
-    return loss, dlogits
-
-
-def _softmaxes(logits: tuple[Array, ...], T: float, first: int) -> tuple[Array, Array, Array]:
-    """Several softmaxes in one go, those from the `first` on at temperature T.  n times (B, K) ->
-
-    s = (z - max z) / T and p = softmax(z / T), both (n, K, B), and log sum_k e^(s_k), (n, 1, B). Classes stand before
-    the batch because a maximum or sum over few classes is then taken over whole rows at once, ten times as fast.
-    """
-    xp, (batch, classes) = xp_of(logits[0]), logits[0].shape
-    shape, dtype = (len(logits), classes, batch), _float(logits[0])
-    s, p, top = empty(xp, shape, dtype), empty(xp, shape, dtype), empty(xp, (len(logits), 1, batch), dtype)
-    for i, z in enumerate(logits):
-        s[i] = z.T
-    s -= s.max(axis=1, keepdims=True, out=top)
-    if T != 1:
-        s[first:] /= T
-    # A class may be ruled out by a logit of -inf; but 0 · -inf, in the losses, would be NaN.
-    xp.maximum(s, -6e4 if dtype.itemsize == 2 else -3e38, out=s)
-    xp.exp(s, out=p)
-    p /= p.sum(axis=1, keepdims=True, out=top)
-    return s, p, xp.log(top, out=top)
-
-
-def _float(logits: Array) -> np.dtype:
-    """The precision to compute in: the logits' own, or float64 for integers."""
-    dtype = logits.dtype if logits.dtype.kind == "f" else np.dtype("float64")
-    return dtype if dtype.isnative else dtype.newbyteorder("=")
+@fused
+def mixed_loss(logits: Array, labels: Array | None, teacher_logits: Array, T: float, w: float) -> tuple[Array, Array]:
+    """`distillation_loss` without its checks."""
+    hard, dhard = hard_loss(logits, labels) if w < 1 else (0, 0)  # a term without weight is not computed
+    soft, dsoft = soft_loss(logits, softmax(teacher_logits, T), T) if w > 0 else (0, 0)
+    return (1 - w) * hard + w * T * T * soft, (1 - w) * dhard + w * T * T * dsoft

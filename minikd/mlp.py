@@ -21,7 +21,6 @@ from .backend import Array, get_xp, to_device, to_numpy
 from .checkpoint import load_arrays, save_arrays
 from .checks import check_backward, check_choice, check_count, check_dropout, check_input, check_sizes, check_theta
 from .errors import CheckpointError
-from .fast.machine import empty
 from .ops import (
     ACTIVATIONS,
     activation_backward,
@@ -111,30 +110,19 @@ class MLP:
         """
         check_input(x, self.sizes[0], self.theta, self.device)
         x = x if x.dtype == self._float else x.astype(self._float)
-        return self._forward_train(x) if train else self._forward_plain(x)
-
-    def _forward_plain(self, x: Array) -> Array:
-        for W, b in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            z = empty(self._xp, (len(x), len(b)), self._float)
-            _, x = dense(x, W, b, self.activation, out=(z, z))  # (B, width)
-        return linear(x, self.weights[-1], self.biases[-1])  # (B, K)
-
-    def _forward_train(self, x: Array) -> Array:
-        xp, batch = self._xp, len(x)
-        self._cache, self.hidden = [], []  # lets go of the last step's arrays, whose memory `empty` may then give again
-        a = x
+        if train:
+            self._cache, self.hidden = [], []
         for W, b, rate in zip(self.weights, self.biases, self.dropout, strict=True):
             mask = None
-            if rate:
-                mask = dropout_mask(a.shape, rate, self._rng, self._float)
-                a = dropout(a, mask, out=empty(xp, a.shape, self._float))
-            z = empty(xp, (batch, len(b)), self._float)
-            self._cache.append((a, mask, z))
-            if len(self._cache) < len(self.weights):
-                _, a = dense(a, W, b, self.activation, out=(z, empty(xp, z.shape, self._float)))  # (B, width)
-                self.hidden.append(a)
-            else:
-                linear(a, W, b, out=z)  # (B, K)
+            if rate and train:
+                mask = dropout_mask(x.shape, rate, self._rng, self._float)
+                x = dropout(x, mask)
+            is_hidden = W is not self.weights[-1]
+            z, a = dense(x, W, b, self.activation) if is_hidden else (linear(x, W, b), None)  # (B, width)
+            if train:
+                self._cache.append((x, mask, z))
+                self.hidden += [a] if is_hidden else []
+            x = a
         return z
 
     def backward(self, dlogits: Array, hidden_grads: HiddenGrads = None, *, need_dx: bool = True) -> Array:
@@ -150,15 +138,14 @@ class MLP:
         dz = dlogits if dlogits.dtype == self._float else dlogits.astype(self._float)
         for i in reversed(range(len(self.weights))):
             x, mask, _ = self._cache[i]
-            out = empty(self._xp, x.shape, self._float) if i > 0 or need_dx else None
-            grads = (out, self.weight_grads[i], self.bias_grads[i])
-            dx, _, _ = linear_backward(dz, x, self.weights[i], out=grads, need_dx=out is not None)
+            grads = self.weight_grads[i], self.bias_grads[i]
+            dx, _, _ = linear_backward(dz, x, self.weights[i], out=grads, need_dx=i > 0 or need_dx)
             if mask is not None and dx is not None:
-                dx = dropout_backward(dx, mask, out=dx)
+                dx = dropout_backward(dx, mask)
             if i - 1 in injected:  # hidden[i - 1] reaches the loss by two ways, and their gradients add up
                 dx += injected[i - 1]
             if i > 0:
-                dz = activation_backward(dx, self._cache[i - 1][2], self.hidden[i - 1], self.activation, out=dx)
+                dz = activation_backward(dx, self._cache[i - 1][2], self.hidden[i - 1], self.activation)
         return dx
 
     def predict(self, x: Array) -> Array:

@@ -4,8 +4,8 @@ Every forward function `f` has a twin `f_backward`. If y = f(x) and a loss L is 
 dL/dy and returns dL/dx; the code calls these `dy` and `dx`. The comment above each backward quotes the forward
 line that it differentiates. B is the batch size, D the inputs, K the outputs or classes.
 
-Where a function takes `out`, it writes there and returns it; `empty` is memory that is used again from step to step.
-With both, training need not allocate. On a GPU a kernel (kernels.py) does in one launch what is several lines here.
+A function with the decorator `@fused` may be computed by a kernel instead, in one pass through memory: see fast/. Its
+body below is the definition.
 """
 
 from __future__ import annotations
@@ -16,93 +16,89 @@ from typing import Any
 
 from .backend import Array, xp_of
 from .checks import check_matrix, check_number
-from .fast import kernels_of
-from .fast.machine import empty, ones
+from .fast import fused
 
 # ---- the affine map -------------------------------------------------------------------------------------------
 
 
-def linear(x: Array, W: Array, b: Array, out: Array = None) -> Array:
+def linear(x: Array, W: Array, b: Array) -> Array:
     """Affine map z = x W + b.  x (B, D), W (D, K), b (K,) -> z (B, K)"""
-    z = xp_of(x).dot(x, W, out=out)
+    z = xp_of(x).dot(x, W)
     z += b
     return z
 
 
 def linear_backward(
-    dz: Array, x: Array, W: Array, *, out: tuple[Array, Array, Array] = (None, None, None), need_dx: bool = True
+    dz: Array, x: Array, W: Array, *, out: tuple[Array, Array] = (None, None), need_dx: bool = True
 ) -> tuple[Array, Array, Array]:
-    """dz (B, K) -> dx (B, D), dW (D, K), db (K,).  dx is None with need_dx=False: a first layer seldom needs it."""
-    xp = xp_of(dz)
+    """dz (B, K) -> dx (B, D), dW (D, K), db (K,).
+
+    dW and db are written into the two arrays of `out`, where those are given. dx is None with need_dx=False, because a
+    first layer seldom needs it.
+    """
     # z = x W + b, so dL/dW sums x_i dz_i^T over the batch, and x reaches z through W alone
-    dx = xp.dot(dz, W.T, out=out[0]) if need_dx else None  # (B, D)
-    dW = xp.dot(x.T, dz, out=out[1])  # (D, K)
-    db = xp.dot(ones(xp, len(dz), dz.dtype), dz, out=out[2])  # (K,), dz summed over the batch, by BLAS
+    xp = xp_of(dz)
+    dW = xp.dot(x.T, dz, out=out[0])  # (D, K)
+    db = bias_gradient(dz, out[1])  # (K,)
+    dx = xp.dot(dz, W.T) if need_dx else None  # (B, D)
     return dx, dW, db
+
+
+@fused
+def bias_gradient(dz: Array, out: Array = None) -> Array:
+    """db, dz summed over the batch, written into `out` where that is given.  dz (B, K) -> (K,)"""
+    return dz.sum(axis=0, out=out)
 
 
 # ---- activations: elementwise, a = f(z); each backward gets both z and a and uses whichever is cheaper --------
 
 
-def relu(z: Array, out: Array = None) -> Array:
+def relu(z: Array) -> Array:
     """a = max(z, 0), any shape."""
-    return xp_of(z).maximum(z, 0, out=out)
+    return xp_of(z).maximum(z, 0)
 
 
-def relu_backward(da: Array, z: Array, a: Array, out: Array = None) -> Array:
+def relu_backward(da: Array, z: Array, a: Array) -> Array:
     """dz = da where z > 0, else 0 (at the kink, z = 0, we choose 0)."""
     # a = max(z, 0) has slope 1 where it passes z through, and there a > 0
-    xp = xp_of(da)
-    return xp.multiply(da, xp.greater(a, 0, out=empty(xp, a.shape, bool)), out=out)
+    return da * (a > 0)
 
 
-def tanh(z: Array, out: Array = None) -> Array:
+def tanh(z: Array) -> Array:
     """a = tanh z, any shape."""
-    return xp_of(z).tanh(z, out=out)
+    return xp_of(z).tanh(z)
 
 
-def tanh_backward(da: Array, z: Array, a: Array, out: Array = None) -> Array:
+def tanh_backward(da: Array, z: Array, a: Array) -> Array:
     """dz = da (1 - a²)."""
     # d tanh(z)/dz = 1 - tanh(z)^2
-    xp = xp_of(da)
-    slope = xp.multiply(a, a, out=empty(xp, a.shape, a.dtype))
-    xp.subtract(1, slope, out=slope)
-    return xp.multiply(da, slope, out=out)
+    return da * (1 - a * a)
 
 
-def sigmoid(z: Array, out: Array = None) -> Array:
+def sigmoid(z: Array) -> Array:
     """a = 1 / (1 + e^-z), any shape; written as (1 + tanh(z/2)) / 2, which cannot overflow."""
-    xp = xp_of(z)
-    a = xp.multiply(z, 0.5, out=out)
-    xp.tanh(a, out=a)
-    a += 1
-    a *= 0.5
-    return a
+    return (1 + xp_of(z).tanh(0.5 * z)) * 0.5
 
 
-def sigmoid_backward(da: Array, z: Array, a: Array, out: Array = None) -> Array:
+def sigmoid_backward(da: Array, z: Array, a: Array) -> Array:
     """dz = da a (1 - a)."""
     # with a = 1 / (1 + e^-z):  da/dz = e^-z / (1 + e^-z)^2 = a (1 - a)
-    xp = xp_of(da)
-    slope = xp.subtract(1, a, out=empty(xp, a.shape, a.dtype))
-    slope *= a
-    return xp.multiply(da, slope, out=out)
+    return da * (a * (1 - a))
 
 
-def gelu(z: Array, out: Array = None) -> Array:
+def gelu(z: Array) -> Array:
     """a = z Φ(z), with Φ the standard normal distribution function: the exact GELU, not its tanh approximation.
 
     Source: Hendrycks & Gimpel 2016, arXiv 1606.08415.
     """
-    return xp_of(z).multiply(z, normal_cdf(z), out=out)
+    return z * normal_cdf(z)
 
 
-def gelu_backward(da: Array, z: Array, a: Array, out: Array = None) -> Array:
+def gelu_backward(da: Array, z: Array, a: Array) -> Array:
     """dz = da (Φ(z) + z φ(z)), with φ the standard normal density."""
-    xp = xp_of(da)
     # a = z Φ(z) is a product, and Φ' = φ
-    density = xp.exp(z * z * -0.5) * (1 / math.sqrt(2 * math.pi))
-    return xp.multiply(da, normal_cdf(z) + z * density, out=out)
+    density = xp_of(z).exp(z * z * -0.5) * (1 / math.sqrt(2 * math.pi))
+    return da * (normal_cdf(z) + z * density)
 
 
 # (1 + 2x) e^(x²) erfc(x) is smooth in u = (x - c) / (x + c), which maps [0, ∞) to [-1, 1); this is its Chebyshev
@@ -126,7 +122,7 @@ def normal_cdf(z: Array) -> Array:
     Source of the expansion: Shepherd & Laframboise 1981, "Chebyshev approximation of (1 + 2x) exp(x²) erfc x".
     """
     xp = xp_of(z)
-    x = xp.abs(z) * math.sqrt(0.5)
+    x = xp.minimum(xp.abs(z) * math.sqrt(0.5), 40.0)  # from 40 on e^(-x²) is 0, and infinity would make u NaN
     u = (x - _ERFC_CENTRE) / (x + _ERFC_CENTRE)
     series = xp.full_like(u, _ERFC_SERIES[-1])
     for coefficient in reversed(_ERFC_SERIES[:-1]):  # Horner's rule
@@ -145,22 +141,23 @@ ACTIVATIONS: dict[str, tuple[Activation, Activation]] = {
 }
 
 
-def dense(x: Array, W: Array, b: Array, activation: str, out: tuple[Array, Array]) -> tuple[Array, Array]:
-    """z = x W + b and a = f(z), into the two arrays of `out`, which may be one.  -> z, a, both (B, K)"""
-    kernels = kernels_of(x)
-    if kernels is None:
-        z = linear(x, W, b, out=out[0])
-        return z, ACTIVATIONS[activation][0](z, out=out[1])
-    z = xp_of(x).dot(x, W, out=out[0])
-    return z, kernels.bias_activation(z, b, out[1], activation)
+def dense(x: Array, W: Array, b: Array, activation: str) -> tuple[Array, Array]:
+    """A hidden layer: z = x W + b and a = f(z), with f the activation of that name.  -> z, a, both (B, K)"""
+    z = xp_of(x).dot(x, W)
+    return z, bias_activation(z, b, activation)
 
 
-def activation_backward(da: Array, z: Array, a: Array, activation: str, out: Array) -> Array:
-    """dz = da f'(z), with z and a = f(z) from `dense`; out may be da itself.  all (B, K)"""
-    kernels = kernels_of(da)
-    if kernels is None:
-        return ACTIVATIONS[activation][1](da, z, a, out=out)
-    return kernels.activation_backward(da, z, a, out, activation)
+@fused
+def bias_activation(z: Array, b: Array, activation: str) -> Array:
+    """z <- z + b, in place, and a = f(z).  z (B, K), b (K,) -> a (B, K)"""
+    z += b
+    return ACTIVATIONS[activation][0](z)
+
+
+@fused
+def activation_backward(da: Array, z: Array, a: Array, activation: str) -> Array:
+    """dz = da f'(z), with z and a = f(z) from `dense`.  All (B, K)"""
+    return ACTIVATIONS[activation][1](da, z, a)
 
 
 # ---- dropout --------------------------------------------------------------------------------------------------
@@ -174,23 +171,35 @@ def dropout_mask(shape: tuple[int, ...], rate: float, rng: Any, dtype: Any) -> A
     Source: Srivastava et al. 2014, JMLR 15; "inverted" means that the scaling is done now, not when testing.
     """
     dropped = min(round(rate * 65536), 65535)
-    bits = rng.integers(0, 65536, size=shape, dtype="uint16")
-    xp = xp_of(bits)
-    mask = empty(xp, shape, dtype)
-    mask[...] = xp.greater_equal(bits, dropped, out=empty(xp, shape, bool))
+    return mask_of(rng.integers(0, 65536, size=shape, dtype="uint16"), dropped, dtype)
+
+
+@fused
+def mask_of(bits: Array, dropped: int, dtype: Any) -> Array:
+    """0 where an entry of `bits`, uint16, is below `dropped`, else 65536 / (65536 - dropped).  Any shape"""
+    mask = (bits >= dropped).astype(dtype)
     mask *= 65536 / (65536 - dropped)
     return mask
 
 
-def dropout(x: Array, mask: Array, out: Array = None) -> Array:
+def dropout(x: Array, mask: Array) -> Array:
     """y = x · mask, elementwise."""
-    return xp_of(x).multiply(x, mask, out=out)
+    return x * mask
 
 
-def dropout_backward(dy: Array, mask: Array, out: Array = None) -> Array:
+def dropout_backward(dy: Array, mask: Array) -> Array:
     """dx = dy · mask."""
     # y = x mask, elementwise, and the mask is a constant
-    return xp_of(dy).multiply(dy, mask, out=out)
+    return dy * mask
+
+
+# ---- rows -----------------------------------------------------------------------------------------------------
+
+
+@fused
+def take_rows(array: Array, index: Array) -> Array:
+    """The rows of an array with these numbers: array[index].  array (N, ...), index (B,) -> (B, ...)"""
+    return array.take(index, axis=0)
 
 
 # ---- softmax with temperature ---------------------------------------------------------------------------------
@@ -202,8 +211,7 @@ def _scaled(logits: Array, temperature: float) -> Array:
     check_matrix("logits", logits)
     z = logits if logits.dtype.kind == "f" else logits.astype("float64")
     z = z - z.max(axis=1, keepdims=True)  # (B, K)
-    z /= T
-    return z
+    return z if T == 1 else z / T
 
 
 def softmax(logits: Array, temperature: float = 1.0) -> Array:
@@ -212,10 +220,9 @@ def softmax(logits: Array, temperature: float = 1.0) -> Array:
     A high T flattens the probabilities and shows how the model ranks the wrong classes; a low T sharpens them.
     Source: Hinton, Vinyals & Dean 2015, arXiv 1503.02531, eq. 1. ValueError for T <= 0.
     """
-    p = _scaled(logits, temperature)
-    xp_of(p).exp(p, out=p)
-    p /= p.sum(axis=1, keepdims=True)
-    return p
+    z = _scaled(logits, temperature)
+    p = xp_of(z).exp(z)
+    return p / p.sum(axis=1, keepdims=True)
 
 
 def softmax_backward(dp: Array, p: Array, temperature: float = 1.0) -> Array:
@@ -232,8 +239,7 @@ def log_softmax(logits: Array, temperature: float = 1.0) -> Array:
     """
     z = _scaled(logits, temperature)
     xp = xp_of(z)
-    z -= xp.log(xp.exp(z).sum(axis=1, keepdims=True))
-    return z
+    return z - xp.log(xp.exp(z).sum(axis=1, keepdims=True))
 
 
 def log_softmax_backward(dlogp: Array, logp: Array, temperature: float = 1.0) -> Array:

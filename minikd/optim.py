@@ -2,8 +2,8 @@
 
 An optimizer sees one flat vector of parameters and one of gradients, weights first and biases after, and knows
 nothing of layers (but for max_norm, which is about the weights into one unit). A step is elementwise, so it goes
-through the vectors in pieces that stay in the cache: each piece is read from memory once, however many lines the
-formula has. And it does so on all cores, for NumPy lets go of Python's lock while it computes.
+through the vectors in slices that stay in the processor's cache: each slice is read from memory once, however many
+lines the formula has.
 
 A schedule is a plain function of progress, from 0 (the first step) to 1 (the end), whose value multiplies the
 learning rate.
@@ -19,17 +19,14 @@ import numpy as np
 
 from .backend import Array, to_numpy, xp_of
 from .checks import check_betas, check_count, check_finite, check_number, check_type, wrong
-from .fast import kernels_of
-from .fast.machine import empty, on_all_cores
+from .fast import fused
 
 Schedule = Callable[[float], float]
-# Parameters updated at a time: 1 MB a float32 vector. Smaller pieces would stay nearer to the core, but each call of
-# NumPy costs time, and with several threads more: it takes Python's lock, which another may hold.
-PIECE = 262144
+SLICE = 65_536  # parameters updated at a time: 256 KB of float32, so that the temporaries stay in the cache
 
 
 class Optimizer:
-    """What SGD and Adam share: the flat vectors, their pieces, and state that can be saved and restored."""
+    """What SGD and Adam share: the flat vectors, their slices, and state that can be saved and restored."""
 
     buffers: tuple[str, ...] = ()  # names of the state vectors, each (P,) and zero at the start
 
@@ -40,30 +37,29 @@ class Optimizer:
         self.weight_decay = check_number("weight_decay", weight_decay, 0)
         self.model, self.t = model, 0
         self._vectors = {name: xp_of(model.theta).zeros_like(model.theta) for name in self.buffers}
-        self._pieces, self._cut_for = list(self._cut()), self.weight_decay
+        self._slices, self._cut_for = list(self._cut()), self.weight_decay
 
     def _cut(self) -> Iterator[tuple[Any, ...]]:
-        """Cover the vectors with pieces: (weight decay, theta, grad, state vectors), weights and biases apart."""
+        """Cover the vectors with slices: (weight decay, theta, grad, state vectors), weights and biases apart."""
         vectors = (self.model.theta, self.model.grad, *self._vectors.values())
         n_weights, end = sum(W.size for W in getattr(self.model, "weights", ())), len(self.model.theta)
-        # On a GPU one piece is best: there the cost is in the number of kernels that are started.
-        size = PIECE if xp_of(self.model.theta) is np else end
+        # On a GPU one slice is best, because there the cost is in the number of kernels that are started.
+        size = SLICE if xp_of(self.model.theta) is np else end
         for low, high in ((0, n_weights), (n_weights, end)) if self.weight_decay else ((0, end),):
-            n = math.ceil((high - low) / size)
-            n += n % 2 if n > 1 else 0  # an even number, alike in size, shares out best over cores
-            for i in range(n):
-                window = slice(low + (high - low) * i // n, low + (high - low) * (i + 1) // n)
-                yield self.weight_decay if high == n_weights else 0.0, *(vector[window] for vector in vectors)
+            decay = self.weight_decay if high == n_weights else 0.0
+            for start in range(low, high, size):
+                yield decay, *(vector[start : min(start + size, high)] for vector in vectors)
 
     def step(self) -> None:
         """One update of theta from grad, in place."""
         self.t += 1
         if self.weight_decay != self._cut_for:  # it was set since
-            self._pieces, self._cut_for = list(self._cut()), self.weight_decay
-        on_all_cores(self._update, self._pieces)
+            self._slices, self._cut_for = list(self._cut()), self.weight_decay
+        for window in self._slices:
+            self._update(*window)
 
     def _update(self, decay: float, theta: Array, g: Array, *vectors: Array) -> None:
-        """The update of one piece."""
+        """The update of one slice."""
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
@@ -89,15 +85,6 @@ class Optimizer:
         hidden = ("model", "t", "lr")
         values = {k: v for k, v in vars(self).items() if not k.startswith("_") and k not in hidden}
         return {"name": type(self).__name__, **values}
-
-
-def _with_decay(g: Array, theta: Array, decay: float) -> Array:
-    """g + decay · theta, in an array of its own; g itself where nothing decays."""
-    if not decay:
-        return g
-    xp = xp_of(theta)
-    decayed = xp.multiply(theta, decay, out=empty(xp, theta.shape, theta.dtype))
-    return xp.add(decayed, g, out=decayed)
 
 
 class SGD(Optimizer):
@@ -134,15 +121,29 @@ class SGD(Optimizer):
             for W in self.model.weights:
                 limit_column_norms(W, self.max_norm)
 
-    def _update(self, decay: float, theta: Array, g: Array, *u: Array) -> None:
-        xp = xp_of(theta)
-        s = empty(xp, theta.shape, theta.dtype)
-        step = g = _with_decay(g, theta, decay)
-        for velocity in u:  # one, or none without momentum
-            velocity *= self.momentum
-            velocity += g
-            step = xp.add(xp.multiply(velocity, self.momentum, out=s), g, out=s) if self.nesterov else velocity
-        theta -= xp.multiply(step, self.lr, out=s)
+    def _update(self, decay: float, theta: Array, g: Array, *vectors: Array) -> None:
+        if self.momentum:
+            sgd_momentum(theta, g, *vectors, self.lr, self.momentum, self.nesterov, decay)
+        else:
+            sgd(theta, g, self.lr, decay)
+
+
+@fused
+def sgd(theta: Array, g: Array, lr: float, decay: float) -> None:
+    """The step of plain `SGD`, into theta.  Both (P,)"""
+    if decay:
+        g = g + decay * theta
+    theta -= lr * g
+
+
+@fused
+def sgd_momentum(theta: Array, g: Array, u: Array, lr: float, momentum: float, nesterov: bool, decay: float) -> None:
+    """The step of `SGD` with momentum, into theta and u.  All (P,)"""
+    if decay:
+        g = g + decay * theta
+    u *= momentum
+    u += g
+    theta -= lr * (g + momentum * u if nesterov else u)
 
 
 def limit_column_norms(W: Array, max_norm: float) -> None:
@@ -157,12 +158,6 @@ class Adam(Optimizer):
 
         m <- β1 m + (1 - β1) g        v <- β2 v + (1 - β2) g²
         theta <- theta - lr (m / (1 - β1^t)) / (sqrt(v / (1 - β2^t)) + eps)
-
-    Four constant factors multiply whole vectors there. Here m and v are kept without theirs, m <- β1 m + g and
-    v <- β2 v + g², and all four are collected in two numbers, which saves a sixth of the time:
-
-        theta <- theta - rate m / (sqrt(v) + ε),     ε = eps c,   rate = lr c (1 - β1) / (1 - β1^t),
-                                                     c = sqrt((1 - β2^t) / (1 - β2))
 
     weight_decay adds weight_decay · theta to g for weights, not for biases; AdamW decays differently.
     """
@@ -179,37 +174,34 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        self.betas, self.moments = check_betas(betas), "sums"  # checkpoints that hold averages are not taken for these
+        self.betas, self.moments = (
+            check_betas(betas),
+            "averages",
+        )  # version 0.1 kept sums; their checkpoints are refused
         self.eps = check_number("eps", eps, 0, open_low=True)
         super().__init__(model, lr, weight_decay)
 
-    def step(self) -> None:
-        """One update of theta from grad, in place."""
-        t, (beta1, beta2) = self.t + 1, self.betas
-        c = math.sqrt((1 - beta2**t) / (1 - beta2))
-        self._rate, self._eps = self.lr * c * (1 - beta1) / (1 - beta1**t), self.eps * c
-        super().step()
-
     def _update(self, decay: float, theta: Array, g: Array, m: Array, v: Array) -> None:
-        xp, kernels, (beta1, beta2) = xp_of(theta), kernels_of(theta), self.betas
-        l2, shrink = (0.0, 1 - self.lr * decay) if self._decoupled else (decay, 1.0)
-        if kernels is not None:
-            numbers = {"beta1": beta1, "beta2": beta2, "rate": self._rate, "eps": self._eps}
-            kernels.adam(theta, g, m, v, **numbers, l2=l2, shrink=shrink)
-            return
-        s = empty(xp, theta.shape, theta.dtype)
-        g = _with_decay(g, theta, l2)
-        if shrink != 1:
-            theta *= shrink
-        m *= beta1
-        m += g
-        v *= beta2
-        v += xp.multiply(g, g, out=s)
-        xp.sqrt(v, out=s)
-        s += self._eps
-        xp.divide(m, s, out=s)
-        s *= self._rate
-        theta -= s
+        l2, shrink = (0.0, self.lr * decay) if self._decoupled else (decay, 0.0)
+        adam(theta, g, m, v, self.t, self.lr, *self.betas, self.eps, l2, shrink)
+
+
+@fused
+def adam(
+    theta: Array, g: Array, m: Array, v: Array,
+    t: int, lr: float, beta1: float, beta2: float, eps: float, l2: float, shrink: float,
+) -> None:  # fmt: skip
+    """Step number t of `Adam`, with weight decay l2, or of `AdamW`, into theta, m and v.  All (P,)"""
+    if l2:
+        g = g + l2 * theta
+    if shrink:
+        theta -= shrink * theta
+    m *= beta1
+    m += (1 - beta1) * g
+    v *= beta2
+    v += (1 - beta2) * g * g  # from left to right: in float32, g * g overflows from 2e19 on
+    v_hat_root = xp_of(v).sqrt(v) / math.sqrt(1 - beta2**t)  # the root first, for the same reason
+    theta -= lr / (1 - beta1**t) * m / (v_hat_root + eps)
 
 
 class AdamW(Adam):

@@ -32,10 +32,10 @@ from .backend import Array, Source, generator, get_xp, place, shuffled, to_devic
 from .checkpoint import fingerprint, load_arrays, run_in, save_run
 from .checks import check_drawable, check_loss, check_mix, check_options, check_run, check_samples, check_type
 from .errors import CheckpointError
-from .fast.machine import rows_of
 from .losses import Loss, distillation_loss
 from .metrics import Classifier, History, evaluate, teacher_targets
 from .mlp import MLP
+from .ops import take_rows
 from .optim import Adam, Optimizer, Schedule, constant
 
 Augment = Callable[[Array, Any], Array]  # (x, generator) -> x
@@ -225,7 +225,7 @@ class _Run:
     def _rows(self, value: Any, index: Array) -> Array:
         if isinstance(value, Source):
             return place(value[to_numpy(index)], self.model.device, self.model.dtype)
-        return rows_of(value, index if self.model.device == "cpu" else to_device(index, "cuda"))
+        return take_rows(value, index if self.model.device == "cpu" else to_device(index, "cuda"))
 
     @cached_property
     def settings(self) -> dict[str, Any]:

@@ -60,17 +60,34 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def strict_cupy(monkeypatch: pytest.MonkeyPatch) -> stand_in.StrictCupy:
+def strict_cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> stand_in.StrictCupy:
     """The stand-in for CuPy, in CuPy's place, with its counters at 0."""
     monkeypatch.setitem(sys.modules, "cupy", stand_in.CUPY)
     monkeypatch.setitem(sys.modules, "cupyx", None)  # a real one would bring the real CuPy back
     stand_in.CUPY.reset_counts()
     if not host_kernels.has_compiler():  # then the plain formulas are what is tested, and test_kernels.py says so
-        from minikd import losses, ops, optim
-
-        for module in (losses, ops, optim):
-            monkeypatch.setattr(module, "kernels_of", lambda array: None)
+        request.getfixturevalue("plain")
     return stand_in.CUPY
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet_kernels() -> None:
+    """What a test finds on stderr must not depend on whether Numba has compiled its kernels before."""
+    from minikd import fast
+
+    fast.quiet = True
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No kernels, on any device, as with MINIKD_KERNELS=plain."""
+    from minikd import fast
+
+    monkeypatch.setenv("MINIKD_KERNELS", "plain")
+    fast.forget()
+    yield
+    monkeypatch.undo()
+    fast.forget()
 
 
 @pytest.fixture

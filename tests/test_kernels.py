@@ -1,39 +1,180 @@
-"""The fused kernels give what the plain formulas give, to rounding, and start no more than they say.
+"""Every kernel computes what the body of its `@fused` function says.
 
-Without a GPU they are compiled for the host and run on the stand-in for CuPy (host_kernels.py), and with
-`--device cuda` on a real GPU. The plain formulas are minikd's own, in float64 on NumPy.
+Bodies run in float64 on NumPy. The kernels of fast/cpu.py run where Numba is installed; those of fast/cuda.py are compiled
+for the host and run on the stand-in for CuPy (host_kernels.py), or with `--device cuda` on a real GPU. Which functions
+there are is read from the decorator, so a new one without a case fails.
 """
 
 from __future__ import annotations
 
 import importlib
-import math
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import host_kernels
 import numpy as np
 import pytest
-from helpers import assert_close, assert_same_bits, sample, some_labels
+from helpers import assert_close, probabilities, sample, some_labels
 
-from minikd import losses, ops, optim
-from minikd.fast import cuda as kernels
+from minikd import fast, losses, ops, optim  # noqa: F401 (they define the fused functions)
+from minikd.backend import to_numpy
+from minikd.fast import cuda
 
-NAMES = list(ops.ACTIVATIONS)
+ACTIVATIONS = list(ops.ACTIVATIONS)
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+SHAPES = [(1, 1), (1, 10), (7, 2), (33, 9), (3, 1000)]
+SPECIAL = np.array([0.0, 1e-30, -1e-30, 5.0, -5.0, 40.0, -40.0, 1e4, -1e4])
 needs_compiler = pytest.mark.skipif(
     not host_kernels.has_compiler(), reason="kernels without a GPU need a C++ compiler: c++, g++ or clang++"
 )
 
 
-@pytest.fixture
-def cp(request: pytest.FixtureRequest) -> Any:
-    """CuPy: the real one with `--device cuda`, else the stand-in, which needs a C++ compiler."""
+# ---- cases: arguments for each fused function, arrays in float64 ------------------------------------------------
+
+
+def layers() -> Iterator[tuple[Any, ...]]:
+    """z (B, K), b (K,), an activation."""
+    for shape in SHAPES:
+        for name in ACTIVATIONS:
+            yield sample(*shape, scale=2), sample(shape[1], seed=1), name
+    for name in ACTIVATIONS:
+        yield np.stack([SPECIAL, SPECIAL[::-1]]), np.zeros(9), name
+
+
+def layers_backward() -> Iterator[tuple[Any, ...]]:
+    for z, b, name in layers():
+        a = ops.ACTIVATIONS[name][0](z + b)
+        yield sample(*z.shape, seed=2), z + b, a, name
+
+
+def extreme_logits(classes: int = 5) -> np.ndarray:
+    z = sample(8, classes, scale=3)
+    z[:4] *= 1e4 / np.abs(z).max()
+    z[0] = 1e4  # all the same
+    z[1] = np.where(np.arange(classes) % 2, -1e4, 1e4)
+    return z
+
+
+def all_logits() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Logits of a student and a teacher."""
+    for shape in SHAPES:
+        yield sample(*shape, scale=3), sample(*shape, seed=1, scale=3)
+    yield extreme_logits(), extreme_logits()[::-1].copy()
+
+
+def hard_losses() -> Iterator[tuple[Any, ...]]:
+    for z, _ in all_logits():
+        yield z, some_labels(*z.shape)
+    for kind in ("int8", "uint8", "int32", "uint64"):
+        yield sample(7, 10), some_labels(7, 10).astype(kind)
+
+
+def soft_losses() -> Iterator[tuple[Any, ...]]:
+    for z, _ in all_logits():
+        for T in (1e-3, 1.0, 4.0, 1e3):
+            yield z, probabilities(*z.shape), T
+
+
+def mixed_losses() -> Iterator[tuple[Any, ...]]:
+    for z, v in all_logits():
+        for T, w in ((4.0, 0.9), (1.0, 0.5), (1e-3, 0.3), (1e3, 0.9), (2.0, 1.0), (2.0, 0.0)):
+            yield z, some_labels(*z.shape), v, T, w
+        yield z, None, v, 4.0, 1.0
+    yield sample(7, 10), some_labels(7, 10).astype("uint8"), sample(7, 10, seed=1), 4.0, 0.9
+
+
+def vectors(n: int) -> list[np.ndarray]:
+    """theta, g and two state vectors, the last of which is not negative."""
+    return [sample(n), sample(n, seed=1), sample(n, seed=2), sample(n, seed=3) ** 2]
+
+
+def sgds() -> Iterator[tuple[Any, ...]]:
+    for n in (1, 300):
+        for decay in (0.0, 0.1):
+            yield *vectors(n)[:2], 0.05, decay
+
+
+def sgds_with_momentum() -> Iterator[tuple[Any, ...]]:
+    for theta, g, lr, decay in sgds():
+        for nesterov in (False, True):
+            yield theta, g, sample(len(g), seed=2), lr, 0.9, nesterov, decay
+
+
+def adams() -> Iterator[tuple[Any, ...]]:
+    for n in (1, 300):
+        for t in (1, 7, 100_000):
+            for l2, shrink in ((0.0, 0.0), (0.1, 0.0), (0.0, 0.01)):
+                yield *vectors(n), t, 0.05, 0.8, 0.999, 1e-3, l2, shrink
+
+
+def masks() -> Iterator[tuple[Any, ...]]:
+    bits = np.random.default_rng(0).integers(0, 65536, (33, 9), dtype="uint16")
+    bits[0, :2] = 0, 65535
+    for dropped in (0, 1, 30_000, 65_535):
+        for shape in ((33, 9), (297,), (3, 11, 9)):
+            yield bits.reshape(shape), dropped, "float64"
+
+
+def rows() -> Iterator[tuple[Any, ...]]:
+    for shape in ((9,), (9, 4), (9, 1000), (9, 2, 3)):
+        yield sample(*shape), np.array([8, 0, 0, 3])
+    yield sample(9, 4), np.array([2], dtype="int32")
+    yield sample(9, 4), np.zeros(0, dtype="int64")
+
+
+CASES: dict[str, Callable[[], Iterator[tuple[Any, ...]]]] = {
+    "bias_activation": layers,
+    "activation_backward": layers_backward,
+    "bias_gradient": lambda: ((sample(*shape),) for shape in SHAPES),
+    "mask_of": masks,
+    "take_rows": rows,
+    "hard_loss": hard_losses,
+    "soft_loss": soft_losses,
+    "mixed_loss": mixed_losses,
+    "sgd": sgds,
+    "sgd_momentum": sgds_with_momentum,
+    "adam": adams,
+}
+
+
+def test_every_fused_function_has_a_case() -> None:
+    assert set(CASES) == set(fast.FUSED)
+
+
+def test_every_kernel_belongs_to_a_fused_function_and_takes_its_arguments() -> None:
+    for module in modules():
+        for name in kernels_in(module):
+            theirs = getattr(module, name).__code__
+            body = fast.FUSED[name].body.__code__
+            assert theirs.co_argcount == body.co_argcount, (module.__name__, name)
+
+
+# ---- running them ----------------------------------------------------------------------------------------------
+
+
+def modules() -> list[Any]:
+    """The modules of kernels that can be loaded here."""
+    try:
+        return [importlib.import_module("minikd.fast.cpu"), cuda]
+    except ImportError:
+        return [cuda]
+
+
+def kernels_in(module: Any) -> list[str]:
+    return [name for name, value in vars(module).items() if name in fast.FUSED and callable(value)]
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def place(request: pytest.FixtureRequest, plain: None) -> tuple[Any, Any]:
+    """A module of kernels and the array library that it is for. Bodies run plain meanwhile."""
+    if request.param == "cpu":
+        pytest.importorskip("numba")
+        return importlib.import_module("minikd.fast.cpu"), np
     if request.config.getoption("--device") == "cuda":
-        return importlib.import_module("cupy")
+        return cuda, importlib.import_module("cupy")
     if not host_kernels.has_compiler():
         pytest.skip("kernels without a GPU need a C++ compiler: c++, g++ or clang++")
-    return request.getfixturevalue("strict_cupy")
+    return cuda, request.getfixturevalue("strict_cupy")
 
 
 @pytest.fixture(params=list(TOLERANCE))
@@ -41,204 +182,131 @@ def dtype(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
-    """Float64 numbers that the type can hold, so that only the arithmetic is compared."""
-    return array.astype(dtype).astype("float64")
+@pytest.fixture(params=list(CASES))
+def name(request: pytest.FixtureRequest, place: Any) -> str:
+    if request.param not in kernels_in(place[0]):
+        pytest.skip("the body serves here")
+    return request.param
 
 
-# ---- the optimizers --------------------------------------------------------------------------------------------
+def rounded(value: Any, dtype: str) -> Any:
+    """Float64 numbers that the type can hold, so that only the arithmetic is compared; others as they are."""
+    is_floats = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+    return value.astype(dtype).astype("float64") if is_floats else value.copy() if hasattr(value, "copy") else value
 
 
-@pytest.mark.parametrize(("optimizer", "decay"), [(optim.Adam, 0.0), (optim.Adam, 0.1), (optim.AdamW, 0.1)])
-def test_adam_takes_the_steps_of_the_plain_optimizer(cp: Any, dtype: str, optimizer: Any, decay: float) -> None:
-    theta = rounded(sample(300), dtype)
-    model = SimpleNamespace(theta=theta.copy(), grad=np.zeros(300), weights=[theta])
-    plain = optimizer(model, 0.05, betas=(0.8, 0.999), eps=1e-3, weight_decay=decay)
-    theta, m, v = cp.asarray(theta, dtype), cp.zeros(300, dtype), cp.zeros(300, dtype)
-    for t in range(1, 5):
-        g = rounded(sample(300, seed=t), dtype)
-        model.grad[...] = g
-        plain.step()
-        c = math.sqrt((1 - 0.999**t) / (1 - 0.999))
-        numbers = {"beta1": 0.8, "beta2": 0.999, "rate": 0.05 * c * (1 - 0.8) / (1 - 0.8**t), "eps": 1e-3 * c}
-        decays = {"l2": decay} if optimizer is optim.Adam else {"shrink": 1 - 0.05 * decay}
-        kernels.adam(theta, cp.asarray(g, dtype), m, v, **numbers, **decays)
-        assert theta.dtype == dtype
-        assert_close(theta, model.theta, TOLERANCE[dtype])
-        assert_close(m, plain.state()["m"], TOLERANCE[dtype])
-        np.testing.assert_allclose(v.get(), plain.state()["v"], rtol=TOLERANCE[dtype])
+def on_device(xp: Any, value: Any, dtype: str, layout: str = "contiguous") -> Any:
+    """An argument as the kernel gets it: floats in the type, arrays on the device, perhaps with odd strides."""
+    if isinstance(value, str) and value == "float64":
+        return dtype
+    if not isinstance(value, np.ndarray):
+        return value
+    array = xp.asarray(value, dtype if value.dtype.kind == "f" else value.dtype)
+    if layout == "odd":
+        wide = xp.zeros([2 * n for n in array.shape], array.dtype)[(slice(None, None, 2),) * array.ndim]
+        view = wide[::-1]
+        view[...] = array
+        return view
+    return array.copy()
 
 
-def test_adam_changes_the_window_it_is_given_and_not_g(cp: Any) -> None:
-    vectors = [cp.ones(10), cp.full(10, 0.5), cp.ones(10), cp.full(10, 1.5)]
-    before = [vector.get() for vector in vectors]
-    kernels.adam(*(vector[2:9:3] for vector in vectors), beta1=0.5, beta2=0.5, rate=1.0, eps=1.0)
-    for k, vector in enumerate(vectors):
-        changed = vector.get() != before[k]
-        assert changed[2:9:3].all() == (k in (0, 3)) and changed.sum() == 3 * (k in (0, 3))  # m stays 1: 0.5 + 0.5
-    assert_close(vectors[3][2:9:3], np.full(3, 0.5 * 1.5 + 0.25))
-    assert_close(vectors[0][2:9:3], np.full(3, 1 - 1 / 2))
+def outcome(result: Any, arguments: Any) -> list[np.ndarray]:
+    """What a call returned, and what it has made of its arguments."""
+    results = result if isinstance(result, tuple) else () if result is None else (result,)
+    arrays = [value for value in arguments if hasattr(value, "dtype")]
+    return [np.asarray(to_numpy(value)) for value in (*results, *arrays)]
 
 
-# ---- the activations -------------------------------------------------------------------------------------------
-
-SPECIAL = np.array([0.0, 1e-30, -1e-30, 5.0, -5.0, 40.0, -40.0, 1e4, -1e4])
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_bias_activation_is_the_plain_formula(cp: Any, dtype: str, name: str) -> None:
-    z, b = rounded(sample(33, 9, scale=2), dtype), rounded(sample(9, seed=1), dtype)
-    z[0] = SPECIAL - b
-    z = rounded(z, dtype)
-    on_device, a = cp.asarray(z, dtype), cp.zeros((33, 9), dtype)
-    assert kernels.bias_activation(on_device, cp.asarray(b, dtype), a, name) is a
-    assert on_device.dtype == a.dtype == dtype
-    assert_close(on_device, z + b, TOLERANCE[dtype])
-    assert_close(a, ops.ACTIVATIONS[name][0](z + b), TOLERANCE[dtype])
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_activation_backward_is_the_plain_formula(cp: Any, dtype: str, name: str) -> None:
-    z, da = rounded(sample(33, 9, scale=2), dtype), rounded(sample(33, 9, seed=1), dtype)
-    z[0] = rounded(SPECIAL, dtype)
-    a = rounded(ops.ACTIVATIONS[name][0](z), dtype)
-    expected = ops.ACTIVATIONS[name][1](da, z, a)
-    arrays = [cp.asarray(array, dtype) for array in (da, z, a)]
-    out = cp.zeros((33, 9), dtype)
-    assert kernels.activation_backward(*arrays, out, name) is out
-    assert_close(out, expected, TOLERANCE[dtype])
-    assert_same_bits(arrays[0], da.astype(dtype))
-    assert kernels.activation_backward(*arrays, arrays[0], name) is arrays[0]  # into da itself
-    assert_same_bits(arrays[0], out)
+@pytest.mark.parametrize("layout", ["contiguous", "odd"])
+def test_a_kernel_computes_what_the_body_says(place: Any, dtype: str, name: str, layout: str) -> None:
+    module, xp = place
+    for case in CASES[name]():
+        arguments = [rounded(value, dtype) for value in case]
+        theirs = [on_device(xp, value, dtype, layout) for value in arguments]
+        result = getattr(module, name)(*theirs)
+        assert result is not NotImplemented or layout == "odd" or name == "take_rows"
+        if result is NotImplemented:
+            continue
+        expected = outcome(fast.FUSED[name].body(*arguments), arguments)
+        T = case[3] if name == "mixed_loss" else 1  # by which the difference of two probabilities is multiplied
+        for got, wanted in zip(outcome(result, theirs), expected, strict=True):
+            assert got.dtype == (dtype if wanted.dtype.kind == "f" else wanted.dtype)
+            assert_close(got.astype("float64"), wanted.astype("float64"), TOLERANCE[dtype] * max(1, T / 100))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_activations_work_in_place_and_on_views(cp: Any, name: str) -> None:
-    z, b, da = sample(6, 5), sample(5, seed=1), sample(6, 5, seed=2)
-    expected = ops.ACTIVATIONS[name][0](z + b)
-    same = cp.asarray(z)
-    assert_close(kernels.bias_activation(same, cp.asarray(b), same, name), expected, 1e-12)
-    wide = cp.zeros((6, 10))
-    columns, transposed = wide[:, ::2], cp.zeros((5, 6)).T
-    columns[...] = cp.asarray(z)
-    kernels.bias_activation(columns, cp.asarray(np.repeat(b, 3))[::3], transposed, name)
-    assert_close(columns, z + b, 1e-12)
-    assert_close(transposed, expected, 1e-12)
-    kernels.activation_backward(cp.asarray(da.T.copy()).T, columns, transposed, columns, name)
-    assert_close(columns, ops.ACTIVATIONS[name][1](da, z + b, expected), 1e-12)
-    assert not wide[:, 1::2].get().any()
+def spoilt(case: Any) -> Iterator[list[Any]]:
+    """The arguments with NaN or an infinity in one of their arrays of floats, at one place after another."""
+    for k, value in enumerate(case):
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            for bad in (np.nan, np.inf, -np.inf):
+                for place in {0, value.size // 2, value.size - 1}:
+                    arguments = [rounded(value, "float64") for value in case]
+                    arguments[k].ravel()[place] = bad
+                    yield arguments
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_activations_pass_nan_on(cp: Any, dtype: str, name: str) -> None:
-    z = cp.asarray([[np.nan, 1.0, -1.0]], dtype)
-    a = kernels.bias_activation(z, cp.zeros(3, dtype), cp.zeros((1, 3), dtype), name)
-    assert np.isnan(a.get()).tolist() == [[True, False, False]]
-    da = cp.asarray([[1.0, np.nan, np.nan]], dtype)
-    dz = kernels.activation_backward(da, z, a, cp.zeros((1, 3), dtype), name).get()
-    with np.errstate(invalid="ignore"):
-        expected = ops.ACTIVATIONS[name][1](da.get(), z.get(), a.get())
-    assert np.isnan(dz).tolist() == np.isnan(expected).tolist() and np.isnan(dz[0, 1:]).all()
+def kinds(array: np.ndarray) -> np.ndarray:
+    """0 for a finite number, 1 for NaN, 2 and 3 for the infinities."""
+    return np.isnan(array) + 2 * np.isposinf(array) + 3 * np.isneginf(array)
 
 
-# ---- the loss --------------------------------------------------------------------------------------------------
+def test_nan_and_infinity_are_in_the_same_places(place: Any, dtype: str, name: str) -> None:
+    module, xp = place
+    for case in CASES[name]():
+        if any(isinstance(value, np.ndarray) and not 1 < value.size < 300 for value in case):
+            continue
+        for arguments in spoilt(case):
+            theirs = [on_device(xp, value, dtype) for value in arguments]
+            result = getattr(module, name)(*theirs)
+            if result is NotImplemented:
+                continue
+            ours = [on_device(np, value, dtype) for value in arguments]
+            with np.errstate(all="ignore"):
+                expected = outcome(fast.FUSED[name].body(*ours), ours)
+            for got, wanted in zip(outcome(result, theirs), expected, strict=True):
+                assert kinds(got).tolist() == kinds(wanted).tolist(), arguments
 
 
-def compare(cp: Any, dtype: str, z: Any, labels: Any, v: Any, T: float, w: float, tolerance: float = 0) -> None:
-    """The kernel against the plain formula in float64."""
-    z, v = rounded(z, dtype), None if v is None else rounded(v, dtype)
-    expected = losses.cross_entropy(z, labels) if v is None else None
-    expected = expected or losses.distillation_loss(z, labels, v, temperature=T, soft_weight=w)
-    on_device = [None if array is None else cp.asarray(array) for array in (labels, v)]
-    teacher = None if v is None else on_device[1].astype(dtype)
-    loss, dlogits = kernels.distillation_loss(cp.asarray(z, dtype), on_device[0], teacher, temperature=T, soft_weight=w)
-    assert isinstance(loss, cp.ndarray) and loss.shape == () and loss.dtype == dlogits.dtype == dtype
-    assert_close(loss, expected[0], tolerance or TOLERANCE[dtype])
-    assert_close(dlogits, expected[1], tolerance or TOLERANCE[dtype])
+@pytest.mark.parametrize("kind", ["float16", ">f4", ">f8"])
+def test_what_a_kernel_does_not_take_goes_to_the_body(kind: str) -> None:
+    pytest.importorskip("numba")
+    for name in ("bias_activation", "activation_backward", "bias_gradient", "hard_loss", "sgd", "sgd_momentum", "adam"):
+        case = list(CASES[name]())[-1]
+        ours, theirs = (
+            [
+                value.astype(kind) if getattr(value, "dtype", None) == np.float64 else value
+                for value in map(copied, case)
+            ]
+            for _ in range(2)
+        )
+        with np.errstate(all="ignore"):
+            results = outcome(fast.FUSED[name](*ours), ours), outcome(fast.FUSED[name].body(*theirs), theirs)
+        for got, wanted in zip(*results, strict=True):
+            assert got.dtype == wanted.dtype
+            np.testing.assert_array_equal(got, wanted)
 
 
-@pytest.mark.parametrize("classes", [1, 2, 10, 1000])
-@pytest.mark.parametrize(("T", "w"), [(4.0, 0.9), (1.0, 0.5), (1e-3, 0.3), (1e3, 0.9), (2.0, 1.0), (2.0, 0.0)])
-def test_the_loss_is_the_plain_formula(cp: Any, dtype: str, classes: int, T: float, w: float) -> None:
-    z, v = sample(7, classes, scale=3), sample(7, classes, seed=1, scale=3)
-    compare(cp, dtype, z, some_labels(7, classes), v, T, w)
-
-
-@pytest.mark.parametrize("classes", [1, 2, 10])
-def test_labels_or_the_teacher_may_be_missing(cp: Any, dtype: str, classes: int) -> None:
-    z, v, labels = sample(7, classes), sample(7, classes, seed=1), some_labels(7, classes)
-    compare(cp, dtype, z, None, v, 4.0, 1.0)
-    compare(cp, dtype, z, labels, None, 1.0, 0.0)
-
-
-@pytest.mark.parametrize("label_type", ["int8", "uint8", "int32", "int64", "uint64"])
-def test_labels_of_any_integer_type(cp: Any, label_type: str) -> None:
-    compare(cp, "float64", sample(7, 10), some_labels(7, 10).astype(label_type), sample(7, 10, seed=1), 4.0, 0.9)
-
-
-@pytest.mark.parametrize("T", [1e-3, 1.0, 1e3])
-def test_extreme_logits(cp: Any, dtype: str, T: float) -> None:
-    z, v = sample(8, 5), sample(8, 5, seed=1)
-    z[:4] *= 1e4
-    v[2:6] *= 1e4
-    z[0], v[0] = 1e4, -1e4  # all the same
-    z[1] = [1e4, -1e4, 0, 1e4, -1e4]
-    compare(cp, dtype, z, some_labels(8, 5), v, T, 0.5)
-    compare(cp, dtype, z, some_labels(8, 5), None, 1.0, 0.0)
-
-
-@pytest.mark.parametrize("place", [0, 1, 3])
-def test_nan_stays_in_its_row_and_reaches_the_loss(cp: Any, dtype: str, place: int) -> None:
-    for k in (0, 1):
-        pair = [sample(3, 4), sample(3, 4, seed=1)]
-        pair[k][1, place] = np.nan
-        z, v = (cp.asarray(array, dtype) for array in pair)
-        loss, dlogits = kernels.distillation_loss(z, cp.asarray([0, 1, 2]), v, temperature=4.0, soft_weight=0.9)
-        assert np.isnan(float(loss))
-        assert np.isnan(dlogits.get()).all(axis=1).tolist() == [False, True, False]
-        assert np.isfinite(dlogits.get()[[0, 2]]).all()
+def copied(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 @pytest.mark.parametrize("label", [-1, 4, 2**40])
-def test_a_label_that_is_no_class_makes_the_loss_nan(cp: Any, label: int) -> None:
-    labels = cp.asarray([0, label, 2])
-    loss, _ = kernels.distillation_loss(cp.asarray(sample(3, 4)), labels, None, temperature=1.0, soft_weight=0.0)
+def test_a_label_that_is_no_class_makes_the_loss_nan_on_a_gpu(request: Any, strict_cupy: Any, label: int) -> None:
+    if not host_kernels.has_compiler():
+        pytest.skip("no C++ compiler")
+    cp = strict_cupy
+    loss, _ = cuda.hard_loss(cp.asarray(sample(3, 4)), cp.asarray([0, label, 2]))
     assert np.isnan(float(loss))
 
 
-def test_logits_and_labels_that_are_not_contiguous(cp: Any) -> None:
-    z, v, labels = sample(6, 4), sample(6, 4, seed=1), some_labels(6, 4)
-    expected = losses.distillation_loss(z, labels, v)
-    columns, rows = cp.asarray(np.repeat(z, 2, axis=1))[:, ::2], cp.asarray(v.T.copy()).T
-    loss, dlogits = kernels.distillation_loss(
-        columns, cp.asarray(np.repeat(labels, 3))[::3], rows, temperature=4.0, soft_weight=0.9
-    )
-    assert_close(loss, expected[0], 1e-12)
-    assert_close(dlogits, expected[1], 1e-12)
-    assert dlogits.flags.c_contiguous
-
-
-@pytest.mark.parametrize(
-    ("logits", "teacher", "result"), [("int32", "int64", "float64"), ("float32", "int8", "float32")]
-)
-def test_other_types_of_logits_are_converted(cp: Any, logits: str, teacher: str, result: str) -> None:
-    z, v, labels = np.arange(12).reshape(4, 3) % 5, np.arange(12).reshape(4, 3) % 7, some_labels(4, 3)
-    expected = losses.distillation_loss(z.astype("float64"), labels, v.astype("float64"))
-    loss, dlogits = kernels.distillation_loss(
-        cp.asarray(z, logits), cp.asarray(labels), cp.asarray(v, teacher), temperature=4.0, soft_weight=0.9
-    )
-    assert loss.dtype == dlogits.dtype == result
-    assert_close(loss, expected[0], TOLERANCE[result])
-    assert_close(dlogits, expected[1], TOLERANCE[result])
-
-
 @pytest.mark.parametrize(("T", "w"), [(1.0, 0.0), (3.0, 0.7), (0.5, 1.0)])
-def test_the_gradient_is_that_of_the_loss(cp: Any, T: float, w: float) -> None:
-    z, v, labels = sample(3, 4), cp.asarray(sample(3, 4, seed=1)), cp.asarray(some_labels(3, 4))
+def test_the_gradient_is_that_of_the_loss(place: Any, T: float, w: float) -> None:
+    module, xp = place
+    z, v, labels = sample(3, 4), xp.asarray(sample(3, 4, seed=1)), xp.asarray(some_labels(3, 4))
 
     def loss_at(z: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, dlogits = kernels.distillation_loss(cp.asarray(z), labels, v, temperature=T, soft_weight=w)
-        return float(loss), dlogits.get()
+        loss, dlogits = module.mixed_loss(xp.asarray(z), labels, v, T, w)
+        return float(loss), to_numpy(dlogits)
 
     differences = np.zeros_like(z)
     for index in np.ndindex(z.shape):
@@ -255,21 +323,26 @@ def test_the_gradient_is_that_of_the_loss(cp: Any, T: float, w: float) -> None:
 def test_each_is_one_launch_and_waits_for_nothing(strict_cupy: Any) -> None:
     cp = strict_cupy
     z, v, b, labels = cp.ones((4, 3)), cp.zeros((4, 3)), cp.ones(3), cp.arange(4) % 3
-    a, vectors = cp.zeros((4, 3)), [cp.ones(5) for _ in range(4)]
+    vectors, bits = [cp.ones(5) for _ in range(4)], cp.zeros((4, 3), "uint16")
 
-    def cost(function: Any, *args: Any, **kwargs: Any) -> tuple[int, int, int]:
+    def cost(function: Any, *args: Any) -> tuple[int, int, int]:
         cp.reset_counts()
-        function(*args, **kwargs)
+        assert function(*args) is not NotImplemented
         return cp.launches, cp.syncs, cp.uploads
 
-    assert cost(kernels.adam, *vectors, beta1=0.9, beta2=0.999, rate=0.1, eps=1e-8, l2=0.1) == (1, 0, 0)
-    for name in NAMES:
-        assert cost(kernels.bias_activation, z, b, a, name) == (1, 0, 0)
-        assert cost(kernels.activation_backward, a, z, a, a, name) == (1, 0, 0)
-    for given in ((labels, v), (labels, None), (None, v)):  # the second launch adds up the rows
-        assert cost(kernels.distillation_loss, z, *given, temperature=4.0, soft_weight=0.9) == (2, 0, 0)
+    assert cost(cuda.adam, *vectors, 1, 0.1, 0.9, 0.999, 1e-8, 0.1, 0.0) == (1, 0, 0)
+    assert cost(cuda.sgd, *vectors[:2], 0.1, 0.1) == (1, 0, 0)
+    assert cost(cuda.sgd_momentum, *vectors[:3], 0.1, 0.9, True, 0.1) == (1, 0, 0)
+    assert cost(cuda.mask_of, bits, 7, "float32") == (1, 0, 0)
+    for name in ACTIVATIONS:
+        assert cost(cuda.bias_activation, z, b, name) == (1, 0, 0)
+        assert cost(cuda.activation_backward, z, z, z, name) == (1, 0, 0)
+    assert cost(cuda.hard_loss, z, labels) == (2, 0, 0)  # the second launch adds up the rows
+    for given in ((labels, v, 4.0, 0.9), (None, v, 4.0, 1.0)):
+        assert cost(cuda.mixed_loss, z, *given) == (2, 0, 0)
 
 
-def test_a_kernel_is_made_once_for_all_its_calls(cp: Any) -> None:
-    assert kernels._kernel(cp, "adam") is kernels._kernel(cp, "adam")
-    assert kernels.MAX_CLASSES >= 1000  # the tests above reach as far as callers go
+@needs_compiler
+def test_a_kernel_is_made_once_for_all_its_calls(strict_cupy: Any) -> None:
+    assert cuda._kernel(strict_cupy, "adam") is cuda._kernel(strict_cupy, "adam")
+    assert cuda.MAX_CLASSES >= 1000  # the tests above reach as far as callers go

@@ -129,47 +129,27 @@ def test_forward_and_backward_leave_their_inputs_alone(xp: Any, twin: Twin) -> N
         assert_same_bits(now, value)
 
 
-# ---- out= ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("where", ["elsewhere", "in place"])
-def test_an_activation_writes_into_out(xp: Any, name: str, where: str) -> None:
-    f, f_backward = ACTIVATIONS[name]
-    z, da = xp.array(smooth_points(B, D)), xp.array(sample(B, D, seed=9))
-    a = f(z)
-    dz = f_backward(da, z, a)
-    for wanted, compute, first in ((dz, lambda da, out: f_backward(da, z, a, out=out), da), (a, f, z)):
-        source = first.copy()
-        out = source if where == "in place" else xp.full_like(source, 99.0)
-        assert compute(source, out=out) is out
-        assert_same_bits(out, wanted)
-
-
-@pytest.mark.parametrize("f", [ops.dropout, ops.dropout_backward])
-def test_dropout_writes_into_out(xp: Any, f: Callable[..., Array]) -> None:
-    x, mask = xp.array(sample(B, D)), xp.array(MASK)
-    wanted = f(x, mask)
-    for out in (xp.full_like(x, 99.0), x):
-        assert f(x.copy() if out is not x else x, mask, out=out) is out
-        assert_same_bits(out, wanted)
-
-
-def test_linear_writes_into_out(xp: Any) -> None:
-    x, W, b = (xp.array(value) for value in TWINS["linear"].inputs.values())
-    out = xp.full((B, K), 99.0)
-    assert ops.linear(x, W, b, out=out) is out
-    assert_same_bits(out, ops.linear(x, W, b))
+# ---- a layer ---------------------------------------------------------------------------------------------------
 
 
 def test_linear_backward_overwrites_what_is_in_out(xp: Any) -> None:
     x, W, _ = (xp.array(value) for value in TWINS["linear"].inputs.values())
     dz = xp.array(sample(B, K, seed=9))
-    wanted = ops.linear_backward(dz, x, W)
-    out = tuple(xp.full_like(grad, 99.0) for grad in wanted)
-    for result, place, grad in zip(ops.linear_backward(dz, x, W, out=out), out, wanted, strict=True):
+    _, dW, db = ops.linear_backward(dz, x, W)
+    out = xp.full_like(dW, 99.0), xp.full_like(db, 99.0)
+    for result, place, grad in zip(ops.linear_backward(dz, x, W, out=out)[1:], out, (dW, db), strict=True):
         assert result is place
         assert_same_bits(place, grad)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_dense_is_linear_then_the_activation_and_its_backward_that_of_the_activation(xp: Any, name: str) -> None:
+    x, W, b = (xp.array(value) for value in TWINS["linear"].inputs.values())
+    da = xp.array(sample(B, K, seed=9))
+    z, a = ops.dense(x, W, b, name)
+    assert_close(z, ops.linear(x, W, b), 1e-14)
+    assert_close(a, ACTIVATIONS[name][0](z), 1e-14)
+    assert_close(ops.activation_backward(da, z, a, name), ACTIVATIONS[name][1](da, z, a), 1e-14)
 
 
 def test_linear_backward_without_dx_computes_the_rest(xp: Any) -> None:
@@ -284,6 +264,21 @@ def test_dropout_masks_of_one_seed_are_the_same(xp: Any) -> None:
     first, again, other = (ops.dropout_mask((9, 9), 0.5, xp.random.default_rng(s), "float32") for s in (1, 1, 2))
     assert_same_bits(first, again)
     assert not np.array_equal(to_numpy(first), to_numpy(other))
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "int64", "bool"])
+@pytest.mark.parametrize("shape", [(9,), (9, 4), (9, 2, 3)])
+def test_rows_are_those_of_the_index(xp: Any, shape: tuple[int, ...], dtype: str) -> None:
+    values = (10 * sample(*shape)).astype("int64").astype(dtype)
+    array, index = xp.array(values), np.array([8, 0, 0, 3])
+    rows = ops.take_rows(array, xp.array(index))
+    assert rows.dtype == dtype
+    assert_same_bits(rows, values[index])
+    rows[...] = 7
+    assert_same_bits(array, values)
 
 
 # ---- softmax ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from typing import Any
 
 from ..backend import Array, xp_of
 from ..checks import check_count, check_matrix
-from ..fast.machine import empty
 
 
 def jitter(image_shape: tuple[int, int], pixels: int = 2) -> Callable[[Array, Any], Array]:
@@ -30,8 +29,7 @@ def _moved(x: Array, rng: Any, *, height: int, width: int, pixels: int) -> Array
     check_matrix("x", x, columns=height * width)
     xp, n = xp_of(x), len(x)
     # Each picture on a larger black sheet; a window of the picture's size, laid on it a little off, is what is seen.
-    sheets = empty(xp, (n, height + 2 * pixels, width + 2 * pixels), x.dtype)
-    sheets[...] = 0
+    sheets = xp.zeros((n, height + 2 * pixels, width + 2 * pixels), x.dtype)
     sheets[:, pixels : pixels + height, pixels : pixels + width] = x.reshape(n, height, width)
     windows = xp.lib.stride_tricks.sliding_window_view(sheets, (height, width), axis=(1, 2))  # views, all of them
     down, right = rng.integers(0, 2 * pixels + 1, size=(2, n))

@@ -1,18 +1,95 @@
-"""Speed: what computes the same as the formulas of the chapters, only faster."""
+"""Speed: functions whose body is the definition, and kernels that compute the same in one pass through memory.
+
+A formula written with whole arrays reads and writes all of memory once for each operation. A kernel does the same
+arithmetic for one element, or for one row of logits, from beginning to end. `@fused` marks the few functions where that
+pays. Their bodies, in the chapters, define what is computed. Beside them stand kernels of the same names and arguments:
+
+    cpu.py     for NumPy's arrays, compiled by Numba (pip install 'minikd[fast]')
+    cuda.py    for CuPy's arrays, compiled by CuPy
+
+The first argument decides: where there is a kernel for arrays of its type, it is called, and may decline by returning
+NotImplemented; then the body runs. Both agree to rounding. MINIKD_KERNELS=plain turns all kernels off.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import sys
+from collections.abc import Callable
+from functools import cache, wraps
+from importlib import import_module
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from ..backend import Array, xp_of
+from ..checks import check_choice
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+FUSED: dict[
+    str, Any
+] = {}  # every fused function by name; its attribute `kernels` holds what runs for each type of array
+MISSING = "Numba is not installed: pip install 'minikd[fast]'"
+quiet = False  # whether compiling, which takes a few seconds once, is not announced on stderr
 
 
-def kernels_of(array: Array) -> Any:
-    """The fused kernels (cuda.py) for an array of CuPy's, None for one of NumPy's."""
-    if xp_of(array) is np:
-        return None
-    from . import cuda as kernels
+def fused(body: Function) -> Function:
+    """Let a kernel stand in for `body`, which defines what is computed. Arguments go by position, an array first."""
+    kernels: dict[type, Callable[..., Any]] = {}
 
-    return kernels
+    @wraps(body)
+    def function(*args: Any) -> Any:
+        array_type = type(args[0])
+        if array_type not in kernels:
+            kernels[array_type] = _kernel(body.__name__, array_type) or body
+        result = kernels[array_type](*args)
+        return body(*args) if result is NotImplemented else result
+
+    function.body, function.kernels = body, kernels  # type: ignore[attr-defined]
+    FUSED[body.__name__] = function
+    return cast(Function, function)
+
+
+def _kernel(name: str, array_type: type) -> Callable[..., Any] | None:
+    """The kernel of that name for arrays of a type; None where there is none."""
+    cupy = sys.modules.get("cupy")
+    if array_type is np.ndarray:
+        module, _ = _load("cpu")
+    elif cupy is not None and issubclass(array_type, cupy.ndarray):
+        module, _ = _load("cuda")
+    else:
+        module = None
+    return getattr(module, name, None)
+
+
+@cache
+def _load(name: str) -> tuple[Any, str]:
+    """The module of kernels cpu.py or cuda.py, or None and the reason why it is not in use."""
+    wanted = os.environ.get("MINIKD_KERNELS") or "auto"
+    check_choice("MINIKD_KERNELS", wanted, ("auto", "plain"))
+    if wanted == "plain":
+        return None, "MINIKD_KERNELS=plain"
+    try:
+        return import_module(f".{name}", __name__), ""
+    except ImportError as error:
+        reason = f"Numba cannot be used: {error}"  # it says so itself where Python or NumPy is too new for it
+        return None, MISSING if isinstance(error, ModuleNotFoundError) and error.name == "numba" else reason
+
+
+def forget() -> None:
+    """Look for kernels anew: for tests, after MINIKD_KERNELS has changed."""
+    _load.cache_clear()
+    for function in FUSED.values():
+        function.kernels.clear()
+
+
+def name(device: str = "cpu") -> str:
+    """Which kernels are in use on a device: "numba", "cuda", or "plain" for none. Loads them."""
+    module, _ = _load(device)
+    return "plain" if module is None else "numba" if device == "cpu" else "cuda"
+
+
+def status() -> str:
+    """One line: which kernels are in use on the CPU, or why none are."""
+    module, reason = _load("cpu")
+    return f"Numba {module.numba.__version__}" if module is not None else f"plain NumPy ({reason})"

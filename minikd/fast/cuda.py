@@ -1,11 +1,11 @@
-"""Fused kernels: what is several lines in ops.py, losses.py and optim.py, done on a GPU in one launch.
+"""Kernels for a GPU: what is several lines in ops.py, losses.py and optim.py, done in one launch.
 
 At the sizes of minikd's networks it costs a GPU more to start a kernel than to do the arithmetic in it. A formula
 written with whole arrays starts one for each operation, and each reads and writes all of memory again. Here the same
 formula is written for one element, or for one row of logits, and one thread works it out from beginning to end.
 
-The plain formulas stand, with their derivations, in the three files named above, and remain what is computed on the
-CPU; results agree with them to rounding. The bodies below are C++ for CuPy's ElementwiseKernel, which compiles them
+The plain formulas stand, with their derivations, in the three files named above; results agree with them to rounding.
+The bodies below are C++ for CuPy's ElementwiseKernel, which compiles them
 when they are first needed. T is the type of the arrays, float or double. All numbers are written T(...): a bare 0.5
 is a double, and would take float32 arithmetic through float64, where most GPUs are slow.
 
@@ -14,6 +14,7 @@ Nothing here waits for the GPU. Shapes are for the caller to check: a kernel tha
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -32,10 +33,16 @@ _ACTIVATIONS = {  # name: (f(z), f'(z) from z and a = f(z))
 }
 
 _ADAM = """
-    const T slope = g + l2 * theta;
-    m = beta1 * m + slope;
-    v = beta2 * v + slope * slope;
-    theta = shrink * theta - rate * (m / (sqrt(v) + eps));
+    const T slope = l2 == T(0) ? g : g + l2 * theta;
+    m = beta1 * m + (T(1) - beta1) * slope;
+    v = beta2 * v + (T(1) - beta2) * slope * slope;
+    theta = theta - shrink * theta - rate * m / (sqrt(v) / root + eps);
+"""
+_SGD = "theta = theta - rate * (decay == T(0) ? g : g + decay * theta);"
+_SGD_MOMENTUM = """
+    const T slope = decay == T(0) ? g : g + decay * theta;
+    u = momentum * u + slope;
+    theta = theta - rate * (nesterov ? slope + momentum * u : u);
 """
 
 _ROWS = """
@@ -76,7 +83,7 @@ _LOSS = """
         if (soft) {
             const T logp = (z[first + j] - z_top) / temperature - z_soft_sum;
             const T q = exp((v[first + j] - v_top) / temperature - v_soft_sum);
-            soft_sum += q * logp;
+            soft_sum += q == T(0) ? T(0) : q * logp;  // 0 · -inf would be NaN
             dz += w_soft * temperature * (exp(logp) - q);
         }
         dlogits[first + j] = dz / batch;
@@ -86,8 +93,11 @@ _LOSS = """
 
 # name: (arguments, results, what one thread does, functions that this needs)
 _SOURCES = {
-    "adam": ("T g, T beta1, T beta2, T rate, T eps, T l2, T shrink", "T theta, T m, T v", _ADAM, ""),
-    "distillation_loss": (
+    "mask_of": ("B bits, B dropped, T kept", "T mask", "mask = bits >= dropped ? kept : T(0);", ""),
+    "sgd": ("T g, T rate, T decay", "T theta", _SGD, ""),
+    "sgd_momentum": ("T g, T rate, T momentum, bool nesterov, T decay", "T theta, T u", _SGD_MOMENTUM, ""),
+    "adam": ("T g, T beta1, T beta2, T rate, T root, T eps, T l2, T shrink", "T theta, T m, T v", _ADAM, ""),
+    "mixed_loss": (
         "raw T z, raw L labels, raw T v, int32 classes, bool hard, bool soft, T w_hard, T w_soft, T temperature",
         "raw T dlogits, T loss",
         _LOSS,
@@ -96,7 +106,7 @@ _SOURCES = {
 }
 for _name, (_value, _slope) in _ACTIVATIONS.items():
     _SOURCES[f"bias_{_name}"] = ("T b", "T z, T a", f"z += b; a = {_value};", "")
-    _SOURCES[f"{_name}_backward"] = ("T da, T z, T a", "T out", f"out = da * ({_slope});", "")
+    _SOURCES[f"{_name}_backward"] = ("T da, T z, T a", "T dz", f"dz = da * ({_slope});", "")
 
 
 @cache
@@ -105,60 +115,76 @@ def _kernel(xp: Any, name: str) -> Any:
     return xp.ElementwiseKernel(arguments, results, body, f"minikd_{name}", preamble=preamble)
 
 
-def adam(
-    theta: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    *,
-    beta1: float,
-    beta2: float,
-    rate: float,
-    eps: float,
-    l2: float = 0.0,
-    shrink: float = 1.0,
-) -> None:
-    """One step of `optim.Adam` or AdamW, into theta, m and v.  All four (P,), of one type.
-
-        g' = g + l2 theta                 Adam's weight decay
-        m <- β1 m + g'                    v <- β2 v + g'²
-        theta <- shrink theta - rate m / (sqrt(v) + eps)
-
-    AdamW's decay is shrink = 1 - lr · weight_decay. All other factors are in `rate` and `eps`: see `optim.Adam`.
-    """
-    _kernel(xp_of(theta), "adam")(g, beta1, beta2, rate, eps, l2, shrink, theta, m, v)
+def _fit(*arrays: Array) -> bool:
+    """Whether the arrays have one type, float32 or float64."""
+    return arrays[0].dtype.name in ("float32", "float64") and all(a.dtype == arrays[0].dtype for a in arrays)
 
 
-def bias_activation(z: Array, b: Array, a: Array, name: str) -> Array:
-    """z <- z + b and a <- f(z), with f the activation of that name in ops.py; returns a, which may be z itself.
-
-    z (B, K), b (K,), a (B, K), of one type.
-    """
-    _kernel(xp_of(z), f"bias_{name}")(b, z, a)
+def bias_activation(z: Array, b: Array, activation: str) -> Array:
+    """`ops.bias_activation`."""
+    if not _fit(z, b):
+        return NotImplemented
+    a = xp_of(z).empty_like(z)
+    _kernel(xp_of(z), f"bias_{activation}")(b, z, a)
     return a
 
 
-def activation_backward(da: Array, z: Array, a: Array, out: Array, name: str) -> Array:
-    """out <- da f'(z), with a = f(z); returns out, which may be da itself.  All (B, K), of one type."""
-    _kernel(xp_of(da), f"{name}_backward")(da, z, a, out)
-    return out
+def activation_backward(da: Array, z: Array, a: Array, activation: str) -> Array:
+    """`ops.activation_backward`."""
+    return _kernel(xp_of(da), f"{activation}_backward")(da, z, a) if _fit(da, z, a) else NotImplemented
 
 
-def distillation_loss(
-    z: Array, labels: Array | None, v: Array | None, *, temperature: float, soft_weight: float
-) -> tuple[Array, Array]:
-    """`losses.distillation_loss`: L = (1 - w) CE(z, labels) + w T² CE(softmax(v / T), softmax(z / T)) and dL/dz.
+def mask_of(bits: Array, dropped: int, dtype: Any) -> Array:
+    """`ops.mask_of`."""
+    xp = xp_of(bits)
+    mask = xp.empty(bits.shape, dtype)
+    _kernel(xp, "mask_of")(bits, dropped, 65536 / (65536 - dropped), mask)
+    return mask
 
-    Logits z (B, K), labels (B,) of any integer type, teacher's logits v (B, K) -> L, dlogits (B, K).  Without labels
-    the first term is left out, without v the second: (z, labels, None) with w = 0 is `cross_entropy`. Both results
-    have the type of z if that is float32 or float64, else float64. A label that is no class makes L NaN.
-    """
+
+def hard_loss(z: Array, labels: Array) -> Any:
+    """`losses.hard_loss`."""
+    return mixed_loss(z, labels, z, 1.0, 0.0)
+
+
+def mixed_loss(z: Array, labels: Array | None, v: Array, T: float, w: float) -> Any:
+    """`losses.mixed_loss`. A label that is no class makes the loss NaN."""
     xp, (batch, classes) = xp_of(z), z.shape
-    z = z.astype(z.dtype if z.dtype.char in "fd" else "float64", copy=False)
+    z = z.astype("float64") if z.dtype.kind in "iu" else z
+    if not _fit(z) or classes > MAX_CLASSES:
+        return NotImplemented
     dlogits, losses = xp.empty((batch, classes), z.dtype), xp.empty(batch, z.dtype)
-    # An array that is not there is not read either, but a kernel wants all of them: z stands in.
-    arrays = z, z if labels is None else labels, z if v is None else v.astype(z.dtype, copy=False)
-    numbers = labels is not None, v is not None, 1 - soft_weight, soft_weight, temperature
+    # Labels that are not there are not read either, but a kernel wants all its arrays: z stands in.
+    arrays = z, z if labels is None else labels, v.astype(z.dtype, copy=False)
+    numbers = w < 1, w > 0, 1 - w, w, T
     # Blocks of 32 threads, the fewest that run together, spread the rows over as many processors as can be.
-    _kernel(xp, "distillation_loss")(*arrays, classes, *numbers, dlogits, losses, block_size=32)
+    _kernel(xp, "mixed_loss")(*arrays, classes, *numbers, dlogits, losses, block_size=32)
     return losses.sum(), dlogits
+
+
+def sgd(theta: Array, g: Array, lr: float, decay: float) -> Any:
+    """`optim.sgd`."""
+    if not _fit(theta, g):
+        return NotImplemented
+    _kernel(xp_of(theta), "sgd")(g, lr, decay, theta)
+    return None
+
+
+def sgd_momentum(theta: Array, g: Array, u: Array, lr: float, momentum: float, nesterov: bool, decay: float) -> Any:
+    """`optim.sgd_momentum`."""
+    if not _fit(theta, g, u):
+        return NotImplemented
+    _kernel(xp_of(theta), "sgd_momentum")(g, lr, momentum, nesterov, decay, theta, u)
+    return None
+
+
+def adam(
+    theta: Array, g: Array, m: Array, v: Array,
+    t: int, lr: float, beta1: float, beta2: float, eps: float, l2: float, shrink: float,
+) -> Any:  # fmt: skip
+    """`optim.adam`."""
+    if not _fit(theta, g, m, v):
+        return NotImplemented
+    rate, root = lr / (1 - beta1**t), math.sqrt(1 - beta2**t)
+    _kernel(xp_of(theta), "adam")(g, beta1, beta2, rate, root, eps, l2, shrink, theta, m, v)
+    return None

@@ -28,7 +28,7 @@ import numpy as np
 
 from ..backend import Source
 from ..checks import check_count, describe, is_array
-from ..fast.machine import rows_of
+from ..ops import take_rows
 
 BLOCK, GROUP = 2**18, 256  # bytes of neighbouring rows; blocks whose rows are shuffled among each other
 READ_BYTES = 2**25  # read at a time where a source is gone through from end to end
@@ -92,7 +92,7 @@ class Stream(Source):
         missing = needed[self._slots[needed] < 0]
         if len(missing):
             self._load(missing, set(needed.tolist()))
-        found: np.ndarray = rows_of(self._kept, self._slots[blocks] * self.rows + within)
+        found: np.ndarray = take_rows(self._kept, self._slots[blocks] * self.rows + within)
         return found
 
     def _load(self, missing: np.ndarray, needed: set[int]) -> None:
@@ -163,11 +163,11 @@ class Order:
         parts = []
         for group in range(first, last + 1):
             end = int(self.ends[group])
-            rows = self._rows_of(group)
+            rows = self._take_rows(group)
             parts.append(rows[max(0, start - end + len(rows)) : stop - end + len(rows)])
         return np.concatenate(parts)
 
-    def _rows_of(self, group: int) -> np.ndarray:
+    def _take_rows(self, group: int) -> np.ndarray:
         if group != self._group:
             starts = self.blocks[group * GROUP : (group + 1) * GROUP] * self.rows
             rows = (starts[:, None] + np.arange(self.rows)).ravel()

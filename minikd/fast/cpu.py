@@ -1,0 +1,385 @@
+"""Kernels for the CPU, compiled by Numba: what is several lines in ops.py, losses.py and optim.py, in one pass.
+
+The plain formulas stand, with their derivations, in the three files named above; results agree with them to rounding.
+Each public function here has the name and arguments of one that is marked `@fused`, and calls loops written for one
+element, or one row of logits, after another. It takes NumPy's arrays of float32 or float64 with any strides, and declines
+everything else by returning NotImplemented. The loops run on one thread: the arithmetic takes less time than memory does,
+so a second thread would gain nothing.
+
+Numba compiles a loop when it is first called with arrays of a certain type and layout, and keeps the result on disk. With
+error_model="numpy" a division by 0 is no exception, and only then can LLVM compute several elements at once. In sums the
+order may change (FLAGS), but nothing may be assumed about NaN or infinity, which is why fastmath=True is not used.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import event
+
+from ..backend import Array
+from . import __name__ as package
+
+FLOATS = (np.dtype("float32"), np.dtype("float64"))
+FLAGS = {"contract", "reassoc", "arcp", "nsz", "afn"}
+
+
+def compiled(loop: Callable[..., Any]) -> Any:
+    """Compile a loop over elements, in which every operation rounds as NumPy's does."""
+    return _compiled(loop, False)
+
+
+def compiled_sum(loop: Callable[..., Any]) -> Any:
+    """Compile a loop in which the terms of a sum may be added in any order."""
+    return _compiled(loop, FLAGS)
+
+
+def _compiled(loop: Callable[..., Any], fastmath: Any) -> Any:
+    options = {"error_model": "numpy", "nogil": True, "fastmath": fastmath}
+    try:
+        return numba.njit(cache=True, **options)(loop)
+    except RuntimeError:  # there is no folder in which Numba could keep what it compiles
+        return numba.njit(**options)(loop)
+
+
+class _Announcement(event.Listener):
+    """One line on stderr before the first loop is compiled."""
+
+    def on_start(self, event: Any) -> None:
+        fast = sys.modules[package]
+        if not fast.quiet and event.data["dispatcher"].py_func.__module__ == __name__:
+            fast.quiet = True
+            print("minikd: Numba compiles its kernels, which takes some seconds once", file=sys.stderr)
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Announcement())
+
+
+# ---- activations ----------------------------------------------------------------------------------------------
+
+ROOT_HALF, DENSITY_AT_0 = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+
+
+@compiled
+def _bias_relu(z, b, a):
+    zero = z.dtype.type(0)
+    for i in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            z[i, j] += b[j]
+            a[i, j] = zero if z[i, j] < zero else z[i, j]  # so that NaN stays
+
+
+@compiled
+def _bias_tanh(z, b, a):
+    for i in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            z[i, j] += b[j]
+            a[i, j] = math.tanh(z[i, j])
+
+
+@compiled
+def _bias_sigmoid(z, b, a):
+    half, one = z.dtype.type(0.5), z.dtype.type(1)
+    for i in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            z[i, j] += b[j]
+            a[i, j] = half * (one + math.tanh(half * z[i, j]))
+
+
+@compiled
+def _bias_gelu(z, b, a):
+    half, root_half = z.dtype.type(0.5), z.dtype.type(ROOT_HALF)
+    for i in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            z[i, j] += b[j]
+            a[i, j] = z[i, j] * (half * math.erfc(-root_half * z[i, j]))
+
+
+@compiled
+def _relu_backward(da, z, a, dz):
+    zero, one = a.dtype.type(0), a.dtype.type(1)
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            dz[i, j] = da[i, j] * (one if a[i, j] > zero else zero)
+
+
+@compiled
+def _tanh_backward(da, z, a, dz):
+    one = a.dtype.type(1)
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            dz[i, j] = da[i, j] * (one - a[i, j] * a[i, j])
+
+
+@compiled
+def _sigmoid_backward(da, z, a, dz):
+    one = a.dtype.type(1)
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            dz[i, j] = da[i, j] * (a[i, j] * (one - a[i, j]))
+
+
+@compiled
+def _gelu_backward(da, z, a, dz):
+    half, root_half, density_at_0 = z.dtype.type(0.5), z.dtype.type(ROOT_HALF), z.dtype.type(DENSITY_AT_0)
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            t = z[i, j]
+            slope = half * math.erfc(-root_half * t) + t * (density_at_0 * math.exp(-half * t * t))
+            dz[i, j] = da[i, j] * slope
+
+
+_FORWARD = {"relu": _bias_relu, "tanh": _bias_tanh, "sigmoid": _bias_sigmoid, "gelu": _bias_gelu}
+_BACKWARD = {"relu": _relu_backward, "tanh": _tanh_backward, "sigmoid": _sigmoid_backward, "gelu": _gelu_backward}
+
+
+def bias_activation(z: Array, b: Array, activation: str) -> Any:
+    """`ops.bias_activation`."""
+    if z.dtype not in FLOATS or b.dtype != z.dtype:
+        return NotImplemented
+    a = np.empty(z.shape, z.dtype)
+    _FORWARD[activation](z, b, a)
+    return a
+
+
+def activation_backward(da: Array, z: Array, a: Array, activation: str) -> Any:
+    """`ops.activation_backward`."""
+    if da.dtype not in FLOATS or not da.dtype == z.dtype == a.dtype:
+        return NotImplemented
+    dz = np.empty(da.shape, da.dtype)
+    _BACKWARD[activation](da, z, a, dz)
+    return dz
+
+
+@compiled
+def _sum_rows(dz, db):
+    db[:] = 0
+    for i in range(dz.shape[0]):
+        for j in range(dz.shape[1]):
+            db[j] += dz[i, j]
+
+
+def bias_gradient(dz: Array, out: Array = None) -> Any:
+    """`ops.bias_gradient`."""
+    if dz.dtype not in FLOATS or (out is not None and out.dtype != dz.dtype):
+        return NotImplemented
+    db = np.empty(dz.shape[1], dz.dtype) if out is None else out
+    _sum_rows(dz, db)
+    return db
+
+
+# ---- dropout and rows -----------------------------------------------------------------------------------------
+
+
+@compiled
+def _mask_of(bits, dropped, kept, mask):
+    for i in range(bits.size):
+        mask[i] = kept if bits[i] >= dropped else 0
+
+
+def mask_of(bits: Array, dropped: int, dtype: Any) -> Any:
+    """`ops.mask_of`."""
+    mask = np.empty(bits.shape, dtype)
+    if mask.dtype not in FLOATS or bits.dtype != np.uint16 or not bits.flags.c_contiguous:
+        return NotImplemented
+    _mask_of(bits.reshape(-1), dropped, mask.dtype.type(65536 / (65536 - dropped)), mask.reshape(-1))
+    return mask
+
+
+# ---- losses ---------------------------------------------------------------------------------------------------
+
+
+@compiled_sum
+def _exp(x):
+    """x <- e^x, for x (n,) without positive numbers.
+
+    For float32, in operations that a processor does on several numbers at once, where a library's exp takes one after
+    another: e^x = (e^(x / 4096))^4096, in float64 the first terms of the series and 12 squarings, to about 1e-12.
+    """
+    if x.itemsize == 8:
+        for i in range(x.size):
+            x[i] = math.exp(x[i])
+    else:
+        for i in range(x.size):
+            t = (-104.0 if x[i] < -104 else float(x[i])) / 4096  # e^-104 is 0 in float32; NaN stays
+            power = 1 + t * (1 + t / 2 * (1 + t / 3 * (1 + t / 4 * (1 + t / 5))))
+            for _ in range(12):
+                power *= power
+            x[i] = power
+
+
+@compiled_sum
+def _softmax(z, T, p):
+    """p <- softmax(z / T), row by row; returns top_i = max_j z_ij and log_total_i = log sum_j exp((z_ij - top_i) / T)."""
+    top, log_total = np.empty_like(p[:, 0]), np.empty_like(p[:, 0])
+    for i in range(z.shape[0]):
+        top[i] = z[i, 0]
+        for j in range(1, z.shape[1]):
+            if z[i, j] > top[i]:  # NaN is passed over here, and found by the sum
+                top[i] = z[i, j]
+        for j in range(z.shape[1]):
+            p[i, j] = (z[i, j] - top[i]) / T
+    _exp(p.reshape(p.size))
+    for i in range(z.shape[0]):
+        total = p[i].sum()
+        log_total[i] = math.log(total)
+        for j in range(z.shape[1]):
+            p[i, j] /= total
+    return top, log_total
+
+
+@compiled_sum
+def _hard_loss(z, labels, dlogits):
+    one, batch = z.dtype.type(1), z.dtype.type(z.shape[0])
+    top, log_total = _softmax(z, one, dlogits)
+    loss = 0.0
+    for i in range(z.shape[0]):
+        loss -= (z[i, labels[i]] - top[i]) - log_total[i]
+        dlogits[i, labels[i]] -= one
+        for j in range(z.shape[1]):
+            dlogits[i, j] /= batch
+    return loss / z.shape[0]
+
+
+@compiled_sum
+def _soft_loss(z, t, T, dlogits):
+    batch = z.dtype.type(z.shape[0])
+    top, log_total = _softmax(z, T, dlogits)
+    loss = 0.0
+    for i in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            logp = (z[i, j] - top[i]) / T - log_total[i]
+            loss -= t[i, j] * (0 if t[i, j] == 0 else logp)  # 0 · -inf would be NaN
+            dlogits[i, j] = (dlogits[i, j] - t[i, j]) / (T * batch)
+    return loss / z.shape[0]
+
+
+@compiled_sum
+def _mixed_loss(z, labels, v, T, w, dlogits):
+    one = z.dtype.type(1)
+    hard = soft = 0.0
+    if w < one:
+        hard = _hard_loss(z, labels, dlogits)
+    else:
+        dlogits[:] = 0
+    if w > 0:
+        q, dsoft = np.empty_like(dlogits), np.empty_like(dlogits)
+        _softmax(v, T, q)
+        soft = _soft_loss(z, q, T, dsoft)
+        for i in range(z.shape[0]):
+            for j in range(z.shape[1]):
+                dlogits[i, j] = (one - w) * dlogits[i, j] + w * T * T * dsoft[i, j]
+    return (one - w) * hard + w * T * T * soft
+
+
+INDEX = np.dtype("int64")  # the only type of labels for which the loops are compiled
+NO_LABELS = np.zeros(0, INDEX)
+
+
+def _typed(array: Array, dtype: Any) -> Array:
+    return array if array.dtype is dtype else array.astype(dtype)
+
+
+def _floats(logits: Array) -> Array:
+    """Whole numbers as float64, as in the plain formulas; others as they are."""
+    return logits.astype("float64") if logits.dtype.kind in "iu" else logits
+
+
+def hard_loss(logits: Array, labels: Array) -> Any:
+    """`losses.hard_loss`."""
+    z = _floats(logits)
+    if z.dtype not in FLOATS:
+        return NotImplemented
+    dlogits = np.empty(z.shape, z.dtype)
+    return z.dtype.type(_hard_loss(z, _typed(labels, INDEX), dlogits)), dlogits
+
+
+def soft_loss(logits: Array, targets: Array, T: float) -> Any:
+    """`losses.soft_loss`."""
+    z = _floats(logits)
+    if z.dtype not in FLOATS:
+        return NotImplemented
+    kind, dlogits = z.dtype.type, np.empty(z.shape, z.dtype)
+    return kind(_soft_loss(z, _typed(targets, z.dtype), kind(T), dlogits)), dlogits
+
+
+def mixed_loss(logits: Array, labels: Array | None, teacher_logits: Array, T: float, w: float) -> Any:
+    """`losses.mixed_loss`."""
+    z = _floats(logits)
+    if z.dtype not in FLOATS:
+        return NotImplemented
+    kind, dlogits = z.dtype.type, np.empty(z.shape, z.dtype)
+    labels = NO_LABELS if w == 1 else _typed(labels, INDEX)
+    return kind(_mixed_loss(z, labels, _typed(teacher_logits, z.dtype), kind(T), kind(w), dlogits)), dlogits
+
+
+# ---- optimizers -----------------------------------------------------------------------------------------------
+
+
+@compiled
+def _sgd(theta, g, lr, decay):
+    kind = theta.dtype.type
+    lr, decay = kind(lr), kind(decay)
+    if decay == 0:
+        for i in range(theta.size):
+            theta[i] -= lr * g[i]
+    else:
+        for i in range(theta.size):
+            theta[i] -= lr * (g[i] + decay * theta[i])
+
+
+@compiled
+def _sgd_momentum(theta, g, u, lr, momentum, nesterov, decay):
+    kind = theta.dtype.type
+    lr, momentum, decay = kind(lr), kind(momentum), kind(decay)
+    for i in range(theta.size):
+        slope = g[i] if decay == 0 else g[i] + decay * theta[i]
+        u[i] = momentum * u[i] + slope
+        theta[i] -= lr * (slope + momentum * u[i] if nesterov else u[i])
+
+
+@compiled
+def _adam(theta, g, m, v, beta1, beta2, rate, root, eps, l2, shrink):
+    kind = theta.dtype.type
+    c1, c2 = kind(1 - beta1), kind(1 - beta2)
+    beta1, beta2, rate, root, eps = kind(beta1), kind(beta2), kind(rate), kind(root), kind(eps)
+    l2, shrink = kind(l2), kind(shrink)
+    for i in range(theta.size):
+        slope = g[i] if l2 == 0 else g[i] + l2 * theta[i]
+        m[i] = beta1 * m[i] + c1 * slope
+        v[i] = beta2 * v[i] + c2 * slope * slope
+        kept = theta[i] if shrink == 0 else theta[i] - shrink * theta[i]
+        theta[i] = kept - rate * m[i] / (math.sqrt(v[i]) / root + eps)
+
+
+def sgd(theta: Array, g: Array, lr: float, decay: float) -> Any:
+    """`optim.sgd`."""
+    if theta.dtype not in FLOATS or g.dtype != theta.dtype:
+        return NotImplemented
+    return _sgd(theta, g, float(lr), float(decay))
+
+
+def sgd_momentum(theta: Array, g: Array, u: Array, lr: float, momentum: float, nesterov: bool, decay: float) -> Any:
+    """`optim.sgd_momentum`."""
+    if theta.dtype not in FLOATS or not g.dtype == u.dtype == theta.dtype:
+        return NotImplemented
+    return _sgd_momentum(theta, g, u, float(lr), momentum, nesterov, float(decay))
+
+
+def adam(
+    theta: Array, g: Array, m: Array, v: Array,
+    t: int, lr: float, beta1: float, beta2: float, eps: float, l2: float, shrink: float,
+) -> Any:  # fmt: skip
+    """`optim.adam`."""
+    if theta.dtype not in FLOATS or not g.dtype == m.dtype == v.dtype == theta.dtype:
+        return NotImplemented
+    rate, root = float(lr) / (1 - beta1**t), math.sqrt(1 - beta2**t)
+    return _adam(theta, g, m, v, beta1, beta2, rate, root, eps, l2, float(shrink))
