@@ -125,7 +125,7 @@ def check_finite(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be finite, got {value[index]} at index {index}")
 
 
-def check_drawable(name: str, value: Any) -> None:
+def check_source(name: str, value: Any) -> None:
     """An array of which training draws rows must be in memory, or a Source: the rows of a file are not read singly."""
     if not is_array(value) or is_source(value):
         return
@@ -169,7 +169,7 @@ def check_target(name: str, value: Any, rows: int, classes: int | None) -> None:
         return
     if not is_array(value):
         raise wrong(name, "be an array with one row for each row of x", value, kind=TypeError)
-    check_drawable(name, value)
+    check_source(name, value)
     if is_source(value) and len(value) == rows:
         value.check(lambda piece: check_target(name, piece, len(piece), classes))
         return
@@ -214,18 +214,29 @@ def check_run(run: Any) -> tuple[Any, ...]:
     if not hasattr(processes, "share"):
         wanted = "minikd.scale.processes.Processes(comm), with a communicator of mpi4py"
         raise TypeError(f"processes must be {wanted}, got {describe(processes)}")
-    check_drawable("x", run.x)
+    check_source("x", run.x)
     check_samples("x", run.x, run.model.sizes[0], run.model.dtype)
     return check_targets("targets", run.targets, len(run.x), run.model.sizes[-1])
 
 
-def check_mix(labels: Any, temperature: Any, soft_weight: Any, shape: tuple[int, int]) -> None:
-    """Temperature above 0, soft_weight in [0, 1]; labels for `shape` (N, K), missing only where they have no weight."""
+def check_classes(labels: Any, logits: Any) -> None:
+    """`labels` must be class indices (B,) for `logits` (B, K), on the same device."""
+    check_labels("labels", labels, *logits.shape)
+    check_same_library("labels", labels, logits)
+
+
+def check_labelled(x: Any, labels: Any, sizes: tuple[int, ...]) -> None:
+    """Samples and labels must fit a network of these sizes; labels may be None."""
+    check_samples("x", x, columns=sizes[0])
+    if labels is not None:
+        check_labels("labels", labels, len(x), sizes[-1])
+
+
+def check_mix(labels: Any, temperature: Any, soft_weight: Any) -> None:
+    """Temperature above 0, soft_weight in [0, 1]; labels may be missing only where they have no weight."""
     check_number("temperature", temperature, 0, open_low=True)
     if check_number("soft_weight", soft_weight, 0, 1) != 1 and labels is None:
         raise ValueError(f"labels may be None only with soft_weight 1, got soft_weight {soft_weight!r}")
-    if labels is not None:
-        check_labels("labels", labels, *shape)
 
 
 def check_sizes(sizes: Any) -> tuple[int, ...]:

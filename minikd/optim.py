@@ -174,10 +174,8 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        self.betas, self.moments = (
-            check_betas(betas),
-            "averages",
-        )  # version 0.1 kept sums; their checkpoints are refused
+        self.betas = check_betas(betas)
+        self.moments = "averages"  # version 0.1 kept sums; their checkpoints are refused
         self.eps = check_number("eps", eps, 0, open_low=True)
         super().__init__(model, lr, weight_decay)
 

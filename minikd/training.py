@@ -30,7 +30,7 @@ import numpy as np
 
 from .backend import Array, Source, generator, get_xp, place, shuffled, to_device, to_numpy
 from .checkpoint import fingerprint, load_arrays, run_in, save_run
-from .checks import check_drawable, check_loss, check_mix, check_options, check_run, check_samples, check_type
+from .checks import check_labelled, check_loss, check_mix, check_options, check_run, check_source, check_type
 from .errors import CheckpointError
 from .losses import Loss, distillation_loss
 from .metrics import Classifier, History, evaluate, teacher_targets
@@ -39,7 +39,6 @@ from .ops import take_rows
 from .optim import Adam, Optimizer, Schedule, constant
 
 Augment = Callable[[Array, Any], Array]  # (x, generator) -> x
-Callback = Callable[[MLP, History], Any]
 
 
 class Alone:
@@ -80,7 +79,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool = True,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callable[[MLP, History], Any]] = (),
     processes: Any = None,
 ) -> History:
     """Train `model` in place and return its History.
@@ -111,16 +110,18 @@ def fit(
     """
     check_type("model", model, MLP, "an MLP")
     check_options(callbacks, checkpoint, resume)
-    optimizer, team = optimizer or Adam(model), processes or Alone()
-    options = (loss, schedule or constant, augment, validation, team, epochs, batch_size, seed)
-    run = _Run(model, optimizer, x, targets, *options)
+    optimizer, schedule, team = optimizer or Adam(model), schedule or constant, processes or Alone()
+    run = _Run(model, optimizer, x, targets, loss, schedule, augment, validation, team, epochs, batch_size, seed)
     history: History = team.begin(run, partial(run.resume, checkpoint if resume else None))
-    callbacks = (*callbacks, *_bar(len(history), epochs, progress and team.first))
+    rounds = _shown(range(len(history), epochs), progress and team.first)
     try:
-        for epoch in range(len(history), epochs):
+        for epoch in rounds:
             started = time.perf_counter()
-            history.rows.append(run.epoch(epoch))
+            row = {"epoch": epoch + 1, "loss": run.train_epoch(epoch), "lr": optimizer.lr, **run.scores()}
+            history.rows.append(row)
             history.seconds += time.perf_counter() - started
+            if not isinstance(rounds, range):
+                rounds.set_postfix({name: row[name] for name in ("loss", "val_accuracy") if name in row})
             if checkpoint is not None and team.first:
                 run.save(checkpoint, history)
             for callback in callbacks:
@@ -130,23 +131,13 @@ def fit(
     return history
 
 
-def _bar(begun: int, epochs: int, wanted: bool) -> list[Callback]:
-    """A callback that shows tqdm's bar, in a terminal or a notebook; none elsewhere, in a log file say."""
+def _shown(epochs: range, wanted: bool) -> Any:
+    """The numbers of the epochs, and with them tqdm's bar in a terminal or a notebook; no bar in a log file, say."""
     if not (wanted and (getattr(sys.stderr, "isatty", bool)() or "ipykernel" in sys.modules)):
-        return []
+        return epochs
     from tqdm.auto import tqdm
 
-    bar = tqdm(initial=begun, total=epochs, unit="epoch", dynamic_ncols=True)
-
-    def advance(model: MLP, history: History) -> None:
-        row = history.rows[-1]
-        error = f", val. error {100 * (1 - row['val_accuracy']):.2f} %" if "val_accuracy" in row else ""
-        bar.set_postfix_str(f"loss {row['loss']:.3g}{error}", refresh=False)
-        bar.update()
-        if len(history) == epochs:
-            bar.close()
-
-    return [advance]
+    return tqdm(epochs, initial=epochs.start, total=epochs.stop, unit="epoch", dynamic_ncols=True)
 
 
 @dataclass
@@ -177,11 +168,10 @@ class _Run:
         self.lr = self.optimizer.lr
         self.x, *self.targets = (place(v, model.device, model.dtype) for v in (self.x, *self.targets))
 
-    def epoch(self, epoch: int) -> dict[str, float]:
-        """Train one epoch and evaluate: the row of the History."""
-        row = {"epoch": epoch + 1, "loss": self.train_epoch(epoch), "lr": self.optimizer.lr}
-        scores = {} if self.validation is None else evaluate(self.model, *self.validation)
-        return row | {f"val_{name}": score for name, score in scores.items()}
+    def scores(self) -> dict[str, float]:
+        """The columns of the History that validation adds."""
+        scores = evaluate(self.model, *self.validation) if self.validation else {}
+        return {f"val_{name}": score for name, score in scores.items()}
 
     def train_epoch(self, epoch: int) -> float:
         """Every sample once, in an order drawn from (seed, epoch); the mean loss. DivergedError names the batch."""
@@ -292,9 +282,9 @@ def distill(
     check_type("student", student, MLP, "an MLP")
     if {"loss", "targets"} & set(fit_options):
         raise TypeError("loss and targets are what distill decides itself; call fit for a loss of your own")
-    check_drawable("teacher", teacher)
-    check_samples("x", x, columns=student.sizes[0])
-    check_mix(labels, temperature, soft_weight, (len(x), student.sizes[-1]))
+    check_source("teacher", teacher)
+    check_labelled(x, labels, student.sizes)
+    check_mix(labels, temperature, soft_weight)
     logits = teacher_targets(teacher, student, x, fit_options.get("augment"))
     loss = partial(distillation_loss, temperature=temperature, soft_weight=soft_weight)
     return fit(student, x, (no_labels if labels is None else labels, logits), loss=loss, **fit_options)

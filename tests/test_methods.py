@@ -985,7 +985,7 @@ def test_a_stale_shuffled_or_damaged_file_is_an_error(what: str, tmp_path: Path,
         path.write_bytes(path.read_bytes()[:-9])
     elif what == "no stamp":
         Path(f"{path}.json").unlink()
-        message = r"call minikd\.methods\.answers\.stamp once"
+        message = r"call minikd\.scale\.answers\.stamp once"
     elif what == "damaged stamp":
         Path(f"{path}.json").write_text("[")
     elif what == "pickled":

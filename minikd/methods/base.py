@@ -32,11 +32,10 @@ from typing import Any
 from ..backend import Array, to_device, xp_of
 from ..checkpoint import fingerprint, load_arrays
 from ..checks import (
-    check_labels,
+    check_labelled,
     check_matrix,
     check_number,
     check_same_library,
-    check_samples,
     check_type,
     describe,
     is_array,
@@ -97,10 +96,9 @@ def teach(
 def check_student(student: Any, x: Any, labels: Any) -> None:
     """The student must be an MLP, and the samples and labels such as it can be trained on."""
     check_type("student", student, MLP, "an MLP")
-    check_samples("x", x, columns=student.sizes[0])
     if labels is None:
         raise TypeError("labels must be given: this method learns from them, too")
-    check_labels("labels", labels, len(x), student.sizes[-1])
+    check_labelled(x, labels, student.sizes)
 
 
 def mix(soft_weight: float, strength: float) -> float:

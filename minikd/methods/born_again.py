@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, to_numpy, xp_of
-from ..checks import check_choice, check_count, check_labels, check_matrix, check_same_library, check_soft
+from ..checks import check_choice, check_classes, check_count, check_matrix, check_soft
 from ..losses import cross_entropy, distillation_loss
 from ..metrics import History, teacher_targets
 from ..mlp import MLP
@@ -51,8 +51,7 @@ def cwtm_loss(logits: Array, labels: Array, teacher_logits: Array) -> tuple[Any,
     """Cross-entropy with labels, each sample weighted by its teacher's confidence, the weights summing to 1."""
     check_matrix("logits", logits)
     check_soft("teacher_logits", teacher_logits, logits)
-    check_labels("labels", labels, *logits.shape)
-    check_same_library("labels", labels, logits)
+    check_classes(labels, logits)
     logp, y = log_softmax(logits), one_hot(labels, logits)
     confidence = softmax(teacher_logits).max(axis=1)
     c = (confidence / confidence.sum())[:, None]

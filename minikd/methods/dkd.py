@@ -36,7 +36,7 @@ from functools import partial
 from typing import Any
 
 from ..backend import Array, xp_of
-from ..checks import check_count, check_labels, check_matrix, check_number, check_same_library, check_soft
+from ..checks import check_classes, check_count, check_matrix, check_number, check_soft
 from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
@@ -52,8 +52,7 @@ def decoupled(
     """TCKD and NCKD of each sample, (B,), and their gradients with respect to its logits, (B, K); without T²."""
     check_matrix("logits", logits)
     check_soft("teacher_logits", teacher_logits, logits)
-    check_labels("labels", labels, *logits.shape)
-    check_same_library("labels", labels, logits)
+    check_classes(labels, logits)
     if logits.shape[1] < 3:
         raise ValueError("logits must have at least 3 classes: among the others, two have nothing to rank; got 2")
     T = check_number("temperature", temperature, 0, open_low=True)
