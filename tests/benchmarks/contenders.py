@@ -1,28 +1,60 @@
-"""The contenders of the section `step`: the same training step in minikd, in PyTorch and in JAX.
+"""The contenders of the section `step`: the same training step in minikd, in PyTorch and in JAX; and the clock.
 
 Each function builds, in its own process, a distillation step for networks of the given sizes on the given device:
 forward pass, loss at temperature 4 with a soft weight of 0.9 on given teacher logits, backward pass, Adam. All start
 from the parameters of minikd's MLP(sizes, seed=0), compute in float32 (on a GPU too: no TF32), and see one and the
 same batch, which lies on the device already. `products_alone` is no contender but the floor under minikd.
+
+Of minikd, only what every version has is used: the process's environment decides which one is imported.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
-from timing import median_seconds
 
+import minikd
 from minikd import MLP, Adam, distillation_loss
 from minikd.backend import get_xp, to_device, to_numpy
 
 TEMPERATURE, SOFT_WEIGHT, RATE = 4.0, 0.9, 1e-3
 CHECKED_STEPS = 10
+WARM_UP = 5  # runs before the clock starts: buffers, caches, and whatever a library still has to compile
+BLOCK = 0.05  # seconds: long enough that looking at the clock, and waiting at the end, cost nothing
+
+if not Path(minikd.__file__).is_relative_to(os.environ["PYTHONPATH"].split(os.pathsep)[0]):
+    raise RuntimeError(f"this process measures the wrong minikd: {minikd.__file__}")
+
+
+def median_seconds(run: Callable[[], Any], wait: Callable[[Any], Any], seconds: float) -> float:
+    """The median time of `run()` over blocks of runs that fill `seconds`, at least three.
+
+    `wait`, given what the last run of a block returned, comes back when the device has done everything; within a
+    block nothing waits for anything, as in a training loop that does not look at its losses.
+    """
+    for _ in range(WARM_UP - 1):
+        wait(run())
+    started = time.perf_counter()
+    wait(run())
+    length = max(1, round(BLOCK / (time.perf_counter() - started)))
+    blocks: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(blocks) < 3 or time.perf_counter() < end:
+        started = time.perf_counter()
+        for _ in range(length):
+            value = run()
+        wait(value)
+        blocks.append((time.perf_counter() - started) / length)
+    return median(blocks)
 
 
 @dataclass
@@ -48,9 +80,9 @@ class Training:
         return median_seconds(self.step, self.wait, seconds)
 
 
-def batch_of(sizes: Sequence[int], batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def batch_of(sizes: Sequence[int], batch: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The batch that everyone trains on: x (B, D), labels (B,), the teacher's logits (B, K)."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     x = rng.standard_normal((batch, sizes[0])).astype("float32")
     labels = rng.integers(0, sizes[-1], batch)
     return x, labels, 3 * rng.standard_normal((batch, sizes[-1])).astype("float32")
@@ -62,11 +94,11 @@ def parameters_of(sizes: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
     return list(zip(model.weights, model.biases, strict=True))
 
 
-def with_minikd(sizes: Sequence[int], batch: int, device: str) -> Training:
+def with_minikd(sizes: Sequence[int], batch: int, device: str, seed: int = 1) -> Training:
     """minikd, called as `fit` calls it."""
     model = MLP(sizes, seed=0, device=device)
     optimizer = Adam(model, lr=RATE)
-    x, labels, teacher_logits = (to_device(array, device) for array in batch_of(sizes, batch))
+    x, labels, teacher_logits = (to_device(array, device) for array in batch_of(sizes, batch, seed))
 
     def step() -> Any:
         logits = model.forward(x, train=True)
@@ -80,10 +112,10 @@ def with_minikd(sizes: Sequence[int], batch: int, device: str) -> Training:
     return Training(step, waiting(device), lambda: to_numpy(model.forward(x)))
 
 
-def products_alone(sizes: Sequence[int], batch: int, device: str) -> Training:
+def products_alone(sizes: Sequence[int], batch: int, device: str, seed: int = 1) -> Training:
     """The matrix products of minikd's step and nothing else, through the same library and into arrays made before."""
     xp = get_xp(device)
-    x, *_ = batch_of(sizes, batch)
+    x, *_ = batch_of(sizes, batch, seed)
     W = [to_device(weights, device) for weights, _ in parameters_of(sizes)]
     a = [to_device(x, device), *(xp.empty((batch, width), "float32") for width in sizes[1:])]
     d = [xp.empty_like(array) for array in a[:-1]]
@@ -109,12 +141,12 @@ def waiting(device: str) -> Callable[[Any], Any]:
     return lambda loss: stream.synchronize()
 
 
-def with_torch(sizes: Sequence[int], batch: int, device: str) -> Training:
+def with_torch(sizes: Sequence[int], batch: int, device: str, seed: int = 1) -> Training:
     """PyTorch as most people run it, with the fused Adam, which is its fastest."""
-    return _torch_training(sizes, batch, device)
+    return _torch_training(sizes, batch, device, seed)
 
 
-def with_compiled_torch(sizes: Sequence[int], batch: int, device: str) -> Training:
+def with_compiled_torch(sizes: Sequence[int], batch: int, device: str, seed: int = 1) -> Training:
     """PyTorch with torch.compile: of network and loss, or of Adam too, whichever is faster for this network.
 
     Both are built and timed for a moment. The compiled Adam must win by 3 %: it rounds more than the others do, for it
@@ -127,7 +159,7 @@ def with_compiled_torch(sizes: Sequence[int], batch: int, device: str) -> Traini
     for note, options in compilers.items():
         torch._dynamo.reset()
         try:
-            timed[note] = _torch_training(sizes, batch, device, compiled=True, **options).time(0.2)
+            timed[note] = _torch_training(sizes, batch, device, seed, compiled=True, **options).time(0.2)
             timed[note] *= 1.03 if options else 1
         except Exception as error:  # what a compiler may raise is open; the other way may still do
             errors.append(error)
@@ -135,20 +167,20 @@ def with_compiled_torch(sizes: Sequence[int], batch: int, device: str) -> Traini
         raise errors[0]
     note = min(timed, key=timed.__getitem__)
     torch._dynamo.reset()
-    training = _torch_training(sizes, batch, device, compiled=True, **compilers[note])
+    training = _torch_training(sizes, batch, device, seed, compiled=True, **compilers[note])
     training.note = note
     return training
 
 
 def _torch_training(
-    sizes: Sequence[int], batch: int, device: str, *, compiled: bool = False, adam: bool = False
+    sizes: Sequence[int], batch: int, device: str, seed: int, *, compiled: bool = False, adam: bool = False
 ) -> Training:
     import torch
     from torch.nn import functional as F
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     network = torch_network(sizes, device)
-    x, labels, teacher_logits = (torch.tensor(array, device=device) for array in batch_of(sizes, batch))
+    x, labels, teacher_logits = (torch.tensor(array, device=device) for array in batch_of(sizes, batch, seed))
 
     def loss_of(x: Any, labels: Any, teacher_logits: Any) -> Any:
         logits = network(x)
@@ -200,7 +232,7 @@ def torch_waiting(device: str) -> Callable[[Any], Any]:
     return (lambda value: torch.cuda.synchronize()) if device == "cuda" else (lambda value: value)
 
 
-def with_jax(sizes: Sequence[int], batch: int, device: str) -> Training:
+def with_jax(sizes: Sequence[int], batch: int, device: str, seed: int = 1) -> Training:
     """JAX, the whole step compiled into one function, which may write over the parameters and Adam's state."""
     import jax
     from jax import numpy as jnp
@@ -208,7 +240,7 @@ def with_jax(sizes: Sequence[int], batch: int, device: str) -> Training:
     jax.config.update("jax_default_matmul_precision", "highest")  # float32 and not TF32, as the others
     where = jax.devices(device)[0]
     put = partial(jax.device_put, device=where)
-    x, labels, teacher_logits = (put(array) for array in batch_of(sizes, batch))
+    x, labels, teacher_logits = (put(array) for array in batch_of(sizes, batch, seed))
 
     def forward(parameters: Any, x: Any) -> Any:
         *hidden, (W, b) = parameters

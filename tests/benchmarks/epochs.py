@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,17 @@ from contenders import RATE, SOFT_WEIGHT, TEMPERATURE, waiting
 
 from minikd import MLP, Adam, cross_entropy, distill, fit, load_data
 from minikd.backend import to_device
+from minikd.data import jitter
 
 WARM_UP = 3
 
 
 class Epochs:
-    """One epoch over the first MNIST training samples, in several ways, each with a new network."""
+    """One epoch over the first MNIST training samples, in several ways, each with a new network.
+
+    Each way returns seconds by name: those of the epoch by its own clock. `fit` also returns, as "fit call", those of
+    the whole call with all that it checks before the epoch.
+    """
 
     def __init__(self, sizes: Sequence[int], samples: int, batch: int, device: str) -> None:
         data = load_data("mnist")
@@ -37,59 +42,38 @@ class Epochs:
         return {"steps": time.perf_counter() - started}
 
     def fit(self) -> dict[str, float]:
-        """`fit` on labels for one epoch: the epoch by its own clock, and the whole call with all that it checks."""
+        """`fit` on labels."""
         return self._fit("fit")
 
     def distill(self) -> dict[str, float]:
-        """`distill` on labels and an array of teacher logits for one epoch; by the same two clocks."""
-        model, optimizer = self._new()
-        started = time.perf_counter()
-        history = distill(
-            model,
-            self.teacher_logits,
-            self.x,
-            self.labels,
-            temperature=TEMPERATURE,
-            soft_weight=SOFT_WEIGHT,
-            optimizer=optimizer,
-            epochs=1,
-            batch_size=self.batch,
-            progress=False,
-        )
-        return {"distill": history.seconds, "distill call": time.perf_counter() - started}
+        """`distill` on labels and an array of teacher logits."""
+
+        def train(model: Any, **options: Any) -> Any:
+            teacher = {"temperature": TEMPERATURE, "soft_weight": SOFT_WEIGHT}
+            return distill(model, self.teacher_logits, self.x, self.labels, **teacher, **options)
+
+        return self._time("distill", train)
 
     def dropout(self) -> dict[str, float]:
         """`fit` with 0.2 of the inputs dropped, and 0.5 of the hidden units."""
-        return self._fit("dropout", dropout=True)
+        return self._fit("dropout", dropout=(0.2, *(0.5 for _ in self.sizes[2:])))
 
     def jitter(self) -> dict[str, float]:
         """`fit` on images that are shifted by up to 2 pixels."""
-        return self._fit("jitter", jitter=True)
+        return self._fit("jitter", augment=jitter((28, 28), 2))
 
-    def both(self) -> dict[str, float]:
-        """`fit` with dropout and jitter."""
-        return self._fit("both", dropout=True, jitter=True)
+    def _fit(self, name: str, *, dropout: float | tuple[float, ...] = 0.0, augment: Any = None) -> dict[str, float]:
+        def train(model: Any, **options: Any) -> Any:
+            return fit(model, self.x, self.labels, loss=cross_entropy, augment=augment, **options)
 
-    def _fit(self, name: str, *, dropout: bool = False, jitter: bool = False) -> dict[str, float]:
-        augment = None
-        if jitter:
-            from minikd.data import jitter as make_jitter
+        return self._time(name, train, dropout)
 
-            augment = make_jitter((28, 28), 2)
-        model, optimizer = self._new((0.2, *(0.5 for _ in self.sizes[2:])) if dropout else 0.0)
+    def _time(self, name: str, train: Callable[..., Any], dropout: float | tuple[float, ...] = 0.0) -> dict[str, float]:
+        model, optimizer = self._new(dropout)
         started = time.perf_counter()
-        history = fit(
-            model,
-            self.x,
-            self.labels,
-            loss=cross_entropy,
-            optimizer=optimizer,
-            epochs=1,
-            batch_size=self.batch,
-            augment=augment,
-            progress=False,
-        )
-        return {name: history.seconds, f"{name} call": time.perf_counter() - started}
+        history = train(model, optimizer=optimizer, epochs=1, batch_size=self.batch, progress=False)
+        call = {"fit call": time.perf_counter() - started} if name == "fit" else {}
+        return {name: history.seconds, **call}
 
     def _new(self, dropout: float | tuple[float, ...] = 0.0) -> tuple[Any, Any]:
         """A new network and its Adam after a few steps, which find the memory that they will need."""

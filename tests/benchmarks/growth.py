@@ -1,7 +1,5 @@
-"""How minikd's cost grows: time and memory of a training step against width, depth, batch and number of classes, and
-time of an epoch against number of samples; and whether that is how it should grow.
-
-    python tests/benchmarks/growth.py --json FILE --plot FILE.png
+"""The section `growth`: how minikd's time and memory for a training step grow with width, depth, batch and number of
+classes, and the time of an epoch with the number of samples; and whether that is how they should grow.
 
 Theory says that time follows the multiply-adds of the matrix products, and memory the bytes of the arrays. Measured
 slopes (of the logarithms, by least squares over the upper half of each range) stand beside the slopes of theory
@@ -10,7 +8,6 @@ through the same points, so that theory, too, is bent where a part that does not
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 import tracemalloc
@@ -21,14 +18,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from command import add_options, start, write
-from machine import Others, headline
-from processes import PAUSE, Setup
+from processes import PAUSE, Setup, Worker
 from report import say, seconds, table
 
 Sizes = tuple[int, ...]
 TRACED_STEPS = 3
 EPOCH_SIZES, EPOCH_BATCH = (784, 300, 300, 10), 128
+# Okabe and Ito's colours, which colour-blind readers tell apart; the two also differ as points and as a line.
+MEASURED, THEORY = "#0072B2", "#D55E00"
 
 
 @dataclass(frozen=True)
@@ -118,10 +115,11 @@ def peak_bytes(sizes: Sequence[int], batch: int) -> dict[str, int]:
 
     `building` is the peak of the first part alone, where random numbers are drawn in float64.
     """
-    from contenders import batch_of
+    from contenders import batch_of, with_minikd
 
     from minikd import MLP, Adam, distillation_loss
 
+    with_minikd((4, 3, 3, 2), 2, "cpu").step()  # kernels are compiled, or read, when they are first needed
     x, labels, teacher_logits = batch_of(sizes, batch)
     tracemalloc.start()
     model = MLP(sizes)
@@ -140,32 +138,33 @@ def peak_bytes(sizes: Sequence[int], batch: int) -> dict[str, int]:
 # ---- the section ----------------------------------------------------------------------------------------------
 
 
-def measure(setup: Setup) -> dict[str, Any]:
-    """Every sweep, one round after another, with the slopes of what was found and of theory; on the CPU only."""
-    if setup.device != "cpu":
-        raise ValueError("it is measured on the CPU only")
-    sweeps: dict[str, Any] = {}
-    with setup.workers(["growth"], minikd=["growth"]) as workers:
-        for name, sweep in SWEEPS.items():
-            say(f"growth: {sweep.label}")
-            values = sweep.values[:4] if setup.quick else sweep.values
-            points = [_point(name, value) for value in values]
-            for _ in range(setup.rounds):
-                for point in points:
-                    time.sleep(PAUSE)
-                    arguments = {"sizes": point["sizes"], "batch": point["batch"], "seconds": setup.seconds / 2}
-                    if name == "samples":
-                        arguments = {"sizes": point["sizes"], "samples": point["value"]}
-                    target = "growth:time_epoch" if name == "samples" else "growth:time_step"
-                    point["seconds"].append(workers["growth"].run(target, **arguments))
-            for point in points:
-                point["median_seconds"] = median(point["seconds"])
-                if name != "samples":
-                    workers["growth"].close()  # a new process: minikd keeps arrays to use them again
-                    found = workers["growth"].run("growth:peak_bytes", sizes=point["sizes"], batch=point["batch"])
-                    point |= {"bytes": found["peak"], "building_bytes": found["building"]}
-            sweeps[name] = {"label": sweep.label, "points": points, "slopes": _slopes(points)}
-    return {"sweeps": sweeps}
+def cases(setup: Setup) -> list[dict[str, Any]]:
+    """The names of the sweeps."""
+    return [{"sweep": name} for name in SWEEPS]
+
+
+def measure(setup: Setup, workers: dict[str, Worker], case: dict[str, Any]) -> dict[str, Any]:
+    """A sweep, one round after another, with the slopes of what was found and of theory; on the CPU only."""
+    name, sweep = case["sweep"], SWEEPS[case["sweep"]]
+    say(f"growth: {sweep.label}")
+    worker = workers["plain" if "fast" in setup.missing else "fast"]
+    points = [_point(name, value) for value in (sweep.values[:4] if setup.quick else sweep.values)]
+    for _ in range(setup.rounds):
+        for point in points:
+            time.sleep(PAUSE)
+            if name == "samples":
+                found = worker.run("growth:time_epoch", sizes=point["sizes"], samples=point["value"])
+            else:
+                case_of = {"sizes": point["sizes"], "batch": point["batch"]}
+                found = worker.run("growth:time_step", **case_of, seconds=setup.seconds / 2)
+            point["seconds"].append(found)
+    for point in points:
+        point["median_seconds"] = median(point["seconds"])
+        if name != "samples":
+            worker.close()  # a new process, so that nothing is there already
+            found = worker.run("growth:peak_bytes", sizes=point["sizes"], batch=point["batch"])
+            point |= {"bytes": found["peak"], "building_bytes": found["building"]}
+    return {**case, "minikd": worker.name, "label": sweep.label, "points": points, "slopes": _slopes(points)}
 
 
 def _point(name: str, value: int) -> dict[str, Any]:
@@ -192,10 +191,10 @@ def _slopes(points: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return slopes
 
 
-def growth_table(section: dict[str, Any]) -> str:
+def growth_table(rows: Sequence[dict[str, Any]]) -> str:
     """The table of `measure`: what each cost grew from and to, and the slopes."""
-    rows = []
-    for sweep in section["sweeps"].values():
+    lines = []
+    for sweep in rows:
         first, last = sweep["points"][0], sweep["points"][-1]
         for what, slopes in sweep["slopes"].items():
             if what == "time":
@@ -203,29 +202,70 @@ def growth_table(section: dict[str, Any]) -> str:
             else:
                 costs = [f"{point['bytes'] / 1e6:.3g} MB" for point in (first, last)]
             values = [f"{point['value']:,}" for point in (first, last)]
-            rows.append([sweep["label"], *values, what, *costs, *(f"{s:.2f}" for s in slopes.values())])
+            lines.append([sweep["label"], *values, what, *costs, *(f"{s:.2f}" for s in slopes.values())])
     head = ["what grows", "from", "to", "", "from", "to", "slope", "theory"]
-    lines = ["How cost grows: slopes of log cost against log value, upper half of each range", "", table(head, rows)]
-    return "\n".join([*lines, "", "theory: multiply-adds of the products for time, bytes of the arrays for memory."])
+    title = "### How cost grows: slopes of log cost against log value, upper half of each range"
+    legend = "theory: multiply-adds of the products for time, bytes of the arrays for memory."
+    return "\n\n".join([title, table(head, lines), legend])
 
 
-def main() -> None:
-    """The command."""
-    parser = add_options(argparse.ArgumentParser(description="Measure how minikd's cost grows."))
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw time and memory here, as PNG, SVG or PDF")
-    options = parser.parse_args()
-    setup, document = start(options)
-    print(headline(document["machine"]), flush=True)
-    others = Others()
-    section = measure(setup)
-    print(f"\n{growth_table(section)}\n{others.warning()}", end="")
-    document["sections"]["growth"] = {"share_of_others": others.share(), **section}
-    write(options.json, document)
-    if options.plot:
-        from growth_plot import draw
-
-        draw(section, options.plot)
+# ---- the picture ----------------------------------------------------------------------------------------------
 
 
-if __name__ == "__main__":
-    main()
+AXES = {
+    "width": "hidden units w\n(784-w-w-10)",
+    "depth": "hidden layers\nof 256 units",
+    "batch": "batch size\n(784-300-300-10)",
+    "classes": "classes K\n(784-300-K)",
+    "samples": "samples\nof an epoch",
+}
+COSTS = (
+    ("time", "median_seconds", "predicted_work", 1e3, "time of a step or epoch (ms)"),
+    ("memory", "bytes", "predicted_bytes", 1e-6, "peak memory (MB)"),
+)
+
+
+def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Time above and memory below, a column for each thing that grows; both axes logarithmic."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    with plt.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+        figure, grid = plt.subplots(2, len(rows), figsize=(9, 5), sharey="row", layout="constrained")
+        for axes, (what, measured, predicted, scale, label) in zip(grid, COSTS, strict=True):
+            axes[0].set_ylabel(label)
+            for ax, sweep in zip(axes, rows, strict=True):
+                if what in sweep["slopes"]:
+                    _panel(ax, sweep, what, measured, predicted, scale)
+                    ax.set_xlabel(AXES[sweep["sweep"]])
+                else:
+                    ax.axis("off")
+        handles, labels = grid[0][0].get_legend_handles_labels()
+        grid[1][-1].legend(handles, labels, loc="center", frameon=False)
+        figure.savefig(path, dpi=200)
+        plt.close(figure)
+
+
+def _panel(ax: Any, sweep: dict[str, Any], what: str, measured: str, predicted: str, scale: float) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
+    values = [point["value"] for point in sweep["points"]]
+    costs = [point[measured] * scale for point in sweep["points"]]
+    theory = [point[predicted] for point in sweep["points"]]
+    # Theory knows the shape and not the speed of the machine: it is drawn through the geometric mean.
+    logs = [math.log(cost / t) for cost, t in zip(costs, theory, strict=True)]
+    factor = math.exp(sum(logs) / len(logs))
+    ax.plot(values, [factor * t for t in theory], color=THEORY, linewidth=1.5, label="theory, scaled")
+    ax.plot(values, costs, "o", color=MEASURED, markersize=4.5, label="measured")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    some = sorted({values[0], values[len(values) // 2], values[-1]})
+    ax.set_xticks(some, [f"{value:,}" if value < 10_000 else f"{value // 1000}k" for value in some])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.grid(True, color="0.9", linewidth=0.6)
+    slopes = sweep["slopes"][what]
+    ax.set_title(f"slope {slopes['measured']:.2f}\ntheory {slopes['theory']:.2f}", fontsize=9)

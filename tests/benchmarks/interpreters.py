@@ -9,122 +9,118 @@ import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from processes import ROOT, Setup, WorkerError, failure, in_turn
-from report import add_medians, complaints, ratio, ratio_cell, say, table, time_cell
+from processes import Setup, Worker, WorkerError, failure, in_turn
+from report import list_table, megabytes, row_of, say, seconds
 
 ROUNDS = 15  # at least: starting a process takes a tenth of a second, and the time varies
 
-COMMANDS = {
-    "python": ["-c", "pass"],
-    "numpy": ["-c", "import numpy"],
-    "minikd": ["-c", "import minikd; minikd.MLP"],  # the first public name that is used loads everything
-    "help": ["-m", "minikd", "--help"],
+IMPORT = ["-c", "import minikd; minikd.MLP"]  # older versions load everything when a public name is first used
+COMMANDS = {  # the contender whose environment it has, and the arguments of Python
+    "python": ("", ["-c", "pass"]),
+    "numpy": ("", ["-c", "import numpy"]),
+    "minikd": ("", IMPORT),
+    "old": ("old", IMPORT),
+    "help": ("", ["-m", "minikd", "--help"]),
 }
-WORDS = {
-    "python": "python -c pass",
-    "numpy": "import numpy",
-    "minikd": "import minikd; minikd.MLP",
-    "help": "minikd --help",
-}
-RATIOS = (("minikd", "numpy"), ("help", "numpy"))
+IMPORT_RATIOS = ["minikd/numpy", "old/numpy", "help/numpy"]
+WORDS = {"python": "python -c pass", "numpy": "import numpy", "minikd": "import minikd", "help": "minikd --help"}
 
 DISTILL = ["-m", "minikd", "distill", "--data", "mnist", "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1"]
 MEMORY = {
-    "import numpy": ["-c", "import numpy"],
-    "MNIST loaded": ["-c", "import minikd; data = minikd.load_data('mnist')"],
-    "MNIST distilled": DISTILL,
+    "numpy": ("", ["-c", "import numpy"]),
+    "MNIST": ("plain", ["-c", "import minikd; data = minikd.load_data('mnist')"]),
+    "plain": ("plain", DISTILL),
+    "fast": ("fast", DISTILL),
+    "old": ("old", DISTILL),
+}
+MEMORY_RATIOS = ["plain/old", "fast/old"]
+MEMORY_WORDS = {
+    "numpy": "import numpy",
+    "MNIST": "MNIST loaded",
+    **{name: f"MNIST distilled, {name}" for name in ("plain", "fast", "old", "minikd")},
 }
 
 
-def measure_import(setup: Setup) -> dict[str, Any]:
+def one_case(setup: Setup) -> list[dict[str, Any]]:
+    """Either section is one row."""
+    return [{}]
+
+
+def measure_import(setup: Setup, workers: dict[str, Worker], case: dict[str, Any]) -> dict[str, Any]:
     """Seconds from the start of a fresh interpreter to its end, in turn; the files are in the cache already."""
     say("import")
-    environment = setup.environment()
-    for command in COMMANDS.values():
-        _run(command, environment)
-    measures = {name: partial(_seconds, command, environment) for name, command in COMMANDS.items()}
-    results = add_medians(in_turn(measures, setup.rounds if setup.quick else max(ROUNDS, setup.rounds)))
-    return {
-        "unit": "seconds",
-        "times": results,
-        "ratios": {f"{a}/{b}": ratio(results, a, b) for a, b in RATIOS},
-    }
+    measures = {name: partial(_seconds, setup, *command) for name, command in COMMANDS.items()}
+    in_turn(measures, 1)  # compiles, and reads the files
+    rounds = setup.rounds if setup.quick else max(ROUNDS, setup.rounds)
+    return row_of({}, in_turn(measures, rounds), IMPORT_RATIOS)
 
 
-def import_table(section: dict[str, Any]) -> str:
+def import_table(rows: Sequence[dict[str, Any]]) -> str:
     """The table of `measure_import`."""
-    times, ratios = section["times"], section["ratios"]
-    rows = []
-    for name, words in WORDS.items():
-        rows.append([words, time_cell(times, name), ratio_cell(ratios.get(f"{name}/numpy", {}), spread=True)])
-    lines = ["Start of a fresh interpreter", "", table(["", "time", "over numpy (range over rounds)"], rows)]
-    return "\n".join([*lines, *complaints([("import", times)])])
+    return f"### Start of a fresh interpreter\n\n{list_table(rows[0], seconds, WORDS)}"
 
 
-def measure_memory(setup: Setup) -> dict[str, Any]:
+def measure_memory(setup: Setup, workers: dict[str, Worker], case: dict[str, Any]) -> dict[str, Any]:
     """The most memory, in bytes, that a process ever held (its peak resident set, as the kernel counts it).
 
-    The last is the whole main job on MNIST, cut to one seed and one epoch: a longer one makes the same arrays.
+    The last three are the whole main job on MNIST, cut to one seed and one epoch: a longer one makes the same arrays.
     """
     results: dict[str, Any] = {}
-    # A process inherits the peak of the one that starts it, so that one must be small: a worker that imports little.
-    with tempfile.TemporaryDirectory() as folder, setup.workers(["memory"]) as workers:
-        for name, command in MEMORY.items():
-            if command is DISTILL:
-                if setup.quick:
-                    continue
-                command = [*command, "--out", str(Path(folder) / "run"), "--device", setup.device]
-            say(f"memory: {name}")
-            try:
-                value = workers["memory"].run("interpreters:peak_bytes", command=command)
-                results[name] = {"status": "ok", "bytes": value}
-            except WorkerError as error:
-                results[name] = failure(error)
-    return {"unit": "bytes", "peak": results, "command": " ".join(["python", *DISTILL])}
+    for name, (contender, command) in MEMORY.items():
+        say(f"memory: {name}")
+        try:
+            # A process inherits the peak of the one that starts it, so that one must be small: a worker that imports
+            # little.
+            value = workers["memory"].run(
+                "interpreters:peak_bytes",
+                command=[*command, "--device", setup.device] if command is DISTILL else command,
+                environment=setup.environment(contender),
+            )
+            results[name] = {"status": "ok", "rounds": [value]}
+        except WorkerError as error:
+            results[name] = failure(error)
+    return row_of({}, results, MEMORY_RATIOS)
 
 
-def memory_table(section: dict[str, Any]) -> str:
+def memory_table(rows: Sequence[dict[str, Any]]) -> str:
     """The table of `measure_memory`."""
-    rows = []
-    for name, result in section["peak"].items():
-        rows.append([name, f"{result['bytes'] / 1e6:,.0f} MB" if result["status"] == "ok" else result["status"]])
-    lines = ["Peak resident memory", "", table(["", "peak"], rows), "", f"MNIST distilled: {section['command']}"]
-    lines.append("One epoch makes the same arrays as many.")
-    return "\n".join([*lines, *complaints([("memory", section["peak"])])])
+    lines = ["### Peak resident memory", list_table(rows[0], megabytes, MEMORY_WORDS)]
+    return "\n\n".join(
+        [*lines, f"MNIST distilled: `python {' '.join(DISTILL)}`. One epoch makes the same arrays as many."]
+    )
 
 
-def peak_bytes(command: Sequence[str]) -> int:
+def peak_bytes(command: Sequence[str], environment: dict[str, str]) -> int:
     """The peak resident set of a process and of those that it waited for."""
-    process = _start(command, dict(os.environ))
-    assert process.stderr is not None
-    with process.stderr:
-        errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
+    with tempfile.TemporaryDirectory() as folder:  # for the run that it leaves
+        process = _start(command, environment, folder)
+        assert process.stderr is not None
+        with process.stderr:
+            errors = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     _check(process.returncode, errors)
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _seconds(command: Sequence[str], environment: dict[str, str]) -> float:
+def _seconds(setup: Setup, contender: str, command: Sequence[str]) -> float:
+    environment = setup.environment(contender)
     started = time.perf_counter()
-    _run(command, environment)
-    return time.perf_counter() - started
-
-
-def _run(command: Sequence[str], environment: dict[str, str]) -> None:
-    process = _start(command, environment)
+    process = _start(command, environment, tempfile.gettempdir())
     _, errors = process.communicate()
+    took = time.perf_counter() - started
     _check(process.returncode, errors)
+    return took
 
 
-def _start(command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+def _start(command: Sequence[str], environment: dict[str, str], folder: str) -> subprocess.Popen[str]:
+    """A process in a folder without any minikd in it, or Python would import that one."""
     return subprocess.Popen(
         [sys.executable, *command],
         env=environment,
-        cwd=ROOT,
+        cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

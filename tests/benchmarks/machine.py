@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from datetime import datetime, timezone
 from importlib import metadata
-from textwrap import wrap
 from typing import Any
 
 from processes import ROOT, Setup, WorkerError
-from report import WIDTH
+from report import paragraph
 
 from minikd.experiments.environment import processor
 
 PACKAGES = (
     "numpy",
+    "numba",
     "cupy-cuda12x",
     "cupy-cuda13x",
     "torch",
@@ -27,28 +28,30 @@ PACKAGES = (
     "onnxruntime-gpu",
     "threadpoolctl",
 )
-PREFIXES = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "GOTO_", "VECLIB_")
-TOLERATED = 0.03  # of the CPUs' time, for other programs
+PREFIXES = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "GOTO_", "VECLIB_", "NUMBA_", "MINIKD_KERNELS")
 
 
 def describe(setup: Setup, cpus: list[int]) -> dict[str, Any]:
-    """Processor, GPU, versions, BLAS, threads and the environment variables that speak to it, and the date."""
+    """Processor, GPU, versions, BLAS, contenders of minikd's own, threads, environment variables, and the date."""
+    with setup.workers(["plain"]) as workers:
+        try:
+            blas_found = workers["plain"].run("machine:blas")
+        except WorkerError as error:
+            blas_found = {"error": str(error)}
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "cpu": processor(),
         "cores": os.cpu_count(),
         "cores_used": len(cpus) or None,
         "threads": setup.threads,
-        "gpu": _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
+        "gpu": gpu(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "minikd": _output("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+        "minikd": commit(),
+        "contenders": {name: _contender(setup, name) for name in ("plain", "fast", "old")},
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
-        "blas": _blas(setup),
-        "environment": {
-            "set_by_user": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(PREFIXES)},
-            "blas_settings": setup.blas_settings,
-        },
+        "blas": blas_found,
+        "set_by_user": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(PREFIXES)},
     }
 
 
@@ -64,9 +67,18 @@ def headline(machine: dict[str, Any]) -> str:
     ]
     more = [f"Python {machine['python']}", *(f"{name} {version}" for name, version in machine["versions"].items())]
     more.append(" ".join(filter(None, [blas.get("name"), blas.get("version"), *sorted(kernels)])))
-    settings = " ".join(f"{name}={value}" for name, value in machine["environment"]["blas_settings"].items())
-    lines = [", ".join(filter(None, parts)), *wrap(", ".join(filter(None, more)), WIDTH), settings]
-    return "\n".join(filter(None, lines))
+    who = [f"- `{name}`: {text}" for name, text in machine["contenders"].items()]
+    return "\n\n".join([paragraph(", ".join(filter(None, [*parts, *more]))), "\n".join(map(paragraph, who))])
+
+
+def gpu() -> str | None:
+    """Name and driver of the NVIDIA GPUs."""
+    return _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
+
+
+def commit() -> str | None:
+    """What is checked out, "-dirty" where something in it was changed."""
+    return _output("git", "-C", str(ROOT), "describe", "--always", "--dirty")
 
 
 class Others:
@@ -87,18 +99,11 @@ class Others:
         others, everything = (b - a for a, b in zip(self._before, after, strict=True))
         return max(0.0, others) / max(everything, 0.01)
 
-    def warning(self) -> str:
-        """A line where they took too much, else nothing."""
-        share = self.share()
-        if share is None or share < TOLERATED:
-            return ""
-        return f"WARNING: meanwhile other programs took {share:.0%} of the CPUs' time: do not trust these numbers.\n"
-
 
 def blas() -> dict[str, Any]:
     """NumPy's BLAS: name, version and build; with threadpoolctl also the kernels that it chose for this processor.
 
-    Runs in a process with minikd's environment, for that decides about the kernels.
+    Runs in a contender's process, because the environment decides about the kernels.
     """
     import numpy as np
 
@@ -112,12 +117,20 @@ def blas() -> dict[str, Any]:
     return {**found, "pools": [{name: pool.get(name) for name in names} for pool in threadpool_info()]}
 
 
-def _blas(setup: Setup) -> dict[str, Any]:
-    with setup.workers(["blas"], minikd=["blas"]) as workers:
-        try:
-            return workers["blas"].run("machine:blas")
-        except WorkerError as error:
-            return {"error": str(error)}
+def _contender(setup: Setup, name: str) -> str:
+    """What the contender's `minikd --version` says, or why it cannot take part."""
+    try:
+        environment = setup.environment(name)
+    except WorkerError as error:
+        return str(error)
+    folder = setup.baseline if name == "old" else ROOT
+    command = [sys.executable, "-m", "minikd", "--version"]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+    said = "; ".join(done.stdout.split("\n")).strip("; ") or f"exit code {done.returncode}"
+    if name != "old":
+        return said
+    settings = [f"{key}={value}" for key, value in setup.baseline_settings.items()]
+    return " ".join([said, "at", str(setup.baseline_name), *(["with", *settings] if settings else [])])
 
 
 def _cpu_seconds() -> tuple[float, float] | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contenders import batch_of, parameters_of, torch_network, torch_waiting, waiting
-from timing import median_seconds
+from contenders import batch_of, median_seconds, torch_network, torch_waiting, waiting
 
 from minikd import MLP
 from minikd.backend import to_device, to_numpy
@@ -37,21 +38,21 @@ class Prediction:
         return median_seconds(self.predict, self.wait, seconds)
 
 
-def with_minikd(sizes: Sequence[int], batch: int, device: str) -> Prediction:
+def with_minikd(sizes: Sequence[int], batch: int, device: str, seed: int = 1) -> Prediction:
     """`model.predict`, which takes a large batch in pieces."""
     model = MLP(sizes, seed=0, device=device)
-    x = to_device(batch_of(sizes, batch)[0], device)
+    x = to_device(batch_of(sizes, batch, seed)[0], device)
     predict = partial(model.predict, x)
     return Prediction(predict, waiting(device), lambda: to_numpy(predict()))
 
 
-def with_torch(sizes: Sequence[int], batch: int, device: str) -> Prediction:
+def with_torch(sizes: Sequence[int], batch: int, device: str, seed: int = 1) -> Prediction:
     """torch.nn.Sequential in inference mode."""
     import torch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     network = torch_network(sizes, device)
-    x = torch.tensor(batch_of(sizes, batch)[0], device=device)
+    x = torch.tensor(batch_of(sizes, batch, seed)[0], device=device)
 
     def predict() -> Any:
         with torch.inference_mode():
@@ -60,9 +61,11 @@ def with_torch(sizes: Sequence[int], batch: int, device: str) -> Prediction:
     return Prediction(predict, torch_waiting(device), lambda: predict().cpu().numpy())
 
 
-def with_onnxruntime(sizes: Sequence[int], batch: int, device: str) -> Prediction:
+def with_onnxruntime(sizes: Sequence[int], batch: int, device: str, seed: int = 1) -> Prediction:
     """ONNX Runtime, with as many threads as the others; on a GPU, rows and logits stay there."""
     import onnxruntime
+
+    from minikd.exchange.export import export
 
     provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
     if provider not in onnxruntime.get_available_providers():
@@ -72,14 +75,17 @@ def with_onnxruntime(sizes: Sequence[int], batch: int, device: str) -> Predictio
     options.inter_op_num_threads = 1
     # TF32 is a setting of the GPU's provider, and off here as for everyone.
     settings = {"use_tf32": "0"} if device == "cuda" else {}
-    session = onnxruntime.InferenceSession(_onnx_model(sizes), options, providers=[(provider, settings)])
-    x = batch_of(sizes, batch)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "network.onnx"
+        export(MLP(sizes, seed=0), file, "onnx")
+        session = onnxruntime.InferenceSession(file, options, providers=[(provider, settings)])
+    x = batch_of(sizes, batch, seed)[0]
     if device == "cpu":
         predict = partial(session.run, None, {"x": x})
         return Prediction(predict, lambda value: value, lambda: predict()[0])
     binding = session.io_binding()
     binding.bind_ortvalue_input("x", onnxruntime.OrtValue.ortvalue_from_numpy(x, "cuda", 0))
-    binding.bind_output("z", "cuda")
+    binding.bind_output("logits", "cuda")
     predict = partial(session.run_with_iobinding, binding)
 
     def logits() -> np.ndarray:
@@ -87,28 +93,3 @@ def with_onnxruntime(sizes: Sequence[int], batch: int, device: str) -> Predictio
         return binding.copy_outputs_to_cpu()[0]
 
     return Prediction(predict, lambda value: binding.synchronize_outputs(), logits)
-
-
-def _onnx_model(sizes: Sequence[int]) -> bytes:
-    """The network as an ONNX graph: x -> Gemm -> Relu -> ... -> Gemm -> z."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    nodes, initializers, last = [], [], len(sizes) - 2
-    name = "x"
-    for i, (W, b) in enumerate(parameters_of(sizes)):
-        initializers += [numpy_helper.from_array(W, f"W{i}"), numpy_helper.from_array(b, f"b{i}")]
-        out = "z" if i == last else f"z{i}"
-        nodes.append(helper.make_node("Gemm", [name, f"W{i}", f"b{i}"], [out]))
-        if i < last:
-            nodes.append(helper.make_node("Relu", [out], [f"a{i}"]))
-        name = f"a{i}"
-    graph = helper.make_graph(
-        nodes,
-        "mlp",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", sizes[0]])],
-        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["rows", sizes[-1]])],
-        initializers,
-    )
-    # Versions that the ONNX Runtimes of several years read.
-    opset = [helper.make_opsetid("", 17)]
-    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
