@@ -64,7 +64,7 @@ def main() -> None:
     add = parser.add_argument
     add("--only", type=_sections, metavar="NAMES", help=f"some of {','.join(SECTIONS)} (default all but growth)")
     add("--json", type=Path, metavar="FILE", help="write all numbers, and what they were measured on, to this file")
-    add("--show", type=Path, metavar="FILE", help="print the tables of a file of --json, and measure nothing")
+    add("--show", type=Path, metavar="FILE", help="print a file of --json, or the tables of some sections with --only")
     add("--plot", type=Path, metavar="FILE", help="draw the section growth here, as PNG, SVG or PDF")
     options = add_options(parser).parse_args()
     if options.show:
@@ -72,7 +72,7 @@ def main() -> None:
     else:
         with started(options, "cpu") as (setup, document):
             take(document, setup, options.only or USUAL, options.json)
-    print(report(document, options.only))
+    print(report(document, options.only if options.show else None))
     if options.plot:
         growth.draw(document["sections"]["growth"]["rows"], options.plot)
 

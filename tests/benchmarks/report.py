@@ -58,7 +58,10 @@ def cell(result: dict[str, Any], unit: Any = seconds) -> str:
 
 def ratio_cell(value: dict[str, float]) -> str:
     """The median of a ratio, with the lowest and the highest of a round."""
-    return f"{value['median']:.2f} ({value['low']:.2f}-{value['high']:.2f})" if value else "-"
+    if not value:
+        return "-"
+    spread = "" if value["low"] == value["high"] else f" ({value['low']:.2f}-{value['high']:.2f})"
+    return f"{value['median']:.2f}{spread}"
 
 
 def section_tables(rows: Sequence[dict[str, Any]], unit: Any = seconds) -> str:
