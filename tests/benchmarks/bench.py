@@ -9,11 +9,9 @@ Prints Markdown tables, and which targets are met. README.md, beside this file, 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
@@ -95,8 +93,8 @@ def started(options: argparse.Namespace, device: str) -> Iterator[tuple[Setup, d
     """
     rounds, seconds = (options.rounds or 2, 0.1) if options.quick else (options.rounds or 7, 0.5)
     setup = Setup(device, options.threads, rounds, seconds, options.quick)
-    if device == "cpu" and importlib.util.find_spec("numba") is None:
-        setup.missing["fast"] = "Numba is not installed: pip install 'minikd[fast]'"
+    if setup.output("fast", f"from minikd import fast; print(fast.name({device!r}))") == "plain":
+        setup.missing["fast"] = setup.output("fast", "from minikd import fast; print(fast.status())")
     with tempfile.TemporaryDirectory() as folder:
         _add_baseline(setup, options.baseline, Path(folder))
         settings = {name: getattr(setup, name) for name in ("device", "threads", "rounds", "seconds", "quick")}
@@ -170,9 +168,7 @@ def _add_baseline(setup: Setup, baseline: str, folder: Path) -> None:
             tar.extractall(folder)
     setup.baseline = folder
     code = "import json; from minikd import cli; print(json.dumps(getattr(cli, 'blas_settings', dict)()))"
-    command, environment = [sys.executable, "-c", code], setup.environment("old")
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True)
-    settings = json.loads(done.stdout)
+    settings = json.loads(setup.output("old", code))
     setup.baseline_settings = {name: str(value) for name, value in settings.items() if name not in UNSET}
 
 

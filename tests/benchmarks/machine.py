@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from datetime import datetime, timezone
 from importlib import metadata
 from typing import Any
@@ -29,6 +28,7 @@ PACKAGES = (
     "threadpoolctl",
 )
 PREFIXES = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "GOTO_", "VECLIB_", "NUMBA_", "MINIKD_KERNELS")
+KERNELS = "from minikd import fast; print(fast.status() if '{0}' == 'cpu' else fast.name('{0}'))"  # which are in use
 
 
 def describe(setup: Setup, cpus: list[int]) -> dict[str, Any]:
@@ -44,10 +44,10 @@ def describe(setup: Setup, cpus: list[int]) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "cores_used": len(cpus) or None,
         "threads": setup.threads,
-        "gpu": gpu(),
+        "gpu": _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "minikd": commit(),
+        "minikd": _output("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
         "contenders": {name: _contender(setup, name) for name in ("plain", "fast", "old")},
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "blas": blas_found,
@@ -69,16 +69,6 @@ def headline(machine: dict[str, Any]) -> str:
     more.append(" ".join(filter(None, [blas.get("name"), blas.get("version"), *sorted(kernels)])))
     who = [f"- `{name}`: {text}" for name, text in machine["contenders"].items()]
     return "\n\n".join([paragraph(", ".join(filter(None, [*parts, *more]))), "\n".join(map(paragraph, who))])
-
-
-def gpu() -> str | None:
-    """Name and driver of the NVIDIA GPUs."""
-    return _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
-
-
-def commit() -> str | None:
-    """What is checked out, "-dirty" where something in it was changed."""
-    return _output("git", "-C", str(ROOT), "describe", "--always", "--dirty")
 
 
 class Others:
@@ -118,19 +108,15 @@ def blas() -> dict[str, Any]:
 
 
 def _contender(setup: Setup, name: str) -> str:
-    """What the contender's `minikd --version` says, or why it cannot take part."""
+    """Which minikd it is, with which kernels or settings, or why it cannot take part."""
     try:
-        environment = setup.environment(name)
+        if name == "old":
+            setup.environment(name)
+            settings = (f" with {key}={value}" for key, value in setup.baseline_settings.items())
+            return "".join([f"minikd at {setup.baseline_name}", *settings])
+        return f"minikd with kernels: {setup.output(name, KERNELS.format(setup.device))}"
     except WorkerError as error:
         return str(error)
-    folder = setup.baseline if name == "old" else ROOT
-    command = [sys.executable, "-m", "minikd", "--version"]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
-    said = "; ".join(done.stdout.split("\n")).strip("; ") or f"exit code {done.returncode}"
-    if name != "old":
-        return said
-    settings = [f"{key}={value}" for key, value in setup.baseline_settings.items()]
-    return " ".join([said, "at", str(setup.baseline_name), *(["with", *settings] if settings else [])])
 
 
 def _cpu_seconds() -> tuple[float, float] | None:

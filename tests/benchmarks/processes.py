@@ -79,6 +79,15 @@ class Setup:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
         return environment
 
+    def output(self, name: str, code: str) -> str:
+        """What this code prints in a contender's process."""
+        environment = self.environment(name)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, cwd=tempfile.gettempdir(), capture_output=True, text=True)
+        if done.returncode:
+            raise WorkerError((done.stderr.strip().splitlines() or ["it said nothing"])[-1])
+        return done.stdout.strip()
+
     @contextmanager
     def workers(self, names: Sequence[str]) -> Iterator[dict[str, Worker]]:
         """A process for each contender, gone afterwards."""
