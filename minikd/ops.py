@@ -196,7 +196,6 @@ def dropout_backward(dy: Array, mask: Array) -> Array:
 # ---- rows -----------------------------------------------------------------------------------------------------
 
 
-@fused
 def take_rows(array: Array, index: Array) -> Array:
     """The rows of an array with these numbers: array[index].  array (N, ...), index (B,) -> (B, ...)"""
     return array.take(index, axis=0)

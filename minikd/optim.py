@@ -122,28 +122,19 @@ class SGD(Optimizer):
                 limit_column_norms(W, self.max_norm)
 
     def _update(self, decay: float, theta: Array, g: Array, *vectors: Array) -> None:
-        if self.momentum:
-            sgd_momentum(theta, g, *vectors, self.lr, self.momentum, self.nesterov, decay)
-        else:
-            sgd(theta, g, self.lr, decay)
+        sgd(theta, g, vectors[0] if vectors else None, self.lr, self.momentum, self.nesterov, decay)
 
 
 @fused
-def sgd(theta: Array, g: Array, lr: float, decay: float) -> None:
-    """The step of plain `SGD`, into theta.  Both (P,)"""
+def sgd(theta: Array, g: Array, u: Array | None, lr: float, momentum: float, nesterov: bool, decay: float) -> None:
+    """The step of `SGD`, into theta and, with momentum, u.  All (P,)"""
     if decay:
         g = g + decay * theta
+    if u is not None:
+        u *= momentum
+        u += g
+        g = g + momentum * u if nesterov else u
     theta -= lr * g
-
-
-@fused
-def sgd_momentum(theta: Array, g: Array, u: Array, lr: float, momentum: float, nesterov: bool, decay: float) -> None:
-    """The step of `SGD` with momentum, into theta and u.  All (P,)"""
-    if decay:
-        g = g + decay * theta
-    u *= momentum
-    u += g
-    theta -= lr * (g + momentum * u if nesterov else u)
 
 
 def limit_column_norms(W: Array, max_norm: float) -> None:
@@ -180,8 +171,10 @@ class Adam(Optimizer):
         super().__init__(model, lr, weight_decay)
 
     def _update(self, decay: float, theta: Array, g: Array, m: Array, v: Array) -> None:
-        l2, shrink = (0.0, self.lr * decay) if self._decoupled else (decay, 0.0)
-        adam(theta, g, m, v, self.t, self.lr, *self.betas, self.eps, l2, shrink)
+        (beta1, beta2), l2, shrink = self.betas, decay, 0.0
+        if self._decoupled:
+            l2, shrink = 0.0, self.lr * decay
+        adam(theta, g, m, v, self.t, self.lr, beta1, beta2, self.eps, l2, shrink)
 
 
 @fused

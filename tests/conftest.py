@@ -1,12 +1,14 @@
 """On which device the tests run, and what makes them run the same every time.
 
 pytest                    each test that asks for `device` runs on the CPU and on a strict stand-in for CuPy
+                          where a file says PLAIN_TOO = True, also on the CPU without kernels
 pytest --device cuda      ... on a real GPU; without one this is an error, not a skip
 pytest --device cpu       ... on the CPU alone; likewise --device strict
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -56,7 +58,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that uses `device`, itself or through `xp`, once for each device."""
     if "device" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("--device")
-        metafunc.parametrize("device", [chosen] if chosen else ["cpu", "strict"], indirect=True)
+        devices = [chosen] if chosen else ["cpu", "strict"]
+        if "cpu" in devices and getattr(metafunc.module, "PLAIN_TOO", False) and has_kernels():
+            devices.insert(1, "plain")
+        metafunc.parametrize("device", devices, indirect=True)
+
+
+def has_kernels() -> bool:
+    """Whether the CPU's tests run on Numba's kernels; if not, they run on the plain formulas already."""
+    return importlib.util.find_spec("numba") is not None and os.environ.get("MINIKD_KERNELS") != "plain"
 
 
 @pytest.fixture
@@ -93,9 +103,9 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def device(request: pytest.FixtureRequest) -> str:
     """What minikd calls the device of this test: "cpu" or "cuda"."""
-    if request.param == "strict":
-        request.getfixturevalue("strict_cupy")
-    return "cpu" if request.param == "cpu" else "cuda"
+    if request.param in ("strict", "plain"):
+        request.getfixturevalue("strict_cupy" if request.param == "strict" else "plain")
+    return "cpu" if request.param in ("cpu", "plain") else "cuda"
 
 
 @pytest.fixture

@@ -95,21 +95,21 @@ def kernels(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
 def test_a_step_holds_a_few_arrays_that_grow_with_the_batch(kernels: str, loss: str, activation: str) -> None:
-    """In arrays of one hidden layer: z and a of both layers, the gradient of one, and what is computed from it."""
+    """In arrays of one hidden layer, beyond what the last step holds, which lets go of its own as the next begins."""
 
     def made(batch: int) -> int:
         return bytes_made(make_step(batch, 256, loss=loss, activation=activation))
 
     layers = (made(2048) - made(1024)) / (1024 * 256 * 4)
-    assert 4 <= layers <= (6.1 if kernels == "numba" else 8.1)
+    assert layers < (3.5 if kernels == "numba" else 4.5)
 
 
 @pytest.mark.parametrize("optimizer", [Adam, AdamW, SGD, lambda model, lr: SGD(model, lr, momentum=0.9, nesterov=True)])
 def test_a_step_makes_no_array_that_grows_with_the_network(kernels: str, optimizer: Any) -> None:
-    small, large = (bytes_made(make_step(4, width, optimizer=optimizer)) for width in (500, 1000))
-    assert abs(large - small) < 8 * 4 * 500 * 4 + SMALL  # what grows is as wide as a layer and as long as the batch
-    slices = 0 if kernels == "numba" else 4.1
-    assert large < slices * optim.SLICE * 4 + 10 * 4 * 1000 * 4 + SMALL < 4 * 1000 * 1000
+    batch, slices = 4, 0 if kernels == "numba" else 3.5  # a kernel needs no slice to compute in
+    for width in (500, 1000):
+        made = bytes_made(make_step(batch, width, optimizer=optimizer))
+        assert made < 4 * (slices * optim.SLICE + 4 * batch * width) + SMALL < 4 * 500 * 500 * (width / 500) ** 2
 
 
 def test_dropout_makes_its_mask_and_its_random_bytes(kernels: str) -> None:
@@ -158,7 +158,7 @@ def launches(cupy: Any, step: Callable[[], Any]) -> int:
     return int(cupy.launches)
 
 
-@pytest.mark.parametrize(("loss", "calls"), [("cross_entropy", 49), ("distillation_loss", 63)])
+@pytest.mark.parametrize(("loss", "calls"), [("cross_entropy", 49), ("distillation_loss", 77)])
 def test_a_step_calls_numpy_this_often(plain_formulas: Any, loss: str, calls: int) -> None:
     assert launches(plain_formulas, make_step(64, 64, "cuda", loss=loss)) == calls
 
@@ -174,7 +174,7 @@ def test_a_step_on_a_gpu_starts_this_many_kernels(strict_cupy: Any, loss: str, c
         ({}, {"bias_activation": 2, "activation_backward": 2, "bias_gradient": 3, "mixed_loss": 1, "adam": 1}),
         ({"loss": "cross_entropy", "optimizer": SGD}, {"hard_loss": 1, "sgd": 1}),
         ({"loss": "soft_cross_entropy", "optimizer": AdamW}, {"soft_loss": 1, "adam": 2}),
-        ({"dropout": 0.5}, {"mask_of": 3}),
+        ({"activation": "tanh"}, {"bias_activation": 0, "activation_backward": 2}),
     ],
     ids=str,
 )
@@ -184,8 +184,8 @@ def test_a_fast_step_calls_these_kernels(options: Any, calls: dict[str, int], mo
     made: Counter[str] = Counter()
     for name in set(fast.FUSED) & set(vars(cpu)):
 
-        def counted(*args: Any, name: str = name, kernel: Any = getattr(cpu, name)) -> Any:
-            result = kernel(*args)
+        def counted(*args: Any, name: str = name) -> Any:
+            result = getattr(cpu, name)(*args)
             made[name] += result is not NotImplemented
             return result
 

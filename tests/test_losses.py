@@ -29,6 +29,7 @@ from hypothesis.extra.numpy import arrays
 from minikd import check_gradients, cross_entropy, distillation_loss, log_softmax, soft_cross_entropy, softmax
 from minikd.backend import Array, to_device, to_numpy
 
+PLAIN_TOO = True  # with kernels and without
 B, K = 6, 5
 LOGITS, TEACHER = sample(B, K, seed=1, scale=2), sample(B, K, seed=2, scale=3)
 LABELS, TARGETS = some_labels(B, K), probabilities(B, K, seed=3)

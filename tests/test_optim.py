@@ -18,6 +18,7 @@ from minikd import MLP, SGD, Adam, AdamW, optim
 from minikd.backend import Array, to_device, to_numpy
 from minikd.optim import Optimizer, constant, cosine, limit_column_norms, step_decay
 
+PLAIN_TOO = True  # with kernels and without
 SIZES = (5, 4, 3)
 N_WEIGHTS, N_PARAMS = 5 * 4 + 4 * 3, 5 * 4 + 4 * 3 + 4 + 3
 STEPS = 25

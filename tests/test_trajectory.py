@@ -25,6 +25,7 @@ from minikd import MLP, SGD, Adam, AdamW, distillation_loss, mlp
 from minikd.backend import to_device
 from minikd.optim import Optimizer
 
+PLAIN_TOO = True  # with kernels and without
 RECORD = Path(__file__).with_name("trajectory.json")
 SIZES, ROWS, STEPS = (12, 8, 6, 5), 16, 10
 DROPOUT = (0.1, 0.25, 0.25)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, wraps
 from importlib import import_module
 from typing import Any, TypeVar, cast
@@ -42,12 +43,27 @@ def fused(body: Function) -> Function:
         array_type = type(args[0])
         if array_type not in kernels:
             kernels[array_type] = _kernel(body.__name__, array_type) or body
-        result = kernels[array_type](*args)
+        kernel = kernels[array_type]
+        try:
+            result = kernel(*args)
+        except OSError:
+            result = _call_again(kernel, args)
         return body(*args) if result is NotImplemented else result
 
     function.body, function.kernels = body, kernels  # type: ignore[attr-defined]
     FUSED[body.__name__] = function
     return cast(Function, function)
+
+
+def _call_again(kernel: Callable[..., Any], args: Any) -> Any:
+    """Call a kernel when Numba found no room on disk for what it had compiled.
+
+    Nothing has been computed then, but one more loop, of those that call each other, is compiled and in memory.
+    """
+    for _ in range(8):
+        with suppress(OSError):
+            return kernel(*args)
+    return kernel(*args)
 
 
 def _kernel(name: str, array_type: type) -> Callable[..., Any] | None:

@@ -2,44 +2,38 @@
 
 The plain formulas stand, with their derivations, in the three files named above; results agree with them to rounding.
 Each public function here has the name and arguments of one that is marked `@fused`, and calls loops written for one
-element, or one row of logits, after another. It takes NumPy's arrays of float32 or float64 with any strides, and declines
-everything else by returning NotImplemented. The loops run on one thread: the arithmetic takes less time than memory does,
-so a second thread would gain nothing.
+element, or one row of logits, after another. It takes NumPy arrays of float32 or float64 with any strides, and
+declines everything else by returning NotImplemented. Functions without a loop here (tanh, gelu, gathering rows) are
+those in which NumPy's own is as fast or faster. The loops run on one thread: the arithmetic takes less time than
+memory does, so a second thread would gain nothing.
 
-Numba compiles a loop when it is first called with arrays of a certain type and layout, and keeps the result on disk. With
-error_model="numpy" a division by 0 is no exception, and only then can LLVM compute several elements at once. In sums the
-order may change (FLAGS), but nothing may be assumed about NaN or infinity, which is why fastmath=True is not used.
+Numba compiles a loop when it is first called with arrays of a certain type and layout, and keeps the result on disk.
+With error_model="numpy" a division by 0 is no exception, and only then can LLVM compute several elements at once. In
+sums the order may change (FLAGS), but nothing may be assumed about NaN or infinity, so fastmath=True is not used.
 """
 
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numba
 import numpy as np
 from numba.core import event
 
+from .. import fast
 from ..backend import Array
-from . import __name__ as package
 
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
+INDEX = np.dtype("int64")  # the only type of labels for which the loops are compiled
+NO_LABELS = np.zeros(0, INDEX)
 FLAGS = {"contract", "reassoc", "arcp", "nsz", "afn"}
 
 
-def compiled(loop: Callable[..., Any]) -> Any:
-    """Compile a loop over elements, in which every operation rounds as NumPy's does."""
-    return _compiled(loop, False)
-
-
-def compiled_sum(loop: Callable[..., Any]) -> Any:
-    """Compile a loop in which the terms of a sum may be added in any order."""
-    return _compiled(loop, FLAGS)
-
-
-def _compiled(loop: Callable[..., Any], fastmath: Any) -> Any:
+def _compiled(fastmath: Any, loop: Any) -> Any:
     options = {"error_model": "numpy", "nogil": True, "fastmath": fastmath}
     try:
         return numba.njit(cache=True, **options)(loop)
@@ -47,17 +41,21 @@ def _compiled(loop: Callable[..., Any], fastmath: Any) -> Any:
         return numba.njit(**options)(loop)
 
 
+elementwise = partial(_compiled, False)  # every operation rounds as NumPy's does
+summing = partial(_compiled, FLAGS)  # the terms of a sum may be added in any order
+
+
 class _Announcement(event.Listener):
     """One line on stderr before the first loop is compiled."""
 
     def on_start(self, event: Any) -> None:
-        fast = sys.modules[package]
+        """Called by Numba for whatever it compiles, ours or not."""
         if not fast.quiet and event.data["dispatcher"].py_func.__module__ == __name__:
             fast.quiet = True
             print("minikd: Numba compiles its kernels, which takes some seconds once", file=sys.stderr)
 
     def on_end(self, event: Any) -> None:
-        pass
+        """Nothing is said at the end."""
 
 
 event.register("numba:compile", _Announcement())
@@ -65,10 +63,8 @@ event.register("numba:compile", _Announcement())
 
 # ---- activations ----------------------------------------------------------------------------------------------
 
-ROOT_HALF, DENSITY_AT_0 = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 
-
-@compiled
+@elementwise
 def _bias_relu(z, b, a):
     zero = z.dtype.type(0)
     for i in range(z.shape[0]):
@@ -77,94 +73,57 @@ def _bias_relu(z, b, a):
             a[i, j] = zero if z[i, j] < zero else z[i, j]  # so that NaN stays
 
 
-@compiled
-def _bias_tanh(z, b, a):
-    for i in range(z.shape[0]):
-        for j in range(z.shape[1]):
-            z[i, j] += b[j]
-            a[i, j] = math.tanh(z[i, j])
-
-
-@compiled
-def _bias_sigmoid(z, b, a):
-    half, one = z.dtype.type(0.5), z.dtype.type(1)
-    for i in range(z.shape[0]):
-        for j in range(z.shape[1]):
-            z[i, j] += b[j]
-            a[i, j] = half * (one + math.tanh(half * z[i, j]))
-
-
-@compiled
-def _bias_gelu(z, b, a):
-    half, root_half = z.dtype.type(0.5), z.dtype.type(ROOT_HALF)
-    for i in range(z.shape[0]):
-        for j in range(z.shape[1]):
-            z[i, j] += b[j]
-            a[i, j] = z[i, j] * (half * math.erfc(-root_half * z[i, j]))
-
-
-@compiled
-def _relu_backward(da, z, a, dz):
+@elementwise
+def _relu_backward(da, a, dz):
     zero, one = a.dtype.type(0), a.dtype.type(1)
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
             dz[i, j] = da[i, j] * (one if a[i, j] > zero else zero)
 
 
-@compiled
-def _tanh_backward(da, z, a, dz):
+@elementwise
+def _tanh_backward(da, a, dz):
     one = a.dtype.type(1)
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
             dz[i, j] = da[i, j] * (one - a[i, j] * a[i, j])
 
 
-@compiled
-def _sigmoid_backward(da, z, a, dz):
+@elementwise
+def _sigmoid_backward(da, a, dz):
     one = a.dtype.type(1)
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
             dz[i, j] = da[i, j] * (a[i, j] * (one - a[i, j]))
 
 
-@compiled
-def _gelu_backward(da, z, a, dz):
-    half, root_half, density_at_0 = z.dtype.type(0.5), z.dtype.type(ROOT_HALF), z.dtype.type(DENSITY_AT_0)
-    for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            t = z[i, j]
-            slope = half * math.erfc(-root_half * t) + t * (density_at_0 * math.exp(-half * t * t))
-            dz[i, j] = da[i, j] * slope
-
-
-_FORWARD = {"relu": _bias_relu, "tanh": _bias_tanh, "sigmoid": _bias_sigmoid, "gelu": _bias_gelu}
-_BACKWARD = {"relu": _relu_backward, "tanh": _tanh_backward, "sigmoid": _sigmoid_backward, "gelu": _gelu_backward}
-
-
-def bias_activation(z: Array, b: Array, activation: str) -> Any:
-    """`ops.bias_activation`."""
-    if z.dtype not in FLOATS or b.dtype != z.dtype:
-        return NotImplemented
-    a = np.empty(z.shape, z.dtype)
-    _FORWARD[activation](z, b, a)
-    return a
-
-
-def activation_backward(da: Array, z: Array, a: Array, activation: str) -> Any:
-    """`ops.activation_backward`."""
-    if da.dtype not in FLOATS or not da.dtype == z.dtype == a.dtype:
-        return NotImplemented
-    dz = np.empty(da.shape, da.dtype)
-    _BACKWARD[activation](da, z, a, dz)
-    return dz
-
-
-@compiled
+@elementwise
 def _sum_rows(dz, db):
     db[:] = 0
     for i in range(dz.shape[0]):
         for j in range(dz.shape[1]):
             db[j] += dz[i, j]
+
+
+_BACKWARD = {"relu": _relu_backward, "tanh": _tanh_backward, "sigmoid": _sigmoid_backward}
+
+
+def bias_activation(z: Array, b: Array, activation: str) -> Any:
+    """`ops.bias_activation`."""
+    if activation != "relu" or z.dtype not in FLOATS or b.dtype != z.dtype:
+        return NotImplemented
+    a = np.empty(z.shape, z.dtype)
+    _bias_relu(z, b, a)
+    return a
+
+
+def activation_backward(da: Array, z: Array, a: Array, activation: str) -> Any:
+    """`ops.activation_backward`."""
+    if activation not in _BACKWARD or da.dtype not in FLOATS or a.dtype != da.dtype:
+        return NotImplemented
+    dz = np.empty(da.shape, da.dtype)
+    _BACKWARD[activation](da, a, dz)
+    return dz
 
 
 def bias_gradient(dz: Array, out: Array = None) -> Any:
@@ -176,28 +135,10 @@ def bias_gradient(dz: Array, out: Array = None) -> Any:
     return db
 
 
-# ---- dropout and rows -----------------------------------------------------------------------------------------
-
-
-@compiled
-def _mask_of(bits, dropped, kept, mask):
-    for i in range(bits.size):
-        mask[i] = kept if bits[i] >= dropped else 0
-
-
-def mask_of(bits: Array, dropped: int, dtype: Any) -> Any:
-    """`ops.mask_of`."""
-    mask = np.empty(bits.shape, dtype)
-    if mask.dtype not in FLOATS or bits.dtype != np.uint16 or not bits.flags.c_contiguous:
-        return NotImplemented
-    _mask_of(bits.reshape(-1), dropped, mask.dtype.type(65536 / (65536 - dropped)), mask.reshape(-1))
-    return mask
-
-
 # ---- losses ---------------------------------------------------------------------------------------------------
 
 
-@compiled_sum
+@summing
 def _exp(x):
     """x <- e^x, for x (n,) without positive numbers.
 
@@ -216,9 +157,9 @@ def _exp(x):
             x[i] = power
 
 
-@compiled_sum
+@summing
 def _softmax(z, T, p):
-    """p <- softmax(z / T), row by row; returns top_i = max_j z_ij and log_total_i = log sum_j exp((z_ij - top_i) / T)."""
+    """p <- softmax(z / T), row by row; returns top_i = max_j z_ij and log_total_i = log sum_j e^((z_ij - top_i)/T)."""
     top, log_total = np.empty_like(p[:, 0]), np.empty_like(p[:, 0])
     for i in range(z.shape[0]):
         top[i] = z[i, 0]
@@ -236,7 +177,7 @@ def _softmax(z, T, p):
     return top, log_total
 
 
-@compiled_sum
+@summing
 def _hard_loss(z, labels, dlogits):
     one, batch = z.dtype.type(1), z.dtype.type(z.shape[0])
     top, log_total = _softmax(z, one, dlogits)
@@ -249,7 +190,7 @@ def _hard_loss(z, labels, dlogits):
     return loss / z.shape[0]
 
 
-@compiled_sum
+@summing
 def _soft_loss(z, t, T, dlogits):
     batch = z.dtype.type(z.shape[0])
     top, log_total = _softmax(z, T, dlogits)
@@ -262,7 +203,7 @@ def _soft_loss(z, t, T, dlogits):
     return loss / z.shape[0]
 
 
-@compiled_sum
+@summing
 def _mixed_loss(z, labels, v, T, w, dlogits):
     one = z.dtype.type(1)
     hard = soft = 0.0
@@ -278,10 +219,6 @@ def _mixed_loss(z, labels, v, T, w, dlogits):
             for j in range(z.shape[1]):
                 dlogits[i, j] = (one - w) * dlogits[i, j] + w * T * T * dsoft[i, j]
     return (one - w) * hard + w * T * T * soft
-
-
-INDEX = np.dtype("int64")  # the only type of labels for which the loops are compiled
-NO_LABELS = np.zeros(0, INDEX)
 
 
 def _typed(array: Array, dtype: Any) -> Array:
@@ -324,54 +261,38 @@ def mixed_loss(logits: Array, labels: Array | None, teacher_logits: Array, T: fl
 # ---- optimizers -----------------------------------------------------------------------------------------------
 
 
-@compiled
-def _sgd(theta, g, lr, decay):
-    kind = theta.dtype.type
-    lr, decay = kind(lr), kind(decay)
-    if decay == 0:
-        for i in range(theta.size):
-            theta[i] -= lr * g[i]
-    else:
-        for i in range(theta.size):
-            theta[i] -= lr * (g[i] + decay * theta[i])
-
-
-@compiled
-def _sgd_momentum(theta, g, u, lr, momentum, nesterov, decay):
+@elementwise
+def _sgd(theta, g, u, lr, momentum, nesterov, decay):
     kind = theta.dtype.type
     lr, momentum, decay = kind(lr), kind(momentum), kind(decay)
     for i in range(theta.size):
-        slope = g[i] if decay == 0 else g[i] + decay * theta[i]
-        u[i] = momentum * u[i] + slope
-        theta[i] -= lr * (slope + momentum * u[i] if nesterov else u[i])
+        step = g[i] if decay == 0 else g[i] + decay * theta[i]
+        if momentum != 0:
+            u[i] = momentum * u[i] + step
+            step = step + momentum * u[i] if nesterov else u[i]
+        theta[i] -= lr * step
 
 
-@compiled
-def _adam(theta, g, m, v, beta1, beta2, rate, root, eps, l2, shrink):
+@elementwise
+def _adam(theta, g, m, v, beta1, beta2, rate, inverse_root, eps, l2, shrink):
     kind = theta.dtype.type
     c1, c2 = kind(1 - beta1), kind(1 - beta2)
-    beta1, beta2, rate, root, eps = kind(beta1), kind(beta2), kind(rate), kind(root), kind(eps)
-    l2, shrink = kind(l2), kind(shrink)
+    beta1, beta2, rate, eps = kind(beta1), kind(beta2), kind(rate), kind(eps)
+    inverse_root, l2, shrink = kind(inverse_root), kind(l2), kind(shrink)
     for i in range(theta.size):
         slope = g[i] if l2 == 0 else g[i] + l2 * theta[i]
         m[i] = beta1 * m[i] + c1 * slope
         v[i] = beta2 * v[i] + c2 * slope * slope
         kept = theta[i] if shrink == 0 else theta[i] - shrink * theta[i]
-        theta[i] = kept - rate * m[i] / (math.sqrt(v[i]) / root + eps)
+        theta[i] = kept - rate * m[i] / (math.sqrt(v[i]) * inverse_root + eps)
 
 
-def sgd(theta: Array, g: Array, lr: float, decay: float) -> Any:
+def sgd(theta: Array, g: Array, u: Array | None, lr: float, momentum: float, nesterov: bool, decay: float) -> Any:
     """`optim.sgd`."""
-    if theta.dtype not in FLOATS or g.dtype != theta.dtype:
-        return NotImplemented
-    return _sgd(theta, g, float(lr), float(decay))
-
-
-def sgd_momentum(theta: Array, g: Array, u: Array, lr: float, momentum: float, nesterov: bool, decay: float) -> Any:
-    """`optim.sgd_momentum`."""
+    u = theta if u is None else u  # without momentum it is not touched
     if theta.dtype not in FLOATS or not g.dtype == u.dtype == theta.dtype:
         return NotImplemented
-    return _sgd_momentum(theta, g, u, float(lr), momentum, nesterov, float(decay))
+    return _sgd(theta, g, u, float(lr), momentum, nesterov, float(decay))
 
 
 def adam(
@@ -381,5 +302,5 @@ def adam(
     """`optim.adam`."""
     if theta.dtype not in FLOATS or not g.dtype == m.dtype == v.dtype == theta.dtype:
         return NotImplemented
-    rate, root = float(lr) / (1 - beta1**t), math.sqrt(1 - beta2**t)
-    return _adam(theta, g, m, v, beta1, beta2, rate, root, eps, l2, float(shrink))
+    rate, inverse_root = float(lr) / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
+    return _adam(theta, g, m, v, beta1, beta2, rate, inverse_root, eps, l2, float(shrink))

@@ -38,11 +38,13 @@ _ADAM = """
     v = beta2 * v + (T(1) - beta2) * slope * slope;
     theta = theta - shrink * theta - rate * m / (sqrt(v) / root + eps);
 """
-_SGD = "theta = theta - rate * (decay == T(0) ? g : g + decay * theta);"
-_SGD_MOMENTUM = """
-    const T slope = decay == T(0) ? g : g + decay * theta;
-    u = momentum * u + slope;
-    theta = theta - rate * (nesterov ? slope + momentum * u : u);
+_SGD = """
+    T step = decay == T(0) ? g : g + decay * theta;
+    if (momentum != T(0)) {
+        u = momentum * u + step;
+        step = nesterov ? step + momentum * u : u;
+    }
+    theta = theta - rate * step;
 """
 
 _ROWS = """
@@ -94,8 +96,7 @@ _LOSS = """
 # name: (arguments, results, what one thread does, functions that this needs)
 _SOURCES = {
     "mask_of": ("B bits, B dropped, T kept", "T mask", "mask = bits >= dropped ? kept : T(0);", ""),
-    "sgd": ("T g, T rate, T decay", "T theta", _SGD, ""),
-    "sgd_momentum": ("T g, T rate, T momentum, bool nesterov, T decay", "T theta, T u", _SGD_MOMENTUM, ""),
+    "sgd": ("T g, T rate, T momentum, bool nesterov, T decay", "T theta, T u", _SGD, ""),
     "adam": ("T g, T beta1, T beta2, T rate, T root, T eps, T l2, T shrink", "T theta, T m, T v", _ADAM, ""),
     "mixed_loss": (
         "raw T z, raw L labels, raw T v, int32 classes, bool hard, bool soft, T w_hard, T w_soft, T temperature",
@@ -162,19 +163,12 @@ def mixed_loss(z: Array, labels: Array | None, v: Array, T: float, w: float) -> 
     return losses.sum(), dlogits
 
 
-def sgd(theta: Array, g: Array, lr: float, decay: float) -> Any:
+def sgd(theta: Array, g: Array, u: Array | None, lr: float, momentum: float, nesterov: bool, decay: float) -> Any:
     """`optim.sgd`."""
-    if not _fit(theta, g):
-        return NotImplemented
-    _kernel(xp_of(theta), "sgd")(g, lr, decay, theta)
-    return None
-
-
-def sgd_momentum(theta: Array, g: Array, u: Array, lr: float, momentum: float, nesterov: bool, decay: float) -> Any:
-    """`optim.sgd_momentum`."""
+    u = xp_of(theta).empty_like(theta) if u is None else u  # without momentum it is not touched
     if not _fit(theta, g, u):
         return NotImplemented
-    _kernel(xp_of(theta), "sgd_momentum")(g, lr, momentum, nesterov, decay, theta, u)
+    _kernel(xp_of(theta), "sgd")(g, lr, momentum, nesterov, decay, theta, u)
     return None
 
 
