@@ -12,12 +12,12 @@ import pytest
 from wrong_solutions import FORGIVEN, FORMULA, WEAK, WRONG
 
 import minikd
-from minikd.course.exercise import Result, run_check
 from minikd.course.exercises import EXERCISES
-from minikd.course.grading import CALL, grade
+from minikd.course.exercises.exercise import Result, run_check
+from minikd.course.grading.gradebook import CALL, grade
 from minikd.course.learner import runner as any_runner
-from minikd.course.plain import Plain
-from minikd.course.runner import Runner
+from minikd.course.sandbox.runner import Runner
+from minikd.course.sandbox.unprotected import Plain
 
 COURSE = Path(minikd.__file__).parent / "course"
 SOLUTION = (COURSE / "reference" / "solution.py").read_text()

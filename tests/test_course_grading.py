@@ -19,9 +19,9 @@ import pytest
 import minikd
 from minikd.cli.main import main
 from minikd.course.exercises import EXERCISES
-from minikd.course.grading import Grade, details, from_dict, grade, grade_class, read_weights, table
-from minikd.course.runner import Runner
-from minikd.course.submission import SubmissionError
+from minikd.course.grading.gradebook import Grade, details, from_dict, grade, grade_class, read_weights, table
+from minikd.course.grading.submission import SubmissionError
+from minikd.course.sandbox.runner import Runner
 
 COURSE = Path(minikd.__file__).parent / "course"
 SOLUTION = (COURSE / "reference" / "solution.py").read_text()

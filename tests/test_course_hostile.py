@@ -16,9 +16,9 @@ import pytest
 from hostile import CASES, HONEST, Case
 
 import minikd
-from minikd.course import gradescope
-from minikd.course.grading import Grade, grade
-from minikd.course.runner import Runner
+from minikd.course.grading import gradescope
+from minikd.course.grading.gradebook import Grade, grade
+from minikd.course.sandbox.runner import Runner
 
 PACKAGE = Path(minikd.__file__).parent
 GOOD = (PACKAGE / "course" / "reference" / "solution.py").read_text()

@@ -18,7 +18,7 @@ from minikd.cli.blas import blas_settings
 from minikd.cli.main import main
 from minikd.course import learner
 from minikd.course.exercises import EXERCISES
-from minikd.course.similar import functions, similar
+from minikd.course.grading.similar import functions, similar
 
 COURSE = Path(minikd.__file__).parent / "course"
 SOLUTION = (COURSE / "reference" / "solution.py").read_text()

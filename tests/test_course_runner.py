@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 import minikd
-from minikd.course.exercise import run_check
 from minikd.course.exercises import EXERCISES
-from minikd.course.grading import grade
-from minikd.course.locks import Kernel
-from minikd.course.runner import Runner, RunnerError, claim_user
-from minikd.course.submission import MOST_FOLDERS, read
+from minikd.course.exercises.exercise import run_check
+from minikd.course.grading.gradebook import grade
+from minikd.course.grading.submission import MOST_FOLDERS, read
+from minikd.course.sandbox.restrictions import Kernel
+from minikd.course.sandbox.runner import Runner, RunnerError, claim_user
 
 GOOD = (Path(minikd.__file__).parent / "course" / "reference" / "solution.py").read_text()
 

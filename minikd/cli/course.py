@@ -1,4 +1,4 @@
-"""`minikd course ...`: what each action prints and writes. Arguments are in arguments.py."""
+"""`minikd course ...`: what each action prints and writes. Arguments are in course_arguments.py."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import write_atomically
-from ..course import gradescope, learner
+from ..course import learner
 from ..course.exercises import EXERCISES
-from ..course.grading import CALL, Grade, grade, grade_class, new_seed, read_weights
-from ..course.runner import Runner
-from ..course.similar import similar
-from ..course.submission import SubmissionError, submissions
+from ..course.grading import gradescope
+from ..course.grading.gradebook import CALL, Grade, grade, grade_class, new_seed, read_weights
+from ..course.grading.similar import similar
+from ..course.grading.submission import SubmissionError, submissions
+from ..course.sandbox.runner import Runner
 from ..errors import CheckpointError
 
 LAYERS = {

@@ -14,12 +14,12 @@ from typing import Any
 
 from ..checkpoint import write_atomically
 from ..errors import CheckpointError
-from .exercise import POINTS, Exercise, Result, run_check
 from .exercises import EXERCISES
-from .grading import CALL, new_seed
-from .plain import Plain
-from .runner import Runner
-from .submission import SubmissionError, read
+from .exercises.exercise import POINTS, Exercise, Result, run_check
+from .grading.gradebook import CALL, new_seed
+from .grading.submission import SubmissionError, read
+from .sandbox.runner import Runner
+from .sandbox.unprotected import Plain
 
 HERE = Path(__file__).parent
 SKELETON = HERE / "skeleton"

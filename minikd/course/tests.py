@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from .exercise import run_check
 from .exercises import EXERCISES
-from .grading import new_seed
+from .exercises.exercise import run_check
+from .grading.gradebook import new_seed
+from .grading.submission import read
 from .learner import runner
-from .plain import Plain
-from .runner import Runner
-from .submission import read
+from .sandbox.runner import Runner
+from .sandbox.unprotected import Plain
 
 __all__ = ["talk", "test_exercise"]
 

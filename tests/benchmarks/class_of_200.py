@@ -26,7 +26,7 @@ def main() -> None:
     from hostile import CASES, HONEST
     from test_course_hostile import PACKAGE, write
 
-    from minikd.course.grading import grade_class
+    from minikd.course.grading.gradebook import grade_class
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2, help="submissions at a time (default 2)")

@@ -36,8 +36,8 @@ import types
 from pathlib import Path
 from typing import Any
 
-locks: Any = None  # locks.py and wire.py, see `load`
-wire: Any = None
+restrictions: Any = None  # restrictions.py and messages.py, see `load`
+messages: Any = None
 
 NUMPY_PARTS = ("linalg", "fft", "random", "testing", "polynomial", "ma", "lib.stride_tricks", "char", "rec", "typing")
 FAR = 300  # lines of a traceback, in characters each
@@ -58,8 +58,8 @@ class Conversation:
 
     def receive(self) -> Any:
         """The next message; EOFError where the grader has gone."""
-        header = self._read(wire.HEADER)
-        return wire.unpack(header + self._read(wire.size_of(header, 2**31)))
+        header = self._read(messages.HEADER)
+        return messages.unpack(header + self._read(messages.size_of(header, 2**31)))
 
     def _read(self, size: int) -> bytes:
         data = self.reader.read(size)
@@ -69,7 +69,7 @@ class Conversation:
 
     def send(self, value: Any) -> None:
         """Send a value."""
-        self.writer.write(wire.pack(value))
+        self.writer.write(messages.pack(value))
         self.writer.flush()
 
     def serve(self) -> None:
@@ -114,7 +114,7 @@ class Conversation:
             return [self.local(item) for item in value]
         if hasattr(value, "ndim") and value.ndim == 0:
             return value.item()
-        if not isinstance(value, wire.Function):
+        if not isinstance(value, messages.Function):
             return value
         number = value.number
 
@@ -147,7 +147,7 @@ def tell(error: BaseException, *skip: str) -> str:
 def preload(numpy_folder: str) -> None:
     """Load all that a submission may use, and forget where it came from."""
     sys.path.insert(0, numpy_folder)
-    for name in locks.MODULES:
+    for name in restrictions.MODULES:
         importlib.import_module(name)
     for part in NUMPY_PARTS:
         importlib.import_module(f"numpy.{part}")
@@ -221,12 +221,12 @@ def be_a_child(control: socket.socket, fds: list[int], settings: dict[str, Any])
         sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace", closefd=False)
         conversation = Conversation(os.fdopen(requests, "rb"), os.fdopen(replies, "wb"))
         try:
-            layers = locks.give_up(settings)
+            layers = restrictions.give_up(settings)
         except (OSError, ValueError) as error:  # no submission runs in a process that is not locked up
             conversation.send(["cannot", f"{type(error).__name__}: {error}"])
             return
-        locks.OWN.update(settings["modules"])
-        builtins.__import__ = locks.only_known
+        restrictions.OWN.update(settings["modules"])
+        builtins.__import__ = restrictions.only_known
         for name in ("ctypes", "_ctypes", "socket", "_socket", "resource", "json", "__main__"):
             sys.modules.pop(name, None)
         conversation.send(["ready", layers])
@@ -242,13 +242,13 @@ def main() -> None:
     if len(sys.argv) == 3:
         for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
             os.environ[variable] = "1"
-        load("locks")
+        load("restrictions")
         preload(sys.argv[1])
-        load("wire")
+        load("messages")
         if sys.platform == "linux":
-            locks.Kernel().subreaper()
+            restrictions.Kernel().subreaper()
         forkserver(socket.socket(fileno=int(sys.argv[2])))
-    load("wire")
+    load("messages")
     # The channel is stdin and stdout, moved out of the way of a submission that reads or prints.
     conversation = Conversation(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
     null = os.open(os.devnull, os.O_RDWR)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from .conversation import Child, Failed, Sources
 from .runner import CHILD, PATIENCE
-from .talk import Child, Failed, Sources
 
 
 class Plain:

@@ -13,8 +13,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import MinikdError
-from .talk import printable
+from ...errors import MinikdError
+from ..sandbox.conversation import printable
 
 LARGEST, TOGETHER = 1_000_000, 4_000_000  # bytes of a file, and of all
 MOST_FILES, MOST_FOLDERS, DEEPEST = 20, 100, 3

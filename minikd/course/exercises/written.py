@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..sandbox.conversation import Child
 from . import checks, checks_networks
 from .exercise import Check, Exercise, Open
-from .talk import Child
 
 Rng = np.random.Generator
 

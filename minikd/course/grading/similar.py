@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from .exercises import EXERCISES
+from ..exercises import EXERCISES
 from .submission import Submission, read
 
 RUN = 5  # tokens

@@ -11,7 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
 
-from minikd.course.wire import DEPTH, DTYPES, HEADER, LIMIT, MOST, Function, Stranger, WireError, pack, size_of, unpack
+from minikd.course.sandbox.messages import (
+    DEPTH,
+    DTYPES,
+    HEADER,
+    LIMIT,
+    MOST,
+    Function,
+    Stranger,
+    WireError,
+    pack,
+    size_of,
+    unpack,
+)
 
 ARRAYS = st.sampled_from(DTYPES).flatmap(
     lambda dtype: hn.arrays(np.dtype(dtype), hn.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .talk import Child, Failed, printable
-from .wire import Stranger
+from ..sandbox.conversation import Child, Failed, printable
+from ..sandbox.messages import Stranger
 
 TOLERANCE = 1e-9  # relative to the largest entry: rounding stays far below, central differences seldom do
 POINTS = 5.0  # of each exercise

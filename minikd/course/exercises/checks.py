@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..losses import cross_entropy
+from ... import ops
+from ...losses import cross_entropy
+from ..sandbox.conversation import Child
 from .exercise import expect, numbers, parts, slope
 from .expected import kd, mutual, total
-from .talk import Child
 
 Rng = np.random.Generator
 WIDE = 30_000  # classes: so many that a numerical derivative of each logit takes minutes, and a formula milliseconds

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from ..sandbox.conversation import Failed
 from .exercise import Check, Exercise, Open, Wrong
-from .talk import Failed
-from .versions import (
+from .museum_losses import (
     RIGHT,
     Function,
     log_of_clipped,
@@ -28,7 +28,7 @@ from .versions import (
     swapped_teacher,
     teacher_twice,
 )
-from .versions_training import (
+from .museum_training import (
     descend,
     descend_by_rows,
     dropped,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from ... import ops
 
 Function = Callable[..., Any]
 LARGEST = 200_000  # numbers in one argument, or in what is computed from it

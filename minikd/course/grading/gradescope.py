@@ -13,13 +13,13 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from .exercises import EXERCISES
-from .grading import Grade
+from ... import __version__
+from ..exercises import EXERCISES
+from .gradebook import Grade
 
 VISIBILITY = ("visible", "hidden", "after_due_date", "after_published")
 LONGEST = 4000  # characters of what is told of one check
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parents[2]
 
 
 def results(graded: Grade, visibility: str = "visible", stdout: str = "hidden") -> dict[str, Any]:
@@ -75,7 +75,7 @@ python3 -m venv /autograder/venv
 """
 
 RUN = """#!/usr/bin/env bash
-# Runs for each submission, as root: the student's code is run by a user of its own (see minikd/course/child.py).
+# Runs for each submission, as root. The student's code runs as a user of its own, see minikd/course/sandbox/child.py.
 set -euo pipefail
 cd /autograder
 exec /autograder/venv/bin/minikd course gradescope /autograder/submission --out /autograder/results/results.json OPTIONS
@@ -115,5 +115,6 @@ def pyproject() -> str:
         '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n\n'
         f'[project]\nname = "minikd"\nversion = "{__version__}"\nrequires-python = ">=3.10"\n'
         f"dependencies = {json.dumps(base)}\n\n"
-        '[project.scripts]\nminikd = "minikd.cli:main"\n\n[tool.hatch.build.targets.wheel]\npackages = ["minikd"]\n'
+        '[project.scripts]\nminikd = "minikd.cli.main:main"\n\n'
+        '[tool.hatch.build.targets.wheel]\npackages = ["minikd"]\n'
     )

@@ -23,12 +23,12 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import write_atomically
-from ..checks import check_count
-from ..errors import CheckpointError
-from .exercise import POINTS, Result, run_check
-from .exercises import EXERCISES
-from .runner import Runner
+from ...checkpoint import write_atomically
+from ...checks import check_count
+from ...errors import CheckpointError
+from ..exercises import EXERCISES
+from ..exercises.exercise import POINTS, Result, run_check
+from ..sandbox.runner import Runner
 from .submission import SubmissionError, read, student, submissions
 
 BUDGET = 40.0  # seconds that a submission may keep the grader waiting, all checks together

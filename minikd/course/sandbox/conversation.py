@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import wire
+from . import messages
 
 OUTPUT = 20_000  # characters of what a submission prints that are kept; the rest is read and dropped
 ASKED = 5_000  # calls back in one conversation
@@ -76,7 +76,7 @@ class Child:
             raise Failed("loading" if error.kind == "time" else error.kind, error.words) from None
 
     def _send(self, value: Any, functions: list[Callable[..., Any]], deadline: float) -> None:
-        self.send(wire.pack(value, functions), deadline)
+        self.send(messages.pack(value, functions), deadline)
 
     def _deadline(self, seconds: float) -> float:
         return min(self.until, time.monotonic() + seconds)
@@ -84,9 +84,9 @@ class Child:
     def answer(self, deadline: float) -> list[Any]:
         """The next message: a list that begins with a text. Failed where it is something else."""
         try:
-            header = self.receive(wire.HEADER, deadline)
-            answer = wire.unpack(header + self.receive(wire.size_of(header), deadline))
-        except wire.WireError as error:
+            header = self.receive(messages.HEADER, deadline)
+            answer = messages.unpack(header + self.receive(messages.size_of(header), deadline))
+        except messages.WireError as error:
             raise Failed("protocol", printable(str(error))) from None
         if not isinstance(answer, list) or not answer or not isinstance(answer[0], str):
             raise Failed("protocol", "an answer that is none")

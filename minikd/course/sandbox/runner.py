@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MinikdError
-from .talk import Child, Failed, Line, Sources, printable
+from ...errors import MinikdError
+from .conversation import Child, Failed, Line, Sources, printable
 
 CHILD = Path(__file__).with_name("child.py")
 MEMORY = 2 * 2**30  # bytes of address space: NumPy takes half a GB of it

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from ..sandbox.conversation import Child
 from .checks import WIDE, WIDE_SECONDS, Rng, logits, temperature
 from .exercise import Wrong, expect, numbers, parts
 from .expected import Params, as_mlp, gradients, input_gradient, network, student_of
-from .talk import Child
 
 # ---- networks ----------------------------------------------------------------------------------------------------
 
