@@ -12,7 +12,8 @@ from ..checkpoint import write_atomically
 from ..course import learner
 from ..course.exercises import EXERCISES
 from ..course.grading import gradescope
-from ..course.grading.gradebook import CALL, Grade, grade, grade_class, new_seed, read_weights
+from ..course.grading.grade import CALL_SECONDS, Grade, grade, new_seed, read_weights
+from ..course.grading.gradebook import grade_class
 from ..course.grading.similar import similar
 from ..course.grading.submission import SubmissionError, submissions
 from ..course.sandbox.runner import Runner
@@ -143,8 +144,8 @@ def selftest(options: argparse.Namespace) -> int:
     wrong = False
     layers: list[str] = []
     for folder, expected in (("reference", 100.0), ("skeleton", 0.0)):
-        with Runner(seconds=CALL) as runner:
-            graded = grade(Path(__file__).with_name(folder), runner, new_seed())
+        with Runner(seconds=CALL_SECONDS) as runner:
+            graded = grade(learner.HERE / folder, runner, new_seed())
         layers = graded.layers or layers
         print(f"{folder}: {graded.score():g} of {graded.max_score():g} points, {graded.seconds:.1f} s")
         wrong |= graded.score() != expected
@@ -168,7 +169,7 @@ def _grade(options: argparse.Namespace, seed: int) -> Grade:
     if not options.submission.exists():
         raise SubmissionError(f"there is no submission at {options.submission}")
     weights = read_weights(options.weights) if options.weights else {}
-    with Runner(seconds=CALL) as runner:
+    with Runner(seconds=CALL_SECONDS) as runner:
         return grade(options.submission, runner, seed, weights)
 
 

@@ -23,8 +23,9 @@ def main() -> None:
     """Make the class, grade it, compare."""
     import shutil
 
+    from coursework import COURSE
     from hostile import CASES, HONEST
-    from test_course_hostile import PACKAGE, write
+    from test_course_hostile import write
 
     from minikd.course.grading.gradebook import grade_class
 
@@ -41,7 +42,7 @@ def main() -> None:
             name = f"{i:03d}"
             wanted[name] = case
             if isinstance(case, str):
-                shutil.copytree(PACKAGE / "course" / case, folder / name)
+                shutil.copytree(COURSE / case, folder / name)
             else:
                 write(case, folder / name)
         begun = time.monotonic()

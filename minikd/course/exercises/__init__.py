@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .exercise import Exercise
+from .functions import FUNCTIONS
 from .museum import MUSEUM
-from .written import WRITTEN
 
-EXERCISES: dict[str, Exercise] = {exercise.name: exercise for exercise in (*WRITTEN, *MUSEUM)}
+EXERCISES: dict[str, Exercise] = {exercise.name: exercise for exercise in (*FUNCTIONS, *MUSEUM)}

@@ -95,8 +95,7 @@ MUSEUM = (
         (
             "With T = 1 nobody can tell. Take T = 4.",
             "What does the loss tend to as T grows, with T² and without? Or compute loss and gradient for one small "
-            "example by "
-            "the formula.",
+            "example by the formula.",
             "dz must be T (p - q) / B: compute p and q in the test, and compare with np.allclose.",
         ),
         of_logits,
@@ -120,8 +119,8 @@ MUSEUM = (
         "softmax taken twice",
         (
             "Probabilities lie between 0 and 1; taken for logits they are nearly all alike.",
-            "Where student and teacher have the same logits, the loss is 0. Is it here? And where they are far "
-            "apart, how large?",
+            "Where student and teacher have the same logits, the loss is 0. Is it here? And where they are far apart, "
+            "how large?",
             "It may be the teacher's softmax that is taken twice: compare with loss and gradient of the formula.",
         ),
         of_logits,
@@ -134,8 +133,7 @@ MUSEUM = (
         (
             "Small logits show nothing. Which ones make a probability underflow?",
             "Besides being finite, the loss must be right: for logits (1e4, 0) of the student and (0, 0) of the "
-            "teacher it can be worked "
-            "out on paper.",
+            "teacher it can be worked out on paper.",
             "For far apart logits, log p_k = z_k / T - max(z) / T, nearly exactly.",
         ),
         of_logits,
@@ -147,10 +145,10 @@ MUSEUM = (
         "teacher and student swapped",
         (
             "KL(q || p) is not KL(p || q): find an example in which they differ much.",
-            "Which of the two must the gradient change? Make a small step against dz by the student's logits: the "
-            "loss must fall.",
-            "A gradient that points the wrong way, or a divergence the other way round: comparing loss and dz with "
-            "the formula catches both.",
+            "Which of the two must the gradient change? Make a small step against dz by the student's logits: the loss "
+            "must fall.",
+            "A gradient that points the wrong way, or a divergence the other way round: comparing loss and dz with the "
+            "formula catches both.",
         ),
         of_logits,
         (swapped_arguments, swapped_teacher),
@@ -186,8 +184,8 @@ MUSEUM = (
         "the student left in evaluation mode",
         (
             "In training, dropout sets a share `rate` of the hidden units to 0. Count them.",
-            "Take an input for which every unit is surely positive before dropout, and many of them, so that the "
-            "share is no luck.",
+            "Take an input for which every unit is surely positive before dropout, and many of them, so that the share "
+            "is no luck.",
             "What is kept is scaled by 1 / (1 - rate). Which mask is drawn is not laid down: test shares and values, "
             "with room for chance.",
         ),

@@ -35,7 +35,7 @@ def matrix(name: str, value: Any, rows: int | None = None, columns: int | None =
 
 
 def at_most(what: str, size: int, limit: int = LARGEST) -> None:
-    """ValueError where more is asked of the grader's time and memory than a test needs."""
+    """ValueError where a call would cost the grader more time and memory than a test needs."""
     if size > limit:
         raise ValueError(f"{what} must be at most {limit:,}, got {size:,}")
 

@@ -15,10 +15,9 @@ from typing import Any
 
 from ... import __version__
 from ..exercises import EXERCISES
-from .gradebook import Grade
+from .grade import Grade
 
-VISIBILITY = ("visible", "hidden", "after_due_date", "after_published")
-LONGEST = 4000  # characters of what is told of one check
+MAX_WORDS = 4000  # characters of the words about one check
 PACKAGE = Path(__file__).parents[2]
 
 
@@ -41,7 +40,7 @@ def results(graded: Grade, visibility: str = "visible", stdout: str = "hidden") 
                 "name": f"{result.exercise} {exercise.title}: {result.check}",
                 "name_format": "text",
                 "number": f"{exercise.number}.{numbers[result.exercise]}",
-                "output": ("Right." if result.passed else result.words[:LONGEST]) + said,
+                "output": ("Right." if result.passed else result.words[:MAX_WORDS]) + said,
                 "output_format": "text",
                 "tags": [result.exercise, result.kind],
                 "visibility": visibility,

@@ -1,16 +1,13 @@
-"""E1 to E10: what a learner writes, with three hints each. The checks are in checks.py."""
+"""E1 to E10: the functions that a learner writes, with three hints each. Their checks are in checks_*.py."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from ..sandbox.conversation import Child
-from . import checks, checks_networks
-from .exercise import Check, Exercise, Open
-
-Rng = np.random.Generator
+from . import checks_losses as losses
+from . import checks_networks as networks
+from .exercise import Check, Exercise, Open, Rng
 
 
 def once(*some: Callable[[Child, Rng], None]) -> Callable[[Open, Rng], None]:
@@ -24,7 +21,7 @@ def once(*some: Callable[[Child, Rng], None]) -> Callable[[Open, Rng], None]:
     return run
 
 
-WRITTEN = (
+FUNCTIONS = (
     Exercise(
         1,
         "log-softmax with temperature",
@@ -32,16 +29,14 @@ WRITTEN = (
         (
             "Write log p_k as z_k / T minus something that all classes of a row share. What is it?",
             "exp overflows at 710. Softmax does not change when the same number is taken off all logits of a row: "
-            "which "
-            "number makes sure that every exponent is at most 0?",
+            "which number makes sure that every exponent is at most 0?",
             "keepdims=True keeps a column (B, 1) that NumPy subtracts from every class. Divide by T before exp, and "
-            "never "
-            "take the logarithm of a probability: it may have become 0.",
+            "never take the logarithm of a probability: it may have become 0.",
         ),
         (
-            Check("equals the reference", 0.5, once(checks.e1_reference)),
-            Check("does not notice a shift", 0.2, once(checks.e1_shift)),
-            Check("is finite at logits of ±1e4", 0.3, once(checks.e1_extreme)),
+            Check("equals the reference", 0.5, once(losses.e1_reference)),
+            Check("does not notice a shift", 0.2, once(losses.e1_shift)),
+            Check("is finite at logits of ±1e4", 0.3, once(losses.e1_extreme)),
         ),
     ),
     Exercise(
@@ -52,13 +47,12 @@ WRITTEN = (
             "Go back line by line: first through the maximum, then through x W + b.",
             "Where x W + b > 0, relu hands dh on; elsewhere its output is constant. Compute x W + b again.",
             "dW sums over the batch what each sample says: its input times its da. Of the two products of x and da, "
-            "only one "
-            "has the shape (D, H).",
+            "only one has the shape (D, H).",
         ),
         (
-            Check("forward equals the reference", 0.2, once(checks.e2_forward)),
-            Check("backward equals the reference", 0.5, once(checks.e2_backward, checks.wide_e2)),
-            Check("backward is the slope of forward", 0.3, once(checks.e2_differences, checks.wide_e2)),
+            Check("forward equals the reference", 0.2, once(losses.e2_forward)),
+            Check("backward equals the reference", 0.5, once(losses.e2_backward, losses.wide_e2)),
+            Check("backward is the slope of forward", 0.3, once(losses.e2_differences, losses.wide_e2)),
         ),
     ),
     Exercise(
@@ -71,9 +65,9 @@ WRITTEN = (
             "The mean over the batch divides the gradient by B, too. z[np.arange(B), y] picks one entry of each row.",
         ),
         (
-            Check("loss and gradient, and by a formula", 0.6, once(checks.e3_reference, checks.wide_e3)),
-            Check("holds at logits of ±1e4", 0.2, once(checks.e3_extreme, checks.wide_e3)),
-            Check("each row of the gradient sums to 0", 0.2, once(checks.e3_rows, checks.wide_e3)),
+            Check("loss and gradient, and by a formula", 0.6, once(losses.e3_reference, losses.wide_e3)),
+            Check("holds at logits of ±1e4", 0.2, once(losses.e3_extreme, losses.wide_e3)),
+            Check("each row of the gradient sums to 0", 0.2, once(losses.e3_rows, losses.wide_e3)),
         ),
     ),
     Exercise(
@@ -86,10 +80,10 @@ WRITTEN = (
             "1/T from the derivative and T² in front make T. And a mean over B samples divides by B, not by B K.",
         ),
         (
-            Check("loss and gradient, and by a formula", 0.5, once(checks.e4_reference, checks.wide_e4)),
-            Check("zero where teacher and student agree", 0.15, once(checks.e4_same, checks.wide_e4)),
-            Check("logit matching as T grows", 0.2, once(checks.e4_limit, checks.wide_e4)),
-            Check("holds at logits of ±1e4", 0.15, once(checks.e4_extreme, checks.wide_e4)),
+            Check("loss and gradient, and by a formula", 0.5, once(losses.e4_reference, losses.wide_e4)),
+            Check("zero where teacher and student agree", 0.15, once(losses.e4_same, losses.wide_e4)),
+            Check("logit matching as T grows", 0.2, once(losses.e4_limit, losses.wide_e4)),
+            Check("holds at logits of ±1e4", 0.15, once(losses.e4_extreme, losses.wide_e4)),
         ),
     ),
     Exercise(
@@ -103,9 +97,9 @@ WRITTEN = (
             "Divide by the sum of the weights instead of B, and think of the case in which that sum is 0.",
         ),
         (
-            Check("loss and gradient, and by a formula", 0.5, once(checks.e5_reference, checks.wide_e5)),
-            Check("soft_weight 0 and 1", 0.25, once(checks.e5_edges, checks.wide_e5)),
-            Check("samples of weight 0", 0.25, once(checks.e5_zeros, checks.wide_e5)),
+            Check("loss and gradient, and by a formula", 0.5, once(losses.e5_reference, losses.wide_e5)),
+            Check("soft_weight 0 and 1", 0.25, once(losses.e5_edges, losses.wide_e5)),
+            Check("samples of weight 0", 0.25, once(losses.e5_zeros, losses.wide_e5)),
         ),
     ),
     Exercise(
@@ -116,13 +110,12 @@ WRITTEN = (
             "Run forward first and keep what went into each layer.",
             "Backward, from the last layer to the first: dW = input^T dz, db = sum of dz, and then dz W^T goes on to "
             "the left.",
-            "Before it counts for the layer to the left, it must pass that layer's relu: keep it where the input was "
-            "> 0. "
-            "The last layer has no relu.",
+            "Before it counts for the layer to the left, it must pass that layer's relu: keep it where the input was > "
+            "0. The last layer has no relu.",
         ),
         (
-            Check("one and two layers", 0.5, once(checks_networks.e6_shallow, checks_networks.wide_e6)),
-            Check("three and four layers", 0.5, once(checks_networks.e6_deep, checks_networks.wide_e6)),
+            Check("one and two layers", 0.5, once(networks.e6_shallow, networks.wide_e6)),
+            Check("three and four layers", 0.5, once(networks.e6_deep, networks.wide_e6)),
         ),
     ),
     Exercise(
@@ -135,8 +128,8 @@ WRITTEN = (
             "Work on a copy of x, or f's caller finds x changed. Two calls for each entry: do not ask for f(x) itself.",
         ),
         (
-            Check("right, with the error that central differences have", 0.6, once(checks_networks.e7_accuracy)),
-            Check("two calls an entry, one entry moved", 0.4, once(checks_networks.e7_calls)),
+            Check("right, with the error that central differences have", 0.6, once(networks.e7_accuracy)),
+            Check("two calls an entry, one entry moved", 0.4, once(networks.e7_calls)),
         ),
     ),
     Exercise(
@@ -149,8 +142,8 @@ WRITTEN = (
             "W - lr * dW makes a new array; W -= lr * dW changes the one that you were given.",
         ),
         (
-            Check("one step", 0.4, once(checks_networks.e8_step, checks_networks.wide_e8)),
-            Check("fifty steps, to 1e-8", 0.6, once(checks_networks.e8_trajectory, checks_networks.wide_e8)),
+            Check("one step", 0.4, once(networks.e8_step, networks.wide_e8)),
+            Check("fifty steps, to 1e-8", 0.6, once(networks.e8_trajectory, networks.wide_e8)),
         ),
     ),
     Exercise(
@@ -160,12 +153,12 @@ WRITTEN = (
         (
             "L1 is E3 plus E4, with the other student as teacher.",
             "In L1, z2 is a constant: dL1/dz1 has no term from how p2 would change.",
-            "dz1 = (softmax(z1) - y) / B + T (p1 - p2) / B, and dz2 with 1 and 2 exchanged. Which temperature has "
-            "the first term?",
+            "dz1 = (softmax(z1) - y) / B + T (p1 - p2) / B, and dz2 with 1 and 2 exchanged. Which temperature has the "
+            "first term?",
         ),
         (
-            Check("both gradients, by a formula", 0.7, once(checks.e9_reference, checks.wide_e9)),
-            Check("peers that agree learn from labels alone", 0.3, once(checks.e9_agreement, checks.wide_e9)),
+            Check("both gradients, by a formula", 0.7, once(losses.e9_reference, losses.wide_e9)),
+            Check("peers that agree learn from labels alone", 0.3, once(losses.e9_agreement, losses.wide_e9)),
         ),
     ),
     Exercise(
@@ -174,15 +167,10 @@ WRITTEN = (
         ("generator_input_gradient",),
         (
             "Find dJ/dz at the student's logits (E4) and dJ/dv at the teacher's, take both back to x, and add them.",
-            "KL(q || p) depends on v through q alone, twice: as the weight and in log q. With r_k = log q_k - log "
-            "p_k, the derivative "
-            "of sum_k q_k r_k by q_k is r_k + 1; then through softmax.",
+            "KL(q || p) depends on v through q alone, twice: as the weight and in log q. With r_k = log q_k - log p_k, "
+            "the derivative of sum_k q_k r_k by q_k is r_k + 1; then through softmax.",
             "Through softmax: dv_j = q_j (g_j - sum_k q_k g_k) / T with g = r; the 1 drops out. Times T², over B.",
         ),
-        (
-            Check(
-                "is the slope of J, by a formula", 1.0, once(checks_networks.e10_differences, checks_networks.wide_e10)
-            ),
-        ),
+        (Check("is the slope of J, by a formula", 1.0, once(networks.e10_differences, networks.wide_e10)),),
     ),
 )
