@@ -8,6 +8,7 @@ import os
 import resource
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from minikd.course.exercises import EXERCISES
 from minikd.course.exercises.exercise import run_check
 from minikd.course.grading.grade import grade
 from minikd.course.grading.submission import MAX_FOLDERS, read_submission
+from minikd.course.sandbox.conversation import Failed
 from minikd.course.sandbox.restrictions import Kernel
 from minikd.course.sandbox.runner import Runner, RunnerError, claim_user
 
@@ -127,6 +129,18 @@ def test_where_a_process_cannot_be_locked_up_nothing_runs_and_no_student_is_blam
         if os.getuid() == 0:
             with pytest.raises(RunnerError, match="could not be locked up"):
                 grade(tmp_path, broken, 1, only=("E1",))
+
+
+def test_a_runner_that_is_stopped_ends_what_runs_and_begins_nothing_more() -> None:
+    source = [("solution.py", "def log_softmax(z, T):\n    while True: pass\n")]
+    with Runner(seconds=60.0) as one:
+        begun = time.monotonic()
+        with pytest.raises(Failed, match="died"), one.open(source) as child:
+            threading.Timer(0.2, one.stop).start()
+            child.call("log_softmax", np.zeros((1, 1)), 1.0)
+        assert time.monotonic() - begun < 30 and one._server is None, "the forkserver has ended, too"
+        with pytest.raises(RunnerError, match="stopped"), one.open(source):
+            pass
 
 
 HUGE = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,7 @@ def grade_all(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("minikd: stopped, and nothing is lost. To go on: the same command with --resume", file=sys.stderr)
         return 130
-    scores = sorted(graded.score() for graded in grades)
-    middle = (scores[(len(scores) - 1) // 2] + scores[len(scores) // 2]) / 2
+    middle = statistics.median(graded.score() for graded in grades)
     print(f"{len(grades)} submissions, median {middle:g} of {grades[0].max_score():g}: {options.out}")
     print(f"every check: {options.out.with_suffix('.json')}; seed {grades[0].seed}")
     _say_layers(next((g.layers for g in grades if g.layers), []))

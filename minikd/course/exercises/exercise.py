@@ -7,10 +7,12 @@ inputs come from a generator: each run has inputs of its own, and the same seed 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,18 +47,24 @@ class Check:
 
 @dataclass(frozen=True)
 class Exercise:
-    """E1 to E20: the functions that the learner writes, three hints that lead there, and the checks."""
+    """E1 to E20: the functions that the learner writes, and the checks; three hints that lead there are in hints.md."""
 
     number: int
     title: str
     functions: tuple[str, ...]
-    hints: tuple[str, str, str]
     checks: tuple[Check, ...]
 
     @property
     def name(self) -> str:
         """E1, E2, ..."""
         return f"E{self.number}"
+
+    @property
+    def hints(self) -> list[str]:
+        """The three items of the list below the exercise's heading in hints.md."""
+        text = Path(__file__).with_name("hints.md").read_text(encoding="utf-8")
+        section = text.split(f"## {self.name}\n")[1].split("\n## ")[0]
+        return [" ".join(item.split()) for item in re.split(r"\n\d\. ", section)[1:]]
 
 
 @dataclass(frozen=True)

@@ -15,43 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..sandbox.conversation import Failed
+from . import museum_losses as losses
+from . import museum_training as training
 from .exercise import Check, Exercise, Open, Wrong
-from .museum_losses import (
-    RIGHT,
-    Function,
-    log_of_clipped,
-    log_of_softmax,
-    of_logits,
-    scaled,
-    softmax_twice,
-    swapped_arguments,
-    swapped_teacher,
-    teacher_twice,
-)
-from .museum_training import (
-    descend,
-    descend_by_rows,
-    dropped,
-    dropped_otherwise,
-    in_step,
-    in_step_by_joining,
-    not_dropped,
-    not_shuffled,
-    of_cache,
-    of_features,
-    of_networks,
-    of_student,
-    of_teacher,
-    rows_by,
-    rows_by_root,
-    shrunk,
-    shuffled_back,
-    soft_targets,
-    soft_targets_by_hand,
-    student_is_teacher,
-    targets_in_training,
-    teacher_is_student,
-)
+from .museum_losses import RIGHT, Function, of_logits, scaled
 
 # ---- the exhibits ------------------------------------------------------------------------------------------------
 
@@ -82,22 +49,16 @@ def trials(
     return Check("fails on the broken versions and passes on the right ones", 1.0, run)
 
 
-def exhibit(number: int, title: str, hints: tuple[str, str, str], *versions: Any) -> Exercise:
-    """An exhibit: what is wrong, three hints, and (guard, broken versions, right versions)."""
+def exhibit(number: int, title: str, *versions: Any) -> Exercise:
+    """An exhibit: what is wrong, and (guard, broken versions, right versions)."""
     name = f"test_e{number}"
-    return Exercise(number, title, (name,), hints, (trials(name, *versions),))
+    return Exercise(number, title, (name,), (trials(name, *versions),))
 
 
 MUSEUM = (
     exhibit(
         11,
         "T² is missing",
-        (
-            "With T = 1 nobody can tell. Take T = 4.",
-            "What does the loss tend to as T grows, with T² and without? Or compute loss and gradient for one small "
-            "example by the formula.",
-            "dz must be T (p - q) / B: compute p and q in the test, and compare with np.allclose.",
-        ),
         of_logits,
         (scaled(lambda z, T: T**-2), scaled(lambda z, T: 1 / T), scaled(lambda z, T: T**-2, on_loss=False)),
         RIGHT,
@@ -105,116 +66,52 @@ MUSEUM = (
     exhibit(
         12,
         "a mean over classes, too",
-        (
-            "The loss of a batch of one sample must be the divergence of that sample: how large is it?",
-            "A mean over all entries divides by B K instead of B.",
-            "Compute (1/B) sum_i sum_k q log(q / p) in the test, times T².",
-        ),
         of_logits,
         (scaled(lambda z, T: 1 / z.shape[1]), scaled(lambda z, T: 1 / z.shape[1], on_loss=False)),
         RIGHT,
     ),
-    exhibit(
-        13,
-        "softmax taken twice",
-        (
-            "Probabilities lie between 0 and 1; taken for logits they are nearly all alike.",
-            "Where student and teacher have the same logits, the loss is 0. Is it here? And where they are far apart, "
-            "how large?",
-            "It may be the teacher's softmax that is taken twice: compare with loss and gradient of the formula.",
-        ),
-        of_logits,
-        (softmax_twice, teacher_twice),
-        RIGHT,
-    ),
+    exhibit(13, "softmax taken twice", of_logits, (losses.softmax_twice, losses.teacher_twice), RIGHT),
     exhibit(
         14,
         "the logarithm of a probability that has become 0",
-        (
-            "Small logits show nothing. Which ones make a probability underflow?",
-            "Besides being finite, the loss must be right: for logits (1e4, 0) of the student and (0, 0) of the "
-            "teacher it can be worked out on paper.",
-            "For far apart logits, log p_k = z_k / T - max(z) / T, nearly exactly.",
-        ),
         of_logits,
-        (log_of_softmax, log_of_clipped),
+        (losses.log_of_softmax, losses.log_of_clipped),
         RIGHT,
     ),
-    exhibit(
-        15,
-        "teacher and student swapped",
-        (
-            "KL(q || p) is not KL(p || q): find an example in which they differ much.",
-            "Which of the two must the gradient change? Make a small step against dz by the student's logits: the loss "
-            "must fall.",
-            "A gradient that points the wrong way, or a divergence the other way round: comparing loss and dz with the "
-            "formula catches both.",
-        ),
-        of_logits,
-        (swapped_arguments, swapped_teacher),
-        RIGHT,
-    ),
+    exhibit(15, "teacher and student swapped", of_logits, (losses.swapped_arguments, losses.swapped_teacher), RIGHT),
     exhibit(
         16,
         "one object as both",
-        (
-            "What must be so of the teacher after training? And of the student after 0 steps, and after 1?",
-            "If both are one object the loss is 0 from the start: a student that is perfect at once, or that never "
-            "moves.",
-            "Compare the student after one step with student - lr x^T dz, and the teacher with what you handed over.",
-        ),
-        of_networks,
-        (student_is_teacher, teacher_is_student),
-        (descend, descend_by_rows),
+        training.of_networks,
+        (training.student_is_teacher, training.teacher_is_student),
+        (training.descend, training.descend_by_rows),
     ),
     exhibit(
         17,
         "the teacher left in training mode",
-        (
-            "In evaluation mode there is no chance in what a teacher says.",
-            "Ask twice, with different seeds and a rate above 0.",
-            "Equal up to rounding, not to the last bit: right versions differ there.",
-        ),
-        of_teacher,
-        (targets_in_training(True), targets_in_training(False)),
-        (soft_targets, soft_targets_by_hand),
+        training.of_teacher,
+        (training.targets_in_training(True), training.targets_in_training(False)),
+        (training.soft_targets, training.soft_targets_by_hand),
     ),
     exhibit(
         18,
         "the student left in evaluation mode",
-        (
-            "In training, dropout sets a share `rate` of the hidden units to 0. Count them.",
-            "Take an input for which every unit is surely positive before dropout, and many of them, so that the share "
-            "is no luck.",
-            "What is kept is scaled by 1 / (1 - rate). Which mask is drawn is not laid down: test shares and values, "
-            "with room for chance.",
-        ),
-        of_student,
-        (not_dropped, shrunk),
-        (dropped, dropped_otherwise),
+        training.of_student,
+        (training.not_dropped, training.shrunk),
+        (training.dropped, training.dropped_otherwise),
     ),
     exhibit(
         19,
         "L1 where L2 was meant",
-        (
-            "What is the length of each row of G?",
-            "np.linalg.norm(G, axis=1) is the L2 norm.",
-            "For a single row the two norms are alike; take several samples, none of them zero.",
-        ),
-        of_features,
-        (rows_by(1), rows_by(np.inf)),
-        (rows_by(2), rows_by_root),
+        training.of_features,
+        (training.rows_by(1), training.rows_by(np.inf)),
+        (training.rows_by(2), training.rows_by_root),
     ),
     exhibit(
         20,
         "cached logits out of step with shuffled data",
-        (
-            "Make a cache from which one can tell its row: cache = x W for some W.",
-            "Afterwards, the targets must still be what belongs to each x.",
-            "An order that is its own inverse (a swap) cannot tell shuffling from shuffling back: take a longer cycle.",
-        ),
-        of_cache,
-        (not_shuffled, shuffled_back),
-        (in_step, in_step_by_joining),
+        training.of_cache,
+        (training.not_shuffled, training.shuffled_back),
+        (training.in_step, training.in_step_by_joining),
     ),
 )

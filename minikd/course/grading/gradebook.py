@@ -82,7 +82,7 @@ def _grade_all(
             idle.put(runner)
 
     try:
-        with pool(max(1, len(runners)), threads=True) as workers:
+        with pool(max(1, len(runners)), threads=True, blas_threads=1) as workers:
             yield from workers.as_completed(grade_one, [(path,) for path in paths])
     finally:  # after Ctrl-C, say: what runs is given up, and is graded again with resume
         for runner in runners:
