@@ -88,7 +88,7 @@ CASES = [
         "m = frame(b'L', frame(b'S', b'ok') + frame(b'A', b.getvalue()))\n"
         "for fd in range(3, 16):\n    try: os.write(fd, m * 20)\n    except OSError: pass\n{good}"), kinds=("wrong", "protocol")),
     Case("asks for a function that there is not", MODULES + FRAME + inside(
-        "m = frame(b'L', frame(b'S', b'ask') + frame(b'S', '\\u00b2'.encode()) + frame(b'L', b''))\n"
+        "m = frame(b'L', frame(b'S', b'callback') + frame(b'S', '\\u00b2'.encode()) + frame(b'L', b''))\n"
         "for fd in range(3, 16):\n    try: os.write(fd, m)\n    except OSError: pass\nos._exit(0)"), kinds=("protocol",)),
     Case("a million values", inside("return [None] * 10**6"), kinds=("protocol", "time", "missing")),
     Case("16 MB for each answer", inside("import numpy as np\nreturn np.zeros(2**21 - 100)"), kinds=("wrong",)),
@@ -122,7 +122,7 @@ CASES = [
         "b = sys.modules['builtins']\nb.abs = b.max = b.sum = b.len = lambda *a, **k: 0\nb.isinstance = lambda *a: True\n"
         "def log_softmax(z, T): return 0\n"), kinds=("wrong", "raised", "died", "missing", "protocol")),
     Case("patched modules", MODULES + (
-        "for name in list(sys.modules):\n    if 'minikd' in name or 'wire' in name or 'pytest' in name: sys.modules[name] = None\n"
+        "for name in list(sys.modules):\n    if 'minikd' in name or 'messages' in name or 'pytest' in name: sys.modules[name] = None\n"
         "def log_softmax(z, T): return z\n"), kinds=("wrong", "missing")),
     Case("the checker's own functions", MODULES + (
         "import types\nfor m in list(sys.modules.values()):\n    for n in ('pack', 'unpack', 'expect', 'run_check', 'Wrong'):\n"

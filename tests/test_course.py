@@ -5,28 +5,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
+from coursework import COURSE, MUSEUM, SOLUTION
 from wrong_solutions import FORGIVEN, FORMULA, WEAK, WRONG
 
-import minikd
-from minikd.course.exercise import Result, run_check
 from minikd.course.exercises import EXERCISES
-from minikd.course.grading import CALL, grade
-from minikd.course.learner import runner as any_runner
-from minikd.course.plain import Plain
-from minikd.course.runner import Runner
-
-COURSE = Path(minikd.__file__).parent / "course"
-SOLUTION = (COURSE / "reference" / "solution.py").read_text()
+from minikd.course.exercises.exercise import Result, run_check
+from minikd.course.grading.grade import CALL_SECONDS, grade
+from minikd.course.learner import own_work_runner
+from minikd.course.sandbox.runner import Runner
+from minikd.course.sandbox.unprotected import UnprotectedRunner
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[Runner | Plain]:
+def runner() -> Iterator[Runner | UnprotectedRunner]:
     """What runs submissions on this system."""
-    with any_runner() as one:
+    with own_work_runner() as one:
         yield one
 
 
@@ -39,7 +35,7 @@ def changed(exercise: str, old: str, new: str) -> str:
     return SOLUTION[:end] + new + SOLUTION[end + len(old) :]
 
 
-def results(exercise: str, source: str, runner: Runner | Plain, seed: int = 3) -> list[Result]:
+def results(exercise: str, source: str, runner: Runner | UnprotectedRunner, seed: int = 3) -> list[Result]:
     count = len(EXERCISES[exercise].checks)
     return [run_check(EXERCISES[exercise], i, runner, [("solution.py", source)], seed) for i in range(count)]
 
@@ -144,7 +140,7 @@ def test_a_museum_test_that_fails_on_a_right_version_is_shown_its_own_words(runn
 def test_there_are_three_hints_and_none_holds_a_line_of_the_solution(name: str) -> None:
     hints = EXERCISES[name].hints
     assert len(hints) == 3 and all(len(hint) > 20 for hint in hints) and len(set(hints)) == 3
-    source = SOLUTION + (COURSE / "reference" / "museum.py").read_text()
+    source = SOLUTION + MUSEUM
     lines = {line.strip() for line in source.splitlines() if len(line.strip()) > 20 and '"""' not in line}
     for hint in hints:
         assert not [line for line in lines if line.removeprefix("return ") in hint], hint
@@ -161,7 +157,7 @@ def test_the_same_seed_draws_the_same_inputs_for_everybody_and_another_seed_othe
 
 
 def test_an_unprotected_process_checks_alike(runner: Runner) -> None:
-    with Plain(CALL) as plain:
+    with UnprotectedRunner(CALL_SECONDS) as plain:
         source = changed("E1", "/ T\n", "/ 2\n")
         mine, theirs = results("E1", source, plain), results("E1", source, runner)
     assert [(r.kind, r.words) for r in mine] == [(r.kind, r.words) for r in theirs]

@@ -15,16 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from coursework import COURSE, E1_ALONE
 
-import minikd
 from minikd.cli.main import main
-from minikd.course import gradescope
 from minikd.course.exercises import EXERCISES
-from minikd.course.grading import grade
-from minikd.course.runner import Runner
+from minikd.course.grading import gradescope
+from minikd.course.grading.grade import grade
+from minikd.course.sandbox.runner import Runner
 
-COURSE = Path(minikd.__file__).parent / "course"
-SOLUTION = (COURSE / "reference" / "solution.py").read_text()
 CHECKS = sum(len(exercise.checks) for exercise in EXERCISES.values())
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="submissions of others are run on POSIX systems alone")
@@ -34,7 +32,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="submissions of other
 def submission(tmp_path: Path) -> Path:
     """A submission that earns the points of E1."""
     path = tmp_path / "bob.py"
-    path.write_text(SOLUTION[: SOLUTION.index("def affine_relu_forward")])
+    path.write_text(E1_ALONE)
     return path
 
 
@@ -104,7 +102,7 @@ def test_the_bundle_is_what_gradescope_wants_and_the_same_bytes_each_time() -> N
         run = archive.read("run_autograder").decode()
         assert "--weights /autograder/source/weights.toml --visibility hidden\n" in run
         assert not any("__pycache__" in name or name.endswith(".pyc") for name in names)
-        for name in ("child.py", "locks.py", "skeleton/solution.py", "reference/museum.py"):
+        for name in ("sandbox/child.py", "sandbox/restrictions.py", "skeleton/solution.py", "reference/museum.py"):
             assert archive.read(f"minikd/minikd/course/{name}") == (COURSE / name).read_bytes()
 
 

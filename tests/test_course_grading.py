@@ -15,18 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from coursework import E1_ALONE, MUSEUM, SOLUTION, accept_ctrl_c
 
-import minikd
 from minikd.cli.main import main
 from minikd.course.exercises import EXERCISES
-from minikd.course.grading import Grade, details, from_dict, grade, grade_class, read_weights, table
-from minikd.course.runner import Runner
-from minikd.course.submission import SubmissionError
+from minikd.course.grading.grade import Grade, grade, read_weights
+from minikd.course.grading.gradebook import details, from_dict, grade_class, table
+from minikd.course.grading.submission import SubmissionError
+from minikd.course.sandbox.runner import Runner
 
-COURSE = Path(minikd.__file__).parent / "course"
-SOLUTION = (COURSE / "reference" / "solution.py").read_text()
-MUSEUM = (COURSE / "reference" / "museum.py").read_text()
-E1_ALONE = SOLUTION[: SOLUTION.index("def affine_relu_forward")]
 CHECKS = sum(len(exercise.checks) for exercise in EXERCISES.values())
 SPARE = "raise NotImplementedError\n"
 
@@ -176,19 +173,22 @@ def processes() -> Iterator[str]:
             continue
 
 
-@pytest.mark.parametrize("how", ["killed", "killed while it wrote", "Ctrl-C"])
-def test_a_run_that_was_stopped_goes_on_where_it_was(how: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "jobs"), [("killed", 1), ("killed while it wrote", 1), ("Ctrl-C", 1), ("Ctrl-C", 2)])
+def test_a_run_that_was_stopped_goes_on_where_it_was(how: str, jobs: int, tmp_path: Path) -> None:
     folder, out = tmp_path / "class", tmp_path / "grades.csv"
     folder.mkdir()
     for i in range(5):
         (folder / f"s{i}.py").write_text("import time\ntime.sleep(0.02)\n" + (E1_ALONE if i % 2 else SPARE))
     log = tmp_path / ".grades.csv.part"
-    command = [sys.executable, "-m", "minikd", "course", "grade", str(folder), "--out", str(out)]
+    command = [sys.executable, "-m", "minikd", "course", "grade", str(folder), "--out", str(out), "--jobs", str(jobs)]
     said = tmp_path / "said"
     with said.open("w") as stderr:
-        process = subprocess.Popen(command, start_new_session=True, stderr=stderr, cwd=tmp_path)
+        process = subprocess.Popen(
+            command, start_new_session=True, stderr=stderr, cwd=tmp_path, preexec_fn=accept_ctrl_c
+        )
+    begun = time.monotonic()
     while not log.exists() or log.read_text().count("\n") < 3:
-        assert process.poll() is None
+        assert process.poll() is None and time.monotonic() - begun < 120
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT if how == "Ctrl-C" else signal.SIGKILL)
     process.wait(60)

@@ -13,15 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coursework import COURSE, PACKAGE
+from coursework import SOLUTION as GOOD
 from hostile import CASES, HONEST, Case
 
-import minikd
-from minikd.course import gradescope
-from minikd.course.grading import Grade, grade
-from minikd.course.runner import Runner
+from minikd.course.grading import gradescope
+from minikd.course.grading.grade import Grade, grade
+from minikd.course.sandbox.runner import Runner
 
-PACKAGE = Path(minikd.__file__).parent
-GOOD = (PACKAGE / "course" / "reference" / "solution.py").read_text()
 LIMIT = 90  # seconds for a submission, however it tries
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="submissions of others are run on POSIX systems alone")
@@ -37,7 +36,7 @@ def write(case: Case, folder: Path) -> Path:
             "good_crlf": GOOD.replace("\n", "\r\n"),
             "folders": [str(PACKAGE.parent), str(Path(np.__file__).parents[1])],
             "package": str(PACKAGE / "losses.py"),
-            "reference": str(PACKAGE / "course" / "reference" / "solution.py"),
+            "reference": str(COURSE / "reference" / "solution.py"),
         }
         source = source.format(**blanks).encode()
     (folder / "solution.py").write_bytes(source)

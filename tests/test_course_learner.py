@@ -8,21 +8,18 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from coursework import COURSE, MUSEUM, SOLUTION, accept_ctrl_c
 
-import minikd
 from minikd.cli.blas import blas_settings
 from minikd.cli.main import main
 from minikd.course import learner
 from minikd.course.exercises import EXERCISES
-from minikd.course.similar import functions, similar
-
-COURSE = Path(minikd.__file__).parent / "course"
-SOLUTION = (COURSE / "reference" / "solution.py").read_text()
-MUSEUM = (COURSE / "reference" / "museum.py").read_text()
+from minikd.course.grading.similar import functions, similar
 
 
 def course(*arguments: str | Path) -> int:
@@ -158,8 +155,10 @@ def test_watching_checks_again_when_a_file_is_saved_and_ends_well_with_ctrl_c(tm
     path = tmp_path / "solution.py"
     path.write_text("def log_softmax(z, T):\n    raise NotImplementedError('E1')\n")
     command = [sys.executable, "-u", "-m", "minikd", "course", "check", "E1", "--watch", "--folder", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "preexec_fn": accept_ctrl_c}
+    with subprocess.Popen(command, **options) as process:
+        at_the_latest = threading.Timer(120, process.kill)
+        at_the_latest.start()
         lines = []
         for line in process.stdout:
             lines.append(line)
@@ -168,6 +167,7 @@ def test_watching_checks_again_when_a_file_is_saved_and_ends_well_with_ctrl_c(tm
             elif "watching" in line:
                 process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
+        at_the_latest.cancel()
     text = "".join(lines)
     assert text.count("watching: stop with Ctrl-C") == 2 and "not written yet" in text and "Traceback" not in text
 

@@ -8,22 +8,22 @@ import os
 import resource
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from coursework import SOLUTION
 
-import minikd
-from minikd.course.exercise import run_check
 from minikd.course.exercises import EXERCISES
-from minikd.course.grading import grade
-from minikd.course.locks import Kernel
-from minikd.course.runner import Runner, RunnerError, claim_user
-from minikd.course.submission import MOST_FOLDERS, read
-
-GOOD = (Path(minikd.__file__).parent / "course" / "reference" / "solution.py").read_text()
+from minikd.course.exercises.exercise import run_check
+from minikd.course.grading.grade import grade
+from minikd.course.grading.submission import MAX_FOLDERS, read_submission
+from minikd.course.sandbox.conversation import Failed
+from minikd.course.sandbox.restrictions import Kernel
+from minikd.course.sandbox.runner import Runner, RunnerError, claim_user
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_graders_that_run_side_by_side_have_users_of_their_own(runner: Runner) -
     uids = set()
     with Runner(seconds=5.0) as other, Runner(seconds=5.0) as third:
         for one in (runner, other, third):
-            with one.talk(source) as child:
+            with one.open(source) as child:
                 uids.add(float(child.call("log_softmax", np.zeros((1, 1)), 1.0)[0, 0]))
                 assert one.uid in uids
         first, claim = claim_user()
@@ -61,7 +61,7 @@ def test_a_submission_has_three_standard_files_and_two_pipes_and_nothing_else(ru
         "        try: print(fd, os.lseek(fd, 0, 1))\n        except OSError as error:\n"
         "            if error.errno != 9: print(fd, 'pipe')\n    return z\n"
     )
-    with runner.talk([("solution.py", source)]) as child:
+    with runner.open([("solution.py", source)]) as child:
         child.call("log_softmax", np.zeros((1, 1)), 1.0)
     kinds = [line.split()[1] for line in runner.output.splitlines()]
     assert kinds == ["0", "pipe", "pipe", "pipe", "pipe"], "/dev/null, then pipes: output twice, requests, replies"
@@ -102,7 +102,7 @@ def test_the_kernel_refuses_what_would_harm_and_the_layers_are_told_truthfully(o
         try:
             kernel.libc.prctl(38, 1, 0, 0, 0)
             if one == "both":
-                held = kernel.lock()
+                held = kernel.restrict()
             else:
                 held = [one] if (kernel._landlock() if one == "landlock" else kernel._seccomp()) else []
             os.write(writer, json.dumps([held, attempts(tmp_path, null)]).encode())
@@ -122,13 +122,25 @@ def test_the_kernel_refuses_what_would_harm_and_the_layers_are_told_truthfully(o
 
 
 def test_where_a_process_cannot_be_locked_up_nothing_runs_and_no_student_is_blamed(tmp_path: Path) -> None:
-    (tmp_path / "solution.py").write_text(GOOD)
+    (tmp_path / "solution.py").write_text(SOLUTION)
     with Runner(seconds=5.0) as broken:
-        broken._start()
+        broken._connect()
         broken.uid = "nobody"  # type: ignore[assignment]  # what no system call takes
         if os.getuid() == 0:
             with pytest.raises(RunnerError, match="could not be locked up"):
                 grade(tmp_path, broken, 1, only=("E1",))
+
+
+def test_a_runner_that_is_stopped_ends_what_runs_and_begins_nothing_more() -> None:
+    source = [("solution.py", "def log_softmax(z, T):\n    while True: pass\n")]
+    with Runner(seconds=60.0) as one:
+        begun = time.monotonic()
+        with pytest.raises(Failed, match="died"), one.open(source) as child:
+            threading.Timer(0.2, one.stop).start()
+            child.call("log_softmax", np.zeros((1, 1)), 1.0)
+        assert time.monotonic() - begun < 30 and one._server is None, "the forkserver has ended, too"
+        with pytest.raises(RunnerError, match="stopped"), one.open(source):
+            pass
 
 
 HUGE = {
@@ -162,18 +174,18 @@ def test_the_grader_cannot_be_made_to_compute_without_end(name: str, runner: Run
 )  # fmt: skip
 def test_a_notebook_that_is_none_is_a_problem_and_not_an_error(content: str, tmp_path: Path) -> None:
     (tmp_path / "work.ipynb").write_text(content)
-    assert "is not a notebook" in " ".join(read(tmp_path).problems)
+    assert "is not a notebook" in " ".join(read_submission(tmp_path).problems)
 
 
 def test_odd_trees_are_read_in_bounded_time(tmp_path: Path) -> None:
     (tmp_path / "solution.py").mkdir()
     (tmp_path / "solution.py" / "museum.py").write_text("x = 1\n")
-    for i in range(MOST_FOLDERS + 20):
+    for i in range(MAX_FOLDERS + 20):
         (tmp_path / f"unread{i:03d}").mkdir()
     for i in range(6):
         (tmp_path / "solution.py" / f"large{i}.py").write_text("#" * 900_000)
-    submission = read(tmp_path)
+    submission = read_submission(tmp_path)
     assert "museum.py" in [name for name, _ in submission.sources]
     assert sum(len(source) for _, source in submission.sources) <= 4_000_000
     assert "folders" in " ".join(submission.problems) and "in all" in " ".join(submission.problems)
-    assert read(tmp_path / ("x" * 300)).problems and read(tmp_path / "missing").problems
+    assert read_submission(tmp_path / ("x" * 300)).problems and read_submission(tmp_path / "missing").problems

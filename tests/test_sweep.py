@@ -24,17 +24,15 @@ from helpers import assert_same_bits
 
 from minikd import MLP
 from minikd.cli.main import main
-from minikd.errors import CheckpointError, DeviceError, DivergedError
+from minikd.errors import CheckpointError, DeviceError, DivergedError, MinikdError
 from minikd.experiments import selection as choice
 from minikd.experiments import sweep
 from minikd.experiments.distill import Experiment
 from minikd.report import plots
 from minikd.report.style import png
-from minikd.scale import pool as workers
+from minikd.scale import pool
+from minikd.scale.blas import VARIABLES, blas_threads, limited_blas
 
-joblib_is_here = pytest.mark.skipif(
-    not importlib.util.find_spec("joblib"), reason="joblib: pip install 'minikd[sweep]'"
-)
 dask_is_here = pytest.mark.skipif(
     not importlib.util.find_spec("distributed"), reason="Dask: pip install 'minikd[dask]'"
 )
@@ -84,7 +82,6 @@ def assert_the_same_sweep(folder: Path, alone: Path) -> None:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a sweep in one process that was left alone."""
-    pytest.importorskip("joblib")
     folder = tmp_path_factory.mktemp("sweep") / "alone"
     main(["sweep", *FLAGS, "--jobs", "1", "--quiet", "--out", str(folder)])
     return folder
@@ -93,7 +90,6 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- many processes, some of them killed -----------------------------------------------------------------------------
 
 
-@joblib_is_here
 def test_two_processes_give_the_same_numbers_and_networks_bit_for_bit_as_one(alone: Path, tmp_path: Path) -> None:
     printed = finish(start(tmp_path / "two", *FLAGS, "--jobs", "2"))
     assert "16 students, 8 settings, 2 at a time" in printed
@@ -101,7 +97,6 @@ def test_two_processes_give_the_same_numbers_and_networks_bit_for_bit_as_one(alo
     assert choice.report(sweep.read(alone)[1]) in printed
 
 
-@joblib_is_here
 def test_a_sweep_killed_half_way_goes_on_and_trains_nothing_twice(alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     process = start(folder, *FLAGS, "--jobs", "2")
@@ -164,7 +159,6 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[int]]]:
                 process.communicate()
 
 
-@joblib_is_here
 @dask_is_here
 def test_a_dask_cluster_one_of_whose_workers_is_killed_loses_nothing(alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dask"
@@ -239,7 +233,6 @@ def test_a_setting_that_diverged_is_left_out_and_said(monkeypatch: pytest.Monkey
     assert record["failed"] == "training diverged" and sweep.setting_of(record) == plan.settings[0]
 
 
-@joblib_is_here
 def test_table_and_heat_maps_say_what_the_file_says(alone: Path) -> None:
     header, *lines = [json.loads(line) for line in (alone / sweep.FILE).read_text().splitlines()]
     plan, records = sweep.read(alone)
@@ -274,7 +267,6 @@ def test_table_and_heat_maps_say_what_the_file_says(alone: Path) -> None:
     assert (alone / "sweep.png").read_bytes()[:4] == b"\x89PNG"
 
 
-@joblib_is_here
 def test_what_is_printed_fits_80_columns(alone: Path) -> None:
     assert max(map(len, choice.report(sweep.read(alone)[1]).splitlines())) <= 80
 
@@ -288,7 +280,6 @@ def test_a_method_is_swept_over_the_options_that_it_has() -> None:
     assert sweep.Sweep.from_header(json.loads(json.dumps(plan.header()))) == plan
 
 
-@joblib_is_here
 def test_a_committee_is_trained_once_for_all_students(tmp_path: Path) -> None:
     flags = ["--method", "ensemble", "--temperature", "1,2", "--student", "8", "--teacher", "8", "--epochs", "1"]
     main(["sweep", *flags, "--seeds", "1", "--jobs", "1", "--quiet", "--out", str(tmp_path / "run")])
@@ -299,7 +290,6 @@ def test_a_committee_is_trained_once_for_all_students(tmp_path: Path) -> None:
 # ---- what cannot be -----------------------------------------------------------------------------------------------
 
 
-@joblib_is_here
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -338,7 +328,6 @@ def refused(arguments: list[str], message: str, capsys: Any) -> None:
     assert stop.value.code == 2 and message in error and error.count("\n") == 1, error
 
 
-@joblib_is_here
 def test_a_sweep_is_not_resumed_with_other_settings(alone: Path, capsys: Any) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in alone.iterdir()}
     for flag, value in (("--temperature", "1,2"), ("--student", "8"), ("--seeds", "3"), ("--epochs", "7")):
@@ -349,7 +338,6 @@ def test_a_sweep_is_not_resumed_with_other_settings(alone: Path, capsys: Any) ->
     assert choice.report(sweep.read(alone)[1]) in capsys.readouterr().out
 
 
-@joblib_is_here
 def test_a_damaged_file_is_an_error_and_so_is_one_that_another_sweep_writes(alone: Path, tmp_path: Path) -> None:
     whole = (alone / sweep.FILE).read_bytes()
     for bad in (b"", b"{}\n", whole.replace(b"val_nll", b"val_nil", 1), whole.replace(b'"seed": 1', b'"seed": ', 1)):
@@ -359,31 +347,25 @@ def test_a_damaged_file_is_an_error_and_so_is_one_that_another_sweep_writes(alon
     plan, _ = sweep.read(alone)
     with (
         sweep._file(alone),
-        workers.workers(1) as pool,
+        pool.pool(1) as workers,
         pytest.raises(CheckpointError, match="another sweep is writing"),
     ):
-        sweep.run(plan, alone, pool, quiet=True)
+        sweep.run(plan, alone, workers, quiet=True)
 
 
-@pytest.mark.parametrize(("module", "extra"), [("joblib", "sweep"), ("distributed", "dask")])
-def test_what_is_not_installed_is_named(
-    module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
-) -> None:
-    if module == "distributed":
-        pytest.importorskip("joblib")
-    monkeypatch.setitem(sys.modules, module, None)
+def test_dask_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
     arguments = ["sweep", "--out", str(tmp_path / "new"), "--dask", "tcp://127.0.0.1:9"]
-    refused(arguments, f"pip install 'minikd[{extra}]'", capsys)
+    refused(arguments, "pip install 'minikd[dask]'", capsys)
     assert not (tmp_path / "new").exists()
 
 
-@joblib_is_here
 @dask_is_here
 @pytest.mark.parametrize("kind", ["nobody", "silent", "hangs up", "no address"])
 def test_where_no_scheduler_answers_the_error_is_clear_and_soon(
     kind: str, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(workers, "PATIENCE", 0.5)
+    monkeypatch.setattr(pool, "SCHEDULER_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         if kind == "nobody":
@@ -404,12 +386,68 @@ def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
         sweep.train(plan.base, tmp_path / "elsewhere", 0, None)
 
 
-@joblib_is_here
 def test_an_error_of_a_task_is_the_error_of_the_sweep() -> None:
-    with workers.workers(1) as pool, pytest.raises(DeviceError, match="no luck"):
-        list(pool.as_they_come(fail, [("no luck",)]))
+    with pool.pool(1) as workers, pytest.raises(DeviceError, match="no luck"):
+        list(workers.as_completed(fail, [("no luck",)]))
 
 
 def fail(words: str) -> None:
     """Nothing else."""
     raise DeviceError(words)
+
+
+# ---- the pool of workers --------------------------------------------------------------------------------------------
+
+
+def about_this_process(number: int) -> tuple[int, int, int | None, bool]:
+    """The number, and of the process: its id, its threads for matrix products, and whether it is deaf to Ctrl-C."""
+    return number, os.getpid(), blas_threads(), signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def end_abruptly(number: int) -> int:
+    """The first task ends the process that runs it."""
+    if number == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.2)
+    return number
+
+
+def test_workers_are_processes_with_threads_of_their_own_and_results_are_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    tasks = [(n,) for n in range(6)]
+    two = min(2, os.cpu_count() or 1)  # more than it has cores no library begins
+    with pool.pool(2, blas_threads=two) as workers:
+        results = workers.map(about_this_process, tasks)
+        assert sorted(n for n, *_ in workers.as_completed(about_this_process, tasks)) == list(range(6))
+    assert [n for n, *_ in results] == list(range(6)) and workers.count == 2
+    assert os.getpid() not in {pid for _, pid, *_ in results}
+    assert {(threads, deaf) for *_, threads, deaf in results} == {(two, True)}
+    monkeypatch.setenv(VARIABLES[0], "1")  # the user's choice wins
+    with pool.pool(1, isolated=True, blas_threads=2) as workers:
+        ((_, pid, threads, _),) = workers.map(about_this_process, [(0,)])
+    assert pid != os.getpid() and threads == 1
+
+
+def test_one_worker_is_this_process_and_gets_its_threads_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with limited_blas(2):
+        with pool.pool(1, blas_threads=1) as workers:
+            assert workers.map(about_this_process, [(5,)]) == [(5, os.getpid(), 1, False)]
+        assert blas_threads() == 2
+        with pool.pool(2, threads=True, blas_threads=1) as workers:
+            assert {(pid, threads) for _, pid, threads, _ in workers.map(about_this_process, [(1,), (2,)])} == {
+                (os.getpid(), 1)
+            }
+
+
+def test_a_worker_that_is_killed_is_an_error_and_the_next_pool_works() -> None:
+    with pool.pool(2) as workers:
+        with pytest.raises(MinikdError, match="a worker process was killed"):
+            list(workers.as_completed(end_abruptly, [(0,), (1,), (2,)]))
+        with pytest.raises(pool.WorkerKilledError):
+            workers.map(end_abruptly, [(0,)])
+        assert workers.map(end_abruptly, [(1,), (2,)]) == [1, 2]

@@ -1,20 +1,23 @@
-"""`minikd course ...`: what each action prints and writes. Arguments are in arguments.py."""
+"""`minikd course ...`: what each action prints and writes. Arguments are in course_arguments.py."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 from ..checkpoint import write_atomically
-from ..course import gradescope, learner
+from ..course import learner
 from ..course.exercises import EXERCISES
-from ..course.grading import CALL, Grade, grade, grade_class, new_seed, read_weights
-from ..course.runner import Runner
-from ..course.similar import similar
-from ..course.submission import SubmissionError, submissions
+from ..course.grading import gradescope
+from ..course.grading.grade import CALL_SECONDS, Grade, grade, new_seed, read_weights
+from ..course.grading.gradebook import grade_class
+from ..course.grading.similar import similar
+from ..course.grading.submission import SubmissionError, submissions
+from ..course.sandbox.runner import Runner
 from ..errors import CheckpointError
 
 LAYERS = {
@@ -101,8 +104,7 @@ def grade_all(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("minikd: stopped, and nothing is lost. To go on: the same command with --resume", file=sys.stderr)
         return 130
-    scores = sorted(graded.score() for graded in grades)
-    middle = (scores[(len(scores) - 1) // 2] + scores[len(scores) // 2]) / 2
+    middle = statistics.median(graded.score() for graded in grades)
     print(f"{len(grades)} submissions, median {middle:g} of {grades[0].max_score():g}: {options.out}")
     print(f"every check: {options.out.with_suffix('.json')}; seed {grades[0].seed}")
     _say_layers(next((g.layers for g in grades if g.layers), []))
@@ -142,8 +144,8 @@ def selftest(options: argparse.Namespace) -> int:
     wrong = False
     layers: list[str] = []
     for folder, expected in (("reference", 100.0), ("skeleton", 0.0)):
-        with Runner(seconds=CALL) as runner:
-            graded = grade(Path(__file__).with_name(folder), runner, new_seed())
+        with Runner(seconds=CALL_SECONDS) as runner:
+            graded = grade(learner.HERE / folder, runner, new_seed())
         layers = graded.layers or layers
         print(f"{folder}: {graded.score():g} of {graded.max_score():g} points, {graded.seconds:.1f} s")
         wrong |= graded.score() != expected
@@ -167,7 +169,7 @@ def _grade(options: argparse.Namespace, seed: int) -> Grade:
     if not options.submission.exists():
         raise SubmissionError(f"there is no submission at {options.submission}")
     weights = read_weights(options.weights) if options.weights else {}
-    with Runner(seconds=CALL) as runner:
+    with Runner(seconds=CALL_SECONDS) as runner:
         return grade(options.submission, runner, seed, weights)
 
 

@@ -163,11 +163,12 @@ def _draw(experiment: Experiment, done: list[Trained]) -> None:
     from ..experiments.summary import NAMES
     from ..report import html as report
     from ..report import plots
-    from ..scale.pool import beside
+    from ..scale.pool import pool
 
     first = {NAMES[t.kind]: t.model for t in done if t.seed == 0 and hasattr(t.model, "predict")}
     some = {name: model for name, model in first.items() if name != NAMES["smoothed"]}
-    with beside(report.write, experiment.folder):
+    with pool(1, isolated=True) as workers:
+        report_written = workers.as_completed(report.write, [(experiment.folder,)])
         for name, figure in (
             ("learning-curves", plots.learning_curves(done, NAMES)),
             ("dark-knowledge", plots.dark_knowledge(some, experiment.data)),
@@ -175,6 +176,7 @@ def _draw(experiment: Experiment, done: list[Trained]) -> None:
             ("reliability", plots.reliabilities(first, experiment.data)),
         ):
             plots.save(figure, experiment.folder / f"{name}.png")
+        list(report_written)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

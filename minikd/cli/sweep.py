@@ -11,7 +11,7 @@ from ..errors import CheckpointError
 from ..experiments import selection as choice
 from ..experiments import sweep
 from ..report import plots
-from ..scale.pool import workers
+from ..scale.pool import pool
 
 GIVEN = ("data", "teacher", "student", "method", "temperature", "soft_weight", "epochs", "seeds")
 
@@ -40,14 +40,14 @@ def settle(options: argparse.Namespace, folder: Path) -> sweep.Sweep:
 
 def run(plan: sweep.Sweep, folder: Path, options: argparse.Namespace) -> None:
     """Train, or go on; print the table and what was chosen; leave the pictures. Writes nothing before all is ready."""
-    with workers(options.jobs, options.dask) as pool:
+    with pool(options.jobs, dask=options.dask, blas_threads=1) as workers:
         if not options.resume:
             sweep.Experiment(plan.base, folder)  # data that cannot be had is an error now
             sweep.begin(plan, folder)
         where = f"on {options.dask}" if options.dask else "at a time"
         networks = len(plan.settings) * plan.base.seeds
-        print(f"{networks} students, {len(plan.settings)} settings, {pool.count} {where}, in {folder}/", flush=True)
-        records = sweep.run(plan, folder, pool, options.quiet)
+        print(f"{networks} students, {len(plan.settings)} settings, {workers.count} {where}, in {folder}/", flush=True)
+        records = sweep.run(plan, folder, workers, options.quiet)
     print(f"\n{choice.report(records)}\n")
     figure = plots.heat_maps(choice.maps(plan, records), plan.temperature, plan.soft_weight)
     plots.save(figure, folder / "sweep.png")

@@ -14,17 +14,17 @@ from typing import Any
 
 from ..checkpoint import write_atomically
 from ..errors import CheckpointError
-from .exercise import POINTS, Exercise, Result, run_check
 from .exercises import EXERCISES
-from .grading import CALL, new_seed
-from .plain import Plain
-from .runner import Runner
-from .submission import SubmissionError, read
+from .exercises.exercise import POINTS, Exercise, Result, run_check
+from .grading.grade import CALL_SECONDS, new_seed
+from .grading.submission import SubmissionError, read_submission
+from .sandbox.runner import Runner
+from .sandbox.unprotected import UnprotectedRunner
 
 HERE = Path(__file__).parent
 SKELETON = HERE / "skeleton"
 NOTEBOOK = "coursework.ipynb"
-SAID = 1000  # characters of what is shown of what a work prints
+MAX_OUTPUT = 1000  # characters of what is shown of what a work prints
 
 
 def start(folder: Path, notebook: bool = False) -> list[Path]:
@@ -36,9 +36,8 @@ def start(folder: Path, notebook: bool = False) -> list[Path]:
         files[NOTEBOOK] = as_notebook().encode()
     there = [name for name in files if (folder / name).exists()]
     if there:
-        raise CheckpointError(
-            f"{folder} has {', '.join(there)} already, and nothing is overwritten: choose another folder"
-        )
+        taken = ", ".join(there)
+        raise CheckpointError(f"{folder} has {taken} already, and nothing is overwritten: choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -83,24 +82,21 @@ def check(folder: Path, names: Sequence[str], seed: int | None = None) -> Iterat
     """Run the checks of some exercises on the work in a folder, on inputs of their own, one exercise after another."""
     if not folder.exists():
         raise SubmissionError(f"there is no {folder} (`minikd course start DIR` makes the skeleton)")
-    submission = read(folder.resolve())
+    submission = read_submission(folder.resolve())
     if not submission.sources:
-        raise SubmissionError(
-            f"{folder}: {'; '.join(submission.problems)} (`minikd course start DIR` makes the skeleton)"
-        )
+        problems = "; ".join(submission.problems)
+        raise SubmissionError(f"{folder}: {problems} (`minikd course start DIR` makes the skeleton)")
     seed = new_seed() if seed is None else seed
-    with runner() as talk:
+    with own_work_runner() as runner:
         for name in names:
             exercise = EXERCISES[name]
-            yield (
-                exercise,
-                [run_check(exercise, i, talk, submission.sources, seed) for i in range(len(exercise.checks))],
-            )
+            checks = range(len(exercise.checks))
+            yield exercise, [run_check(exercise, i, runner, submission.sources, seed) for i in checks]
 
 
-def runner() -> Runner | Plain:
-    """What runs a learner's own work: under the grader's rules where there is a fork, else by a plain Python."""
-    return Runner(CALL) if os.name == "posix" else Plain(CALL)
+def own_work_runner() -> Runner | UnprotectedRunner:
+    """What runs a learner's own work: under the grader's rules where there is a fork, else an ordinary Python."""
+    return Runner(CALL_SECONDS) if os.name == "posix" else UnprotectedRunner(CALL_SECONDS)
 
 
 def wrapped(text: str, indent: str = "") -> str:
@@ -128,7 +124,7 @@ def report(exercise: Exercise, results: Sequence[Result]) -> str:
             lines.append(wrapped(result.words, " " * 6))
     said = next((result.output for result in results if result.output.strip()), "")
     if said:
-        lines += ["  it printed:", wrapped(said[:SAID] + (" ..." if len(said) > SAID else ""), " " * 6)]
+        lines += ["  it printed:", wrapped(said[:MAX_OUTPUT] + (" ..." if len(said) > MAX_OUTPUT else ""), " " * 6)]
     return "\n".join(lines)
 
 

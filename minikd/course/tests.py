@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from .exercise import run_check
 from .exercises import EXERCISES
-from .grading import new_seed
-from .learner import runner
-from .plain import Plain
-from .runner import Runner
-from .submission import read
+from .exercises.exercise import run_check
+from .grading.grade import new_seed
+from .grading.submission import read_submission
+from .learner import own_work_runner
+from .sandbox.runner import Runner
+from .sandbox.unprotected import UnprotectedRunner
 
-__all__ = ["talk", "test_exercise"]
+__all__ = ["runner", "test_exercise"]
 
 CASES = [
     pytest.param(name, i, marks=getattr(pytest.mark, name), id=f"{name}-{check.name.replace(' ', '-')}")
@@ -24,16 +24,16 @@ CASES = [
 
 
 @pytest.fixture(scope="session")
-def talk() -> Iterator[Runner | Plain]:
+def runner() -> Iterator[Runner | UnprotectedRunner]:
     """One forkserver for all checks."""
-    with runner() as one:
+    with own_work_runner() as one:
         yield one
 
 
 @pytest.mark.parametrize(("name", "index"), CASES)
-def test_exercise(name: str, index: int, talk: Runner | Plain, request: pytest.FixtureRequest) -> None:
+def test_exercise(name: str, index: int, runner: Runner | UnprotectedRunner, request: pytest.FixtureRequest) -> None:
     """One check of one exercise, on the work in the folder of the test file."""
     folder = request.path.parent
-    result = run_check(EXERCISES[name], index, talk, read(folder).sources, new_seed())
+    result = run_check(EXERCISES[name], index, runner, read_submission(folder).sources, new_seed())
     if not result.passed:
         pytest.fail(f"{name}, {result.check}: {result.words}", pytrace=False)

@@ -29,7 +29,7 @@ from ..cli.progress import Progress
 from ..errors import CheckpointError
 from ..methods import METHODS
 from ..metrics import evaluate
-from ..scale.pool import in_processes
+from ..scale.pool import pool
 from .config import Config
 from .distill import Experiment, tidy
 from .environment import machine
@@ -72,7 +72,8 @@ def compare(config: Config, methods: Sequence[str], folder: Path, jobs: int = 1,
     total = config.seeds * (config.teacher_epochs + runs * config.epochs)
     with Progress(total, quiet=quiet, line=jobs == 1, log=False) as progress:
         tasks = [(config, methods, folder, seed, progress) for seed in range(config.seeds)]
-        done = [one_seed(*task) for task in tasks] if jobs == 1 else in_processes(one_seed, tasks, jobs)
+        with pool(jobs) as workers:
+            done = workers.map(one_seed, tasks)
     settings = asdict(config)
     for name in ("method", "temperature", "soft_weight"):
         del settings[name]

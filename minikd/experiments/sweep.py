@@ -220,7 +220,7 @@ def run(sweep: Sweep, folder: Path, workers: Workers, quiet: bool = False) -> li
             for jobs in rounds:
                 started = time.monotonic()
                 tasks = [(sweep.base, folder, seed, setting) for setting, seed in jobs]
-                for record in workers.as_they_come(train, tasks) if tasks else ():
+                for record in workers.as_completed(train, tasks) if tasks else ():
                     if "failed" in record and record["model"] == "teacher":
                         raise MinikdError(f"the teacher of seed {record['seed'] + 1}: {record['failed']}")
                     _append(descriptor, record)

@@ -26,7 +26,7 @@ from ..errors import CheckpointError
 from ..experiments.environment import machine
 from ..metrics import History
 from ..report.style import new_figure, note, save, styled
-from ..scale.pool import in_processes
+from ..scale.pool import pool
 from .lab import Lab
 from .study import Study, Values, judge
 
@@ -82,7 +82,8 @@ def run_study(
     else:
         if data is not None or protocol is not None:
             raise ValueError("jobs must be 1 with data or a protocol of your own")
-        done = in_processes(_named_seed, [(study.name, *task[1:], quiet) for task in tasks], plan.jobs)
+        with pool(plan.jobs) as workers:
+            done = workers.map(_named_seed, [(study.name, *task[1:], quiet) for task in tasks])
     values = {name: [measured[name] for measured, _ in done] for name in done[0][0]}
     protocol = protocol or (study.quick if plan.quick else study.full)
     content = {

@@ -1,71 +1,128 @@
-"""Tasks spread over processes by joblib: on the cores of this machine, or on a Dask cluster. Results as they come.
+"""The one pool of workers: tasks spread by joblib over the cores of this machine, or over a Dask cluster.
 
-joblib and Dask are extras (`minikd[sweep]`, `minikd[dask]`): without them this says what to install.
+    with pool(4) as workers:
+        for result in workers.as_completed(function, [(1, "a"), (2, "b")]): ...
+
+Sweeps, comparisons, `reproduce --jobs`, drawing and grading all use it. Dask is an extra (`minikd[dask]`).
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from dataclasses import dataclass, field
+from itertools import starmap
 from typing import Any
 
 from ..errors import DeviceError, MinikdError
+from .blas import chosen_by_user, limited_blas
 
-PATIENCE = 5.0  # seconds in which a scheduler must answer
-START = 30.0  # seconds in which a cluster must have its first worker: it may have been started just now
+SCHEDULER_SECONDS = 5.0  # in which a scheduler must answer
+FIRST_WORKER_SECONDS = 30.0  # in which a cluster must have its first worker: it may have been started just now
 
 
+class WorkerKilledError(MinikdError):
+    """A process of the pool ended before its task did."""
+
+
+@dataclass(frozen=True)
 class Workers:
-    """Where tasks run. `count` processes (with Dask: threads of the cluster) at a time."""
+    """Where tasks run, `count` of them at a time; see `pool`."""
 
-    def __init__(self, count: int, joblib: Any, client: Any = None) -> None:
-        self.count, self._joblib, self._client = count, joblib, client
+    count: int
+    _backend: dict[str, Any] = field(default_factory=dict)  # for joblib; empty: one task after another, in this process
 
-    def as_they_come(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-        """function(*task) for each task, in the order in which they are finished.
+    def as_completed(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        """function(*task) for each task, in the order in which they are finished. Other workers begin at once.
 
-        What a task raises is raised here, and the tasks that wait are dropped. MinikdError where a process of this
-        machine was killed. A worker of a cluster may die: its tasks are given to another.
+        What a task raises is raised here, and the tasks that wait are dropped. WorkerKilledError where a process of
+        this machine was killed. A worker of a cluster may die: its tasks are given to another.
         """
-        where: dict[str, Any] = {"backend": "loky", "n_jobs": self.count, "inner_max_num_threads": 1}
-        if self._client is not None:
-            where = {"backend": "dask", "client": self._client}
-        elif self.count == 1:
-            where = {"backend": "sequential"}
-        with self._joblib.parallel_config(**where):
-            # One task at a time, not in batches: a result must be on the disk before the next is at stake.
-            parallel = self._joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-            try:
-                yield from parallel(self._joblib.delayed(function)(*task) for task in tasks)
-            except BrokenProcessPool as error:
-                words = "a worker process was killed, perhaps for want of memory; what was finished is kept"
-                raise MinikdError(words) from error
+        if not self._backend:
+            return starmap(function, tasks)
+        return _guarded(self._parallel("generator_unordered", function, tasks))
+
+    def map(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """function(*task) for each task, as a list in the order of the tasks. Raises what `as_completed` does."""
+        return list(
+            _guarded(self._parallel("generator", function, tasks)) if self._backend else starmap(function, tasks)
+        )
+
+    def _parallel(self, return_as: str, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Any:
+        import joblib
+
+        with joblib.parallel_config(**self._backend, max_nbytes=None):
+            # One task at a time, not in batches: a result must be on the disk before the next is at stake. For a
+            # single process joblib would take this one; so it gets two, of which one waits.
+            pre_dispatch = 1 if self.count == 1 else "all"
+            parallel = joblib.Parallel(return_as=return_as, batch_size=1, pre_dispatch=pre_dispatch)
+            return parallel(joblib.delayed(function)(*task) for task in tasks)
 
 
 @contextmanager
-def workers(jobs: int | None = None, dask: str | None = None) -> Iterator[Workers]:
-    """`jobs` processes on this machine (None: one for each core), or those of the Dask cluster at the address `dask`.
+def pool(
+    jobs: int | None = None,
+    *,
+    dask: str | None = None,
+    threads: bool = False,
+    isolated: bool = False,
+    blas_threads: int | None = None,
+) -> Iterator[Workers]:
+    """`jobs` workers at a time (None: one for each core): processes, which live as long as the block.
 
-    DeviceError where joblib or Dask is missing, where the address cannot be one or nobody answers there, and where the
+    One worker is this process itself. Several share out the cores: each uses so many threads for matrix products as
+    there are cores for it, unless the user's environment or `blas_threads` says otherwise. Ctrl-C is for the process
+    that waits, and the workers do not hear it. Functions, tasks and results must be such as can be pickled.
+
+    dask      the address of a scheduler: the workers of that Dask cluster instead
+    threads   threads of this process instead
+    isolated  a process of its own even for a single worker
+
+    DeviceError where Dask is missing, where the address cannot be one or nobody answers there, and where the
     cluster has no workers.
     """
-    try:
-        import joblib
-    except ImportError as error:
-        raise DeviceError("a sweep needs joblib: pip install 'minikd[sweep]'") from error
-    if dask is None:
-        yield Workers(jobs or joblib.cpu_count(), joblib)
+    if dask is not None:
+        client = _client(dask)
+        try:
+            yield Workers(sum(client.ncores().values()), {"backend": "dask", "client": client})
+        finally:
+            client.close(timeout=SCHEDULER_SECONDS)
         return
-    client = _client(dask)
+    count = jobs or _cores()
+    if threads or (count == 1 and not isolated):
+        with limited_blas(blas_threads):
+            yield Workers(count, {"backend": "threading", "n_jobs": count} if count > 1 else {})
+        return
+    backend = {"backend": "loky", "n_jobs": max(2, count), "initializer": _ignore_ctrl_c}
+    share = max(1, _cores() // count) if blas_threads is None else blas_threads
     try:
-        yield Workers(sum(client.ncores().values()), joblib, client)
+        yield Workers(count, {**backend, "inner_max_num_threads": None if chosen_by_user() else share})
     finally:
-        client.close(timeout=PATIENCE)
+        # joblib would keep the processes for the next call, with the environment of this one.
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor().shutdown(wait=True)
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _ignore_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _guarded(results: Iterator[Any]) -> Iterator[Any]:
+    try:
+        yield from results
+    except BrokenProcessPool as error:
+        words = "a worker process was killed, perhaps for want of memory; what was finished is kept"
+        raise WorkerKilledError(words) from error
 
 
 def _client(address: str) -> Any:
@@ -82,51 +139,24 @@ def _client(address: str) -> Any:
             raise ValueError(f"tcp or tls is wanted, not {scheme}")
     except ValueError as error:
         raise DeviceError(f"--dask must be an address such as tcp://10.0.0.1:8786, got {address!r}: {error}") from None
-    _knock(address, scheme, host, port)
+    _check_that_a_scheduler_answers(address, scheme, host, port)
     try:
-        client: Any = Client(address, timeout=PATIENCE, set_as_default=False)  # type: ignore[no-untyped-call, unused-ignore]
+        client: Any = Client(address, timeout=SCHEDULER_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call, unused-ignore]
     except (OSError, RuntimeError, ValueError) as error:
         raise DeviceError(f"no Dask scheduler answers at {address}: {error}") from error
     try:
-        client.wait_for_workers(1, timeout=START)
+        client.wait_for_workers(1, timeout=FIRST_WORKER_SECONDS)
     except TimeoutError as error:
-        client.close(timeout=PATIENCE)
+        client.close(timeout=SCHEDULER_SECONDS)
         raise DeviceError(f"the Dask cluster at {address} has no workers: start some, dask worker {address}") from error
     return client
 
 
-def _knock(address: str, scheme: str, host: str, port: int) -> None:
+def _check_that_a_scheduler_answers(address: str, scheme: str, host: str, port: int) -> None:
     """DeviceError unless somebody is there who speaks first, as Dask does. Its own client may wait for ever instead."""
     try:
-        with socket.create_connection((host, port), timeout=PATIENCE) as connection:
+        with socket.create_connection((host, port), timeout=SCHEDULER_SECONDS) as connection:
             if scheme == "tcp" and not connection.recv(1):
                 raise OSError("the connection was closed")
     except OSError as error:
         raise DeviceError(f"no Dask scheduler answers at {address}: {error}") from error
-
-
-def in_processes(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], jobs: int) -> list[Any]:
-    """function(*task) for each task, so many at a time, in processes that share the cores out; results in order.
-
-    `function` must be one that a fresh process can import.
-    """
-    # A fresh process reads this when its NumPy loads.
-    os.environ["OPENBLAS_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        return list(pool.map(function, *zip(*tasks, strict=True)))
-
-
-@contextmanager
-def beside(function: Callable[..., Any], *arguments: Any) -> Iterator[None]:
-    """Run function(*arguments) in a process of its own while the block runs, on another core; raises what it raises.
-
-    `function` must be one that a fresh process can import. With one core it runs afterwards.
-    """
-    if (os.cpu_count() or 1) < 2:
-        yield
-        function(*arguments)
-        return
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        running = pool.submit(function, *arguments)
-        yield
-        running.result()

@@ -23,10 +23,11 @@ def main() -> None:
     """Make the class, grade it, compare."""
     import shutil
 
+    from coursework import COURSE
     from hostile import CASES, HONEST
-    from test_course_hostile import PACKAGE, write
+    from test_course_hostile import write
 
-    from minikd.course.grading import grade_class
+    from minikd.course.grading.gradebook import grade_class
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2, help="submissions at a time (default 2)")
@@ -41,7 +42,7 @@ def main() -> None:
             name = f"{i:03d}"
             wanted[name] = case
             if isinstance(case, str):
-                shutil.copytree(PACKAGE / "course" / case, folder / name)
+                shutil.copytree(COURSE / case, folder / name)
             else:
                 write(case, folder / name)
         begun = time.monotonic()

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from .exercises import EXERCISES
-from .submission import Submission, read
+from ..exercises import EXERCISES
+from .submission import Submission, read_submission
 
-RUN = 5  # tokens
-LEAST = 25  # tokens: shorter functions are alike by nature
-ALIKE = 0.8
-COMMON, GROUP = 0.25, 6  # what more of a class (and more students) have alike is what everybody writes
+NGRAM = 5  # tokens
+MIN_TOKENS = 25  # tokens: shorter functions are alike by nature
+THRESHOLD = 0.8
+COMMON_SHARE, COMMON_COUNT = 0.25, 6  # what more of a class (and more students) have alike is what everybody writes
 SKIPPED = (
     tokenize.COMMENT,
     tokenize.NL,
@@ -46,12 +46,12 @@ class Pair:
 
 def similar(paths: Sequence[Path]) -> list[Pair]:
     """Pairs of submissions that are alike in some exercise, those in most exercises first."""
-    prints = {path: fingerprints(read(path)) for path in paths}
+    prints = {path: fingerprints(read_submission(path)) for path in paths}
     pairs = []
     for exercise in EXERCISES:
         runs = [p[exercise] for p in prints.values() if exercise in p]
         counts = Counter(run for of_one in runs for run in of_one)
-        usual = {run for run, count in counts.items() if count > max(GROUP, COMMON * len(runs))}
+        usual = {run for run, count in counts.items() if count > max(COMMON_COUNT, COMMON_SHARE * len(runs))}
         for p in prints.values():
             if exercise in p:
                 p[exercise] = p[exercise] - usual
@@ -59,7 +59,7 @@ def similar(paths: Sequence[Path]) -> list[Pair]:
         found = {}
         for exercise in EXERCISES:
             a, b = prints[one].get(exercise, frozenset()), prints[other].get(exercise, frozenset())
-            if min(len(a), len(b)) >= LEAST // 2 and len(a & b) >= ALIKE * len(a | b):
+            if min(len(a), len(b)) >= MIN_TOKENS // 2 and len(a & b) >= THRESHOLD * len(a | b):
                 found[exercise] = len(a & b) / len(a | b)
         if found:
             pairs.append(Pair(one.name, other.name, tuple(found), sum(found.values()) / len(found)))
@@ -75,9 +75,9 @@ def fingerprints(submission: Submission) -> dict[str, frozenset[tuple[str, ...]]
             if function in owners:
                 found.setdefault(owners[function], []).extend(tokens)
     return {
-        name: frozenset(tuple(tokens[i : i + RUN]) for i in range(len(tokens) - RUN + 1))
+        name: frozenset(tuple(tokens[i : i + NGRAM]) for i in range(len(tokens) - NGRAM + 1))
         for name, tokens in found.items()
-        if len(tokens) >= LEAST
+        if len(tokens) >= MIN_TOKENS
     }
 
 

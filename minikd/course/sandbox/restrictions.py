@@ -1,4 +1,4 @@
-"""What Linux and Python refuse to a process that runs a submission, once it has asked for that itself.
+"""What a process that runs a submission gives up: the restrictions of Linux and of Python, which it puts on itself.
 
 Landlock and seccomp are the kernel's: what they refuse stays refused, whatever the process does. The import list and
 the audit hook are Python's, and defence in depth: they stop accidents and the curious. Loaded by its path, before the
@@ -14,7 +14,7 @@ import struct
 import sys
 from typing import Any, ClassVar
 
-MODULES = """
+ALLOWED_MODULES = """
     __future__ abc array bisect cmath collections contextlib copy dataclasses decimal enum fractions functools heapq
     inspect itertools math numbers operator random re statistics string textwrap time types typing unicodedata
     unittest warnings
@@ -22,9 +22,9 @@ MODULES = """
 
 
 class Kernel:
-    """Linux's own locks, by way of the C library."""
+    """Landlock and seccomp, by way of the C library."""
 
-    # What a process may ask of the kernel, and by which number: to compute, to wait, and to use the files that it has
+    # The system calls that stay allowed, by their numbers: to compute, to wait, and to use the files that it has
     # open. All else is refused: to open, look up or change a file, start or end a process, connect, change priorities.
     # (x86-64, 64-bit ARM); 0 where a processor does not have it.
     ALLOWED: ClassVar = {
@@ -50,7 +50,7 @@ class Kernel:
         """Descendants whose parent has gone become children of this process, so that it can see and end them."""
         self.libc.prctl(36, 1, 0, 0, 0)
 
-    def lock(self) -> list[str]:
+    def restrict(self) -> list[str]:
         """Landlock and seccomp, as far as this kernel has them: the names of those that hold now."""
         layers = []
         self.libc.prctl(38, 1, 0, 0, 0)  # no new privileges: without this the kernel grants neither
@@ -93,43 +93,42 @@ class Kernel:
 
 # ---- Python's own, in addition ----------------------------------------------------------------------------------
 
-REFUSED = (
+REFUSED_EVENTS = (
     "open", "os.", "subprocess.", "socket.", "ctypes.", "shutil.", "signal.", "fcntl.", "mmap.", "pty.", "tempfile.",
     "urllib.", "webbrowser.", "winreg.", "glob.", "sqlite3.", "gc.", "syslog.",
 )  # fmt: skip
 
 
-def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+def audit(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook: defence in depth, for who has ctypes or a debugger can go round it."""
-    if event.startswith(REFUSED):
+    if event.startswith(REFUSED_EVENTS):
         raise PermissionError(f"{event} is not allowed here")
 
 
-def only_known(name: str, *arguments: Any, **options: Any) -> Any:
+def restricted_import(name: str, *arguments: Any, **options: Any) -> Any:
     """In place of `__import__`: modules that are loaded already and allowed; defence in depth, too."""
     level = options.get("level", arguments[3] if len(arguments) > 3 else 0)
     top = name.partition(".")[0]
-    if level == 0 and (top in MODULES or top in ("numpy", "solution", "museum", "typing_extensions") or top in OWN):
+    allowed = top in ("numpy", "typing_extensions", *ALLOWED_MODULES, *SUBMISSION_MODULES)
+    if level == 0 and (allowed or importing_from_library(arguments)):
         return original_import(name, *arguments, **options)
-    if level == 0 and importing_from_library(arguments):
-        return original_import(name, *arguments, **options)
-    raise ImportError(f"{name} cannot be imported here: NumPy and {', '.join(MODULES[1:])} can")
+    raise ImportError(f"{name} cannot be imported here: NumPy and {', '.join(ALLOWED_MODULES[1:])} can")
 
 
 def importing_from_library(arguments: tuple[Any, ...]) -> bool:
     """Whether it is the library itself that imports, lazily, what it needs."""
     importer = (arguments[0] or {}).get("__name__", "") if arguments else ""
-    return importer.partition(".")[0] in {*MODULES, "numpy"} and importer in sys.modules
+    return importer.partition(".")[0] in {*ALLOWED_MODULES, "numpy"} and importer in sys.modules
 
 
-OWN: set[str] = set()  # names of the submission's own files
+SUBMISSION_MODULES: set[str] = set()  # names of the submission's own files
 original_import = builtins.__import__
 
 
 # ---- what a fork gives up ---------------------------------------------------------------------------------------
 
 
-def give_up(settings: dict[str, Any]) -> list[str]:
+def restrict_process(settings: dict[str, Any]) -> list[str]:
     """Give up everything that a submission does not need; the names of the layers that this system has."""
     import resource  # POSIX alone
 
@@ -160,6 +159,6 @@ def give_up(settings: dict[str, Any]) -> list[str]:
     if held == len(limits):
         layers.append("limits")
     if sys.platform == "linux":
-        layers += Kernel().lock()
-    sys.addaudithook(refuse)
+        layers += Kernel().restrict()
+    sys.addaudithook(audit)
     return layers

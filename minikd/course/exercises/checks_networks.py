@@ -1,4 +1,4 @@
-"""How E6, E7, E8 and E10 are checked, see checks.py."""
+"""How E6, E7, E8 and E10 are checked, see checks_losses.py."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from .checks import WIDE, WIDE_SECONDS, Rng, logits, temperature
-from .exercise import Wrong, expect, numbers, parts
+from ..sandbox.conversation import Child
+from .checks_losses import WIDE, WIDE_SECONDS, logits, temperature
+from .exercise import Rng, Wrong, array_of, expect, values_of
 from .expected import Params, as_mlp, gradients, input_gradient, network, student_of
-from .talk import Child
 
 # ---- networks ----------------------------------------------------------------------------------------------------
 
 
 def check_params(what: str, got: Any, want: Params, tolerance: float = 1e-9) -> None:
     """A list of pairs (W, b), or of their gradients, must be as `want`."""
-    for i, (pair, (W, b)) in enumerate(zip(parts(what, got, len(want)), want, strict=True), 1):
-        mine = parts(f"layer {i} of {what}", pair, 2)
+    for i, (pair, (W, b)) in enumerate(zip(values_of(what, got, len(want)), want, strict=True), 1):
+        mine = values_of(f"layer {i} of {what}", pair, 2)
         expect(f"W of layer {i}", mine[0], W, tolerance)
         expect(f"b of layer {i}", mine[1], b, tolerance)
 
@@ -47,20 +47,15 @@ def e7_accuracy(child: Child, rng: Rng) -> None:
     A, x = rng.standard_normal((3, 4)), rng.standard_normal((3, 4))
 
     def f(moved: np.ndarray) -> float:
-        return float(np.sin(numbers("x", moved, (3, 4)) * A).sum())
+        return float(np.sin(array_of("x", moved, (3, 4)) * A).sum())
 
     got = child.call("numerical_gradient", f, x, 1e-5)
     expect("the gradient", got, A * np.cos(A * x), 1e-8, "with h = 1e-5, central differences are right to ten digits")
     cubic = rng.standard_normal(5)
     h = float(rng.uniform(0.05, 0.2))
-    got = child.call("numerical_gradient", lambda moved: float((numbers("x", moved, (5,)) ** 3).sum()), cubic, h)
-    expect(
-        "the gradient of sum(x³)",
-        got,
-        3 * cubic**2 + h**2,
-        1e-9,
-        "exactly 3 x² + h² for central differences with step h",
-    )
+    got = child.call("numerical_gradient", lambda moved: float((array_of("x", moved, (5,)) ** 3).sum()), cubic, h)
+    why = "exactly 3 x² + h² for central differences with step h"
+    expect("the gradient of sum(x³)", got, 3 * cubic**2 + h**2, why=why)
 
 
 def e7_calls(child: Child, rng: Rng) -> None:
@@ -68,15 +63,13 @@ def e7_calls(child: Child, rng: Rng) -> None:
     x, seen = rng.standard_normal((2, 3)), []
 
     def f(moved: np.ndarray) -> float:
-        seen.append(numbers("x", moved, (2, 3)))
+        seen.append(array_of("x", moved, (2, 3)))
         return float((seen[-1] ** 2).sum())
 
     expect("the gradient", child.call("numerical_gradient", f, x, 1e-4), 2 * x, 1e-8)
     if len(seen) != 2 * x.size:
-        raise Wrong(
-            f"f must be called twice for each of the {x.size} entries of x, {2 * x.size} times; "
-            f"it was called {len(seen)} times"
-        )
+        wanted = f"f must be called twice for each of the {x.size} entries of x, {2 * x.size} times"
+        raise Wrong(f"{wanted}; it was called {len(seen)} times")
     moved = sorted(int((np.abs(point - x) > 1e-12).sum()) for point in seen)
     if moved != [1] * len(seen):
         raise Wrong("each call must move one entry of x and leave the others as they were: is every step taken back?")
@@ -107,7 +100,7 @@ def e8_trajectory(child: Child, rng: Rng) -> None:
 def e10_differences(child: Child, rng: Rng) -> None:
     """The gradient is the slope of J, and equals the reference."""
     teacher, student, x, T = network(rng, 5, 9, 4), network(rng, 5, 6, 4), rng.standard_normal((3, 5)), temperature(rng)
-    got = numbers("dx", child.call("generator_input_gradient", teacher, student, x, T), x.shape)
+    got = array_of("dx", child.call("generator_input_gradient", teacher, student, x, T), x.shape)
     step = rng.standard_normal(x.shape) * 1e-6
     measured = (input_gradient(teacher, student, x + step, T)[0] - input_gradient(teacher, student, x - step, T)[0]) / 2
     why = "measured by (J(x + step) - J(x - step)) / 2; J depends on x through the student and through the teacher"

@@ -1,11 +1,10 @@
-"""Runs a submission in a locked-up process of its own, which is handed numbers and hands numbers back.
+"""Runs a submission in a restricted process of its own, which is handed numbers and hands numbers back.
 
-The grader's side. It keeps the inputs' seeds, the reference and what is expected, and compares; the other side is
-child.py, and what is said between the two is in talk.py. `Runner` keeps a forkserver in which no submission has ever
-run, and forks a fresh process for each conversation; `Plain` (plain.py) starts an ordinary, unprotected Python for it,
-where there is no fork. Both are used alike:
+This is the grader's side. It keeps the inputs' seeds, the reference and what is expected, and compares. child.py is the
+other side. `Runner` keeps a forkserver in which no submission has ever run, and forks a fresh process for each
+conversation. `UnprotectedRunner` starts an ordinary Python for it, where there is no fork. Both are used alike:
 
-    with runner.talk(sources) as child:
+    with runner.open(sources) as child:
         loss, dz = child.call("kd_loss", zs, zt, 4.0)
 
 A call raises `Failed` when the submission raises, ends its process, takes too long or sends what is not numbers.
@@ -20,20 +19,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import MinikdError
-from .talk import Child, Failed, Line, Sources, printable
+from ...errors import MinikdError
+from .conversation import Child, Failed, Pipes, Sources, printable
 
 CHILD = Path(__file__).with_name("child.py")
 MEMORY = 2 * 2**30  # bytes of address space: NumPy takes half a GB of it
 FIRST_UID, USERS = 61_184, 1_000  # users that nothing belongs to, as a rule: each forkserver of a root claims one
 CPU_SECONDS = 20
-PATIENCE = 60.0  # seconds that the grader's own processes may take, on a machine that does much else
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+ANSWER_SECONDS = 60.0  # seconds that the grader's own processes may take, on a machine that does much else
 
 
 class RunnerError(MinikdError):
@@ -41,7 +41,7 @@ class RunnerError(MinikdError):
 
 
 class Runner:
-    """A forkserver, and the processes that it forks. Use it as a context; it can be used by one thread.
+    """A forkserver, and the processes that it forks. Use it as a context, and by one thread at a time.
 
     seconds   that a call may take, by the clock
     Where the grader is root, submissions run as the user `uid`, which no other grader on the machine has claimed.
@@ -60,6 +60,7 @@ class Runner:
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._claim: socket.socket | None = None
+        self._stopped = False
 
     def __enter__(self) -> Runner:
         return self
@@ -81,72 +82,79 @@ class Runner:
             self._claim.close()
         self._control = self._server = self._claim = None
 
-    def _start(self) -> socket.socket:
-        if self._control is not None:
-            return self._control
+    def stop(self) -> None:
+        """From another thread: end the process that runs, and let no other begin. What uses the runner raises."""
+        self._stopped = True
+        if (control := self._control) is not None:
+            with suppress(OSError):  # it was closed meanwhile
+                control.shutdown(socket.SHUT_RDWR)
+
+    def _connect(self) -> socket.socket:
+        """The connection to the forkserver, which is started where there is none."""
+        if self._control is None:
+            self._start()
+        control = self._control
+        if self._stopped or control is None:
+            raise RunnerError("submissions are not run any more: the grader was stopped")
+        return control
+
+    def _start(self) -> None:
         self.uid, self._claim = claim_user()
         ours, theirs = socket.socketpair()
         folder = str(Path(np.__file__).parents[1])
         command = [sys.executable, "-I", "-S", str(CHILD), folder, str(theirs.fileno())]
-        environment = {
-            "PATH": "/usr/bin:/bin",
-            "LC_ALL": "C.UTF-8",
-            "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-        }
         kept = {name: os.environ[name] for name in ("OPENBLAS_CORETYPE", "LD_LIBRARY_PATH") if name in os.environ}
         self._server = subprocess.Popen(
             command,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            env=environment | kept,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **ONE_THREAD, **kept},
             cwd="/",
             start_new_session=True,
         )
         theirs.close()
         self._control = ours
-        return ours
 
     @contextmanager
-    def talk(self, sources: Sources, modules: Sequence[str] = (), until: float = float("inf")) -> Iterator[Child]:
+    def open(self, sources: Sources, modules: Sequence[str] = (), until: float = float("inf")) -> Iterator[Child]:
         """A fresh process with the submission loaded; at the end it is killed, with all that it may have started.
 
         modules   names of the submission's own files, which may import one another
         until     when all must be over, by time.monotonic()
         Afterwards `output` holds what the submission printed, cut off, and `cpu_seconds` the time that it took.
         """
-        control = self._start()
+        control = self._connect()
         # (inside, outside) of three pipes: requests go in, replies and output come out.
         inside, outside = zip(os.pipe(), os.pipe()[::-1], os.pipe()[::-1], strict=True)
         settings = {"uid": self.uid, "memory": MEMORY, "cpu_seconds": CPU_SECONDS, "modules": list(modules)}
-        line = Line(*outside)
+        pipes = Pipes(*outside)
         try:
             socket.send_fds(control, [json.dumps(settings).encode()], inside)
-            self._said(control)  # the process's number
+            self._read_line(control)  # the process's number
         except (OSError, RunnerError) as error:
-            line.close()
+            pipes.close()
             self.close()
             raise RunnerError(f"the process that runs submissions has gone: {error}") from error
         finally:
             for fd in inside:
                 os.close(fd)
         try:
-            child = Child(line.send, line.receive, self.seconds, until)
-            self.layers = ready(child)
+            child = Child(pipes.send, pipes.receive, self.seconds, until)
+            self.layers = layers_of(child)
             child.load(sources)
             yield child
         finally:
-            self.output = line.close()
+            self.output = pipes.close()
             try:
                 control.sendall(b"x")
-                self.cpu_seconds = float(json.loads(self._said(control))["cpu_seconds"])
+                self.cpu_seconds = float(json.loads(self._read_line(control))["cpu_seconds"])
             except (OSError, RunnerError, ValueError):
                 self.close()  # a submission has killed its way out; the next conversation gets a new forkserver
 
-    def _said(self, control: socket.socket) -> bytes:
+    def _read_line(self, control: socket.socket) -> bytes:
         """A line from the forkserver."""
         line = b""
-        control.settimeout(PATIENCE)
+        control.settimeout(ANSWER_SECONDS)
         while not line.endswith(b"\n"):
             part = control.recv(4096)
             if not part:
@@ -155,13 +163,13 @@ class Runner:
         return line
 
 
-def ready(child: Child) -> list[str]:
+def layers_of(child: Child) -> list[str]:
     """What protects, as a process says that has locked itself up; no line of a submission has run in it yet.
 
     RunnerError where it could not: that is the grader's trouble, and must not cost a student points.
     """
     try:
-        kind, rest = child.answer(time.monotonic() + PATIENCE)
+        kind, rest = child.answer(time.monotonic() + ANSWER_SECONDS)
     except Failed as error:
         raise RunnerError(f"a process for a submission could not be locked up: {error.words}") from error
     if kind != "ready":

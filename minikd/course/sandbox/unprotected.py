@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from .runner import CHILD, PATIENCE
-from .talk import Child, Failed, Sources
+from .conversation import Child, Failed, Sources
+from .runner import ANSWER_SECONDS, CHILD, ONE_THREAD
 
 
-class Plain:
+class UnprotectedRunner:
     """Runs a submission in an ordinary Python process, and is used as `Runner` is. What it prints goes to stderr."""
 
     layers: Sequence[str] = ()
@@ -24,16 +24,16 @@ class Plain:
     def __init__(self, seconds: float = 10.0) -> None:
         self.seconds = seconds
 
-    def __enter__(self) -> Plain:
+    def __enter__(self) -> UnprotectedRunner:
         return self
 
     def __exit__(self, *_: Any) -> None:
         pass
 
     @contextmanager
-    def talk(self, sources: Sources, modules: Sequence[str] = (), until: float = float("inf")) -> Iterator[Child]:
+    def open(self, sources: Sources, modules: Sequence[str] = (), until: float = float("inf")) -> Iterator[Child]:
         """A fresh process with the submission loaded."""
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+        environment = {**os.environ, **ONE_THREAD, "PYTHONIOENCODING": "utf-8"}
         process = subprocess.Popen(
             [sys.executable, "-I", str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
         )
@@ -66,7 +66,7 @@ class Plain:
 
         try:
             child = Child(send, receive, self.seconds, until)
-            child.answer(time.monotonic() + PATIENCE)  # Python and NumPy start: not the submission's time
+            child.answer(time.monotonic() + ANSWER_SECONDS)  # Python and NumPy start: not the submission's time
             child.load(sources)
             yield child
         finally:

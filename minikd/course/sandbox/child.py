@@ -36,19 +36,19 @@ import types
 from pathlib import Path
 from typing import Any
 
-locks: Any = None  # locks.py and wire.py, see `load`
-wire: Any = None
+restrictions: Any = None  # restrictions.py and messages.py, see `load_beside`
+messages: Any = None
 
 NUMPY_PARTS = ("linalg", "fft", "random", "testing", "polynomial", "ma", "lib.stride_tricks", "char", "rec", "typing")
-FAR = 300  # lines of a traceback, in characters each
-KEEP = 4000  # characters of what is told of an error
+MAX_LINE = 300  # lines of a traceback, in characters each
+MAX_ERROR = 4000  # characters of the description of an error
 HERE = Path(__file__).parent
 
 
 # ---- one conversation -------------------------------------------------------------------------------------------
 
 
-class Conversation:
+class Responder:
     """Answers the grader's messages, over two files."""
 
     def __init__(self, reader: Any, writer: Any) -> None:
@@ -58,8 +58,8 @@ class Conversation:
 
     def receive(self) -> Any:
         """The next message; EOFError where the grader has gone."""
-        header = self._read(wire.HEADER)
-        return wire.unpack(header + self._read(wire.size_of(header, 2**31)))
+        header = self._read(messages.HEADER_SIZE)
+        return messages.unpack(header + self._read(messages.size_of(header, 2**31)))
 
     def _read(self, size: int) -> bytes:
         data = self.reader.read(size)
@@ -69,11 +69,11 @@ class Conversation:
 
     def send(self, value: Any) -> None:
         """Send a value."""
-        self.writer.write(wire.pack(value))
+        self.writer.write(messages.pack(value))
         self.writer.flush()
 
     def serve(self) -> None:
-        """First the submission's sources, then calls, until the grader has heard enough."""
+        """First the submission's sources, then calls, until the grader closes the pipe."""
         while True:
             kind, *rest = self.receive()
             if kind == "load":
@@ -84,61 +84,62 @@ class Conversation:
                 self.send(self.call(*rest))
 
     def load(self, name: str, source: str) -> None:
-        """Execute a source as a module; what it raises is told with the first call that finds no function."""
+        """Execute a source as a module; what it raises is reported with the first call that finds no function."""
         module = types.ModuleType(Path(name).stem)
         sys.modules[module.__name__] = module
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         try:
             exec(compile(source, name, "exec"), module.__dict__)
         except BaseException as error:
-            self.failures.append(tell(error, name))
+            self.failures.append(describe(error))
         self.modules.append(module)
 
     def call(self, name: str, arguments: list[Any]) -> list[Any]:
         """[kind, value or words]: "ok", "missing", "todo" (NotImplementedError), "assert" or "raised"."""
         function = next((vars(m)[name] for m in reversed(self.modules) if callable(vars(m).get(name))), None)
         if function is None:
-            return ["missing", "\n".join(self.failures)[:KEEP]]
+            return ["missing", "\n".join(self.failures)[:MAX_ERROR]]
         try:
-            return ["ok", function(*[self.local(argument) for argument in arguments])]
+            return ["ok", function(*[self.as_argument(argument) for argument in arguments])]
         except NotImplementedError as error:
-            return ["todo", str(error)[:KEEP]]
+            return ["todo", str(error)[:MAX_ERROR]]
         except AssertionError as error:
-            return ["assert", str(error)[:KEEP]]
+            return ["assert", str(error)[:MAX_ERROR]]
         except BaseException as error:
-            return ["raised", tell(error)]
+            return ["raised", describe(error)]
 
-    def local(self, value: Any) -> Any:
-        """A value as the submission sees it: functions of the grader become functions that ask it."""
+    def as_argument(self, value: Any) -> Any:
+        """A value as the submission sees it: functions of the grader become functions that call it."""
         if isinstance(value, list):
-            return [self.local(item) for item in value]
+            return [self.as_argument(item) for item in value]
         if hasattr(value, "ndim") and value.ndim == 0:
             return value.item()
-        if not isinstance(value, wire.Function):
+        if not isinstance(value, messages.RemoteFunction):
             return value
         number = value.number
 
         def function(*arguments: Any) -> Any:
-            self.send(["ask", str(number), list(arguments)])
+            self.send(["callback", str(number), list(arguments)])
             kind, answer = self.receive()
             if kind == "error":
                 raise ValueError(answer)
-            return self.local(answer) if not isinstance(answer, list) else tuple(self.local(a) for a in answer)
+            answer = self.as_argument(answer)
+            return tuple(answer) if isinstance(answer, list) else answer
 
         return function
 
 
-def tell(error: BaseException, *skip: str) -> str:
+def describe(error: BaseException) -> str:
     """What was raised, and where in the submission."""
     try:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent != HERE]
-        where = [f"{f.filename}, line {f.lineno}: {(f.line or '').strip()}"[:FAR] for f in frames[-3:]]
-        words = f"{type(error).__name__}: {error}"[:KEEP]
+        where = [f"{f.filename}, line {f.lineno}: {(f.line or '').strip()}"[:MAX_LINE] for f in frames[-3:]]
+        words = f"{type(error).__name__}: {error}"[:MAX_ERROR]
     except BaseException:  # an exception that cannot even be printed
         return "an exception that cannot be shown"
     if isinstance(error, SyntaxError):
-        where.append(f"{error.filename}, line {error.lineno}: {(error.text or '').strip()}"[:FAR])
-    return "\n".join([*where, words])[:KEEP]
+        where.append(f"{error.filename}, line {error.lineno}: {(error.text or '').strip()}"[:MAX_LINE])
+    return "\n".join([*where, words])[:MAX_ERROR]
 
 
 # ---- the forkserver ---------------------------------------------------------------------------------------------
@@ -147,7 +148,7 @@ def tell(error: BaseException, *skip: str) -> str:
 def preload(numpy_folder: str) -> None:
     """Load all that a submission may use, and forget where it came from."""
     sys.path.insert(0, numpy_folder)
-    for name in locks.MODULES:
+    for name in restrictions.ALLOWED_MODULES:
         importlib.import_module(name)
     for part in NUMPY_PARTS:
         importlib.import_module(f"numpy.{part}")
@@ -166,21 +167,21 @@ def forkserver(control: socket.socket) -> None:
         settings = json.loads(data)
         pid = os.fork()
         if pid == 0:
-            be_a_child(control, fds, settings)
+            run_child(control, fds, settings)
         for fd in fds:
             os.close(fd)
         there = b""
         with contextlib.suppress(OSError):  # the grader may be killed at any time
             control.sendall(f"{pid}\n".encode())
             there = control.recv(1)
-        ended = end(pid)
+        ended = end_all(pid)
         if not there:
             os._exit(0)
         with contextlib.suppress(OSError):
             control.sendall(json.dumps(ended).encode() + b"\n")
 
 
-def end(pid: int) -> dict[str, Any]:
+def end_all(pid: int) -> dict[str, Any]:
     """Kill a child and all its descendants; how the child had ended, if it had."""
     done, status, usage = os.wait4(pid, os.WNOHANG)
     for _ in range(1000):
@@ -206,8 +207,8 @@ def children() -> list[int]:
         return []
 
 
-def be_a_child(control: socket.socket, fds: list[int], settings: dict[str, Any]) -> None:
-    """Give everything up, and talk with the grader until it goes. Does not return."""
+def run_child(control: socket.socket, fds: list[int], settings: dict[str, Any]) -> None:
+    """Give everything up, and answer the grader until it goes. Does not return."""
     try:
         control.close()
         os.setsid()
@@ -219,18 +220,18 @@ def be_a_child(control: socket.socket, fds: list[int], settings: dict[str, Any])
             os.close(fd)
         sys.stdout = os.fdopen(1, "w", buffering=1, errors="replace", closefd=False)
         sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace", closefd=False)
-        conversation = Conversation(os.fdopen(requests, "rb"), os.fdopen(replies, "wb"))
+        responder = Responder(os.fdopen(requests, "rb"), os.fdopen(replies, "wb"))
         try:
-            layers = locks.give_up(settings)
+            layers = restrictions.restrict_process(settings)
         except (OSError, ValueError) as error:  # no submission runs in a process that is not locked up
-            conversation.send(["cannot", f"{type(error).__name__}: {error}"])
+            responder.send(["cannot", f"{type(error).__name__}: {error}"])
             return
-        locks.OWN.update(settings["modules"])
-        builtins.__import__ = locks.only_known
+        restrictions.SUBMISSION_MODULES.update(settings["modules"])
+        builtins.__import__ = restrictions.restricted_import
         for name in ("ctypes", "_ctypes", "socket", "_socket", "resource", "json", "__main__"):
             sys.modules.pop(name, None)
-        conversation.send(["ready", layers])
-        conversation.serve()
+        responder.send(["ready", layers])
+        responder.serve()
     except EOFError:
         pass
     finally:
@@ -242,24 +243,24 @@ def main() -> None:
     if len(sys.argv) == 3:
         for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
             os.environ[variable] = "1"
-        load("locks")
+        load_beside("restrictions")
         preload(sys.argv[1])
-        load("wire")
+        load_beside("messages")
         if sys.platform == "linux":
-            locks.Kernel().subreaper()
+            restrictions.Kernel().subreaper()
         forkserver(socket.socket(fileno=int(sys.argv[2])))
-    load("wire")
+    load_beside("messages")
     # The channel is stdin and stdout, moved out of the way of a submission that reads or prints.
-    conversation = Conversation(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
+    responder = Responder(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)
-    conversation.send(["ready", []])
+    responder.send(["ready", []])
     with contextlib.suppress(EOFError):
-        conversation.serve()
+        responder.serve()
 
 
-def load(name: str) -> None:
+def load_beside(name: str) -> None:
     """Load a file that lies beside this one by its path: there is no minikd here to import it from."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None

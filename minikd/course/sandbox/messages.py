@@ -18,18 +18,18 @@ from typing import Any
 
 import numpy as np
 
-LIMIT = 16 * 2**20  # bytes of a message
-HEADER = 9  # bytes: a tag and a length
-DEPTH = 8  # lists within lists
-MOST = 10_000  # values in one message
+MAX_BYTES = 16 * 2**20  # bytes of a message
+HEADER_SIZE = 9  # bytes: a tag and a length
+MAX_DEPTH = 8  # lists within lists
+MAX_VALUES = 10_000  # values in one message
 DTYPES = ("<f8", "<f4", "<f2", "<c16", "<c8", "|b1", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1")
 
 
-class WireError(Exception):
+class MessageError(Exception):
     """What came is not a message, or one that is not allowed."""
 
 
-class Function:
+class RemoteFunction:
     """A function of the other side, known by its number."""
 
     def __init__(self, number: int) -> None:
@@ -42,7 +42,7 @@ def pack(value: Any, functions: list[Callable[..., Any]] | None = None, depth: i
         return _frame(b"N", b"")
     if isinstance(value, str):
         return _frame(b"S", value.encode("utf-8", "replace"))
-    if isinstance(value, tuple | list) and depth < DEPTH:
+    if isinstance(value, tuple | list) and depth < MAX_DEPTH:
         return _frame(b"L", b"".join(pack(item, functions, depth + 1) for item in value))
     if isinstance(value, np.ndarray | np.generic | bool | int | float | complex):
         array = np.array(value, order="C", copy=True, subok=False)
@@ -63,25 +63,25 @@ def _frame(tag: bytes, payload: bytes) -> bytes:
     return tag + len(payload).to_bytes(8, "big") + payload
 
 
-def size_of(header: bytes, limit: int = LIMIT) -> int:
-    """How many bytes follow a message's header; WireError where that is more than the limit."""
-    size = int.from_bytes(header[1:HEADER], "big")
+def size_of(header: bytes, limit: int = MAX_BYTES) -> int:
+    """How many bytes follow a message's header; MessageError where that is more than the limit."""
+    size = int.from_bytes(header[1:HEADER_SIZE], "big")
     if header[:1] not in (b"A", b"L", b"S", b"F", b"N", b"U"):
-        raise WireError(f"a message of unknown kind {header[:1]!r}")
+        raise MessageError(f"a message of unknown kind {header[:1]!r}")
     if size > limit:
-        raise WireError(f"a message of {size:,} bytes, more than {limit:,}")
+        raise MessageError(f"a message of {size:,} bytes, more than {limit:,}")
     return size
 
 
 def unpack(message: bytes) -> Any:
-    """The value of a message: arrays, texts, lists, None, `Function`, or `Stranger`. WireError where it is not one."""
-    value, end = _value(memoryview(message), 0, 0, [MOST])
+    """The value of a message: array, text, list, None, `RemoteFunction` or `Unsendable`; or MessageError."""
+    value, end = _value(memoryview(message), 0, 0, [MAX_VALUES])
     if end != len(message):
-        raise WireError(f"{len(message) - end} bytes too many")
+        raise MessageError(f"{len(message) - end} bytes too many")
     return value
 
 
-class Stranger:
+class Unsendable:
     """Something that the other side could not send; `name` is what it said of its type."""
 
     def __init__(self, name: str) -> None:
@@ -91,14 +91,14 @@ class Stranger:
 def _value(message: memoryview, start: int, depth: int, left: list[int]) -> tuple[Any, int]:
     left[0] -= 1
     if left[0] < 0:
-        raise WireError(f"more than {MOST:,} values")
-    header = bytes(message[start : start + HEADER])
-    if len(header) < HEADER or depth > DEPTH:
-        raise WireError("a message that breaks off, or lists within lists within lists")
-    size, start = size_of(header), start + HEADER
+        raise MessageError(f"more than {MAX_VALUES:,} values")
+    header = bytes(message[start : start + HEADER_SIZE])
+    if len(header) < HEADER_SIZE or depth > MAX_DEPTH:
+        raise MessageError("a message that breaks off, or lists within lists within lists")
+    size, start = size_of(header), start + HEADER_SIZE
     payload, end = message[start : start + size], start + size
     if len(payload) < size:
-        raise WireError("a message that breaks off")
+        raise MessageError("a message that breaks off")
     tag = header[:1]
     if tag == b"L":
         items, at = [], 0
@@ -111,9 +111,9 @@ def _value(message: memoryview, start: int, depth: int, left: list[int]) -> tupl
     text = bytes(payload).decode("utf-8", "replace")
     if tag == b"F":
         if not text.isascii() or not text.isdigit() or len(text) > 6:
-            raise WireError(f"a function numbered {text[:20]!r}")
-        return Function(int(text)), end
-    return {b"S": text, b"N": None, b"U": Stranger(text[:100])}[tag], end
+            raise MessageError(f"a function numbered {text[:20]!r}")
+        return RemoteFunction(int(text)), end
+    return {b"S": text, b"N": None, b"U": Unsendable(text[:100])}[tag], end
 
 
 def _array(payload: bytes) -> np.ndarray:
@@ -125,10 +125,11 @@ def _array(payload: bytes) -> np.ndarray:
         np.lib.format.read_magic(buffer)
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(buffer)
     except Exception as error:  # whatever a parser may say of bytes that somebody made up
-        raise WireError(f"an array whose header cannot be read: {str(error)[:100]}") from None
+        raise MessageError(f"an array whose header cannot be read: {str(error)[:100]}") from None
     if dtype.str not in DTYPES or dtype.hasobject:
-        raise WireError(f"an array of {dtype}: only numbers are read")
-    if len(shape) > 8 or math.prod(shape) * dtype.itemsize != len(payload) - buffer.tell() or min(shape, default=0) < 0:
-        raise WireError(f"an array that claims the shape {shape} with {len(payload) - buffer.tell()} bytes of numbers")
+        raise MessageError(f"an array of {dtype}: only numbers are read")
+    room = len(payload) - buffer.tell()
+    if len(shape) > 8 or math.prod(shape) * dtype.itemsize != room or min(shape, default=0) < 0:
+        raise MessageError(f"an array that claims the shape {shape} with {room} bytes of numbers")
     flat = np.frombuffer(payload, dtype, offset=buffer.tell())
     return flat.reshape(shape, order="F" if fortran else "C").copy()

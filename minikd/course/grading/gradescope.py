@@ -13,13 +13,12 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from .exercises import EXERCISES
-from .grading import Grade
+from ... import __version__
+from ..exercises import EXERCISES
+from .grade import Grade
 
-VISIBILITY = ("visible", "hidden", "after_due_date", "after_published")
-LONGEST = 4000  # characters of what is told of one check
-PACKAGE = Path(__file__).parents[1]
+MAX_WORDS = 4000  # characters of the words about one check
+PACKAGE = Path(__file__).parents[2]
 
 
 def results(graded: Grade, visibility: str = "visible", stdout: str = "hidden") -> dict[str, Any]:
@@ -41,7 +40,7 @@ def results(graded: Grade, visibility: str = "visible", stdout: str = "hidden") 
                 "name": f"{result.exercise} {exercise.title}: {result.check}",
                 "name_format": "text",
                 "number": f"{exercise.number}.{numbers[result.exercise]}",
-                "output": ("Right." if result.passed else result.words[:LONGEST]) + said,
+                "output": ("Right." if result.passed else result.words[:MAX_WORDS]) + said,
                 "output_format": "text",
                 "tags": [result.exercise, result.kind],
                 "visibility": visibility,
@@ -75,7 +74,7 @@ python3 -m venv /autograder/venv
 """
 
 RUN = """#!/usr/bin/env bash
-# Runs for each submission, as root: the student's code is run by a user of its own (see minikd/course/child.py).
+# Runs for each submission, as root. The student's code runs as a user of its own, see minikd/course/sandbox/child.py.
 set -euo pipefail
 cd /autograder
 exec /autograder/venv/bin/minikd course gradescope /autograder/submission --out /autograder/results/results.json OPTIONS
@@ -115,5 +114,6 @@ def pyproject() -> str:
         '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n\n'
         f'[project]\nname = "minikd"\nversion = "{__version__}"\nrequires-python = ">=3.10"\n'
         f"dependencies = {json.dumps(base)}\n\n"
-        '[project.scripts]\nminikd = "minikd.cli:main"\n\n[tool.hatch.build.targets.wheel]\npackages = ["minikd"]\n'
+        '[project.scripts]\nminikd = "minikd.cli.main:main"\n\n'
+        '[tool.hatch.build.targets.wheel]\npackages = ["minikd"]\n'
     )

@@ -11,7 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
 
-from minikd.course.wire import DEPTH, DTYPES, HEADER, LIMIT, MOST, Function, Stranger, WireError, pack, size_of, unpack
+from minikd.course.sandbox.messages import (
+    DTYPES,
+    HEADER_SIZE,
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_VALUES,
+    MessageError,
+    RemoteFunction,
+    Unsendable,
+    pack,
+    size_of,
+    unpack,
+)
 
 ARRAYS = st.sampled_from(DTYPES).flatmap(
     lambda dtype: hn.arrays(np.dtype(dtype), hn.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))
@@ -60,13 +72,13 @@ def test_an_array_that_arrives_is_a_plain_writable_copy() -> None:
 )  # fmt: skip
 def test_what_is_no_number_becomes_its_types_name(value: Any, name: str) -> None:
     got = unpack(pack(value))
-    assert isinstance(got, Stranger) and got.name.startswith(name)
+    assert isinstance(got, Unsendable) and got.name.startswith(name)
 
 
 def test_functions_travel_as_numbers() -> None:
     functions: list[Any] = []
     got = unpack(pack([len, 1.0, abs], functions))
-    assert [item.number for item in (got[0], got[2]) if isinstance(item, Function)] == [0, 1]
+    assert [item.number for item in (got[0], got[2]) if isinstance(item, RemoteFunction)] == [0, 1]
     assert functions == [len, abs]
 
 
@@ -74,9 +86,9 @@ def test_lists_within_lists_end_somewhere() -> None:
     endless: list[Any] = []
     endless.append(endless)
     got = unpack(pack(endless))
-    for _ in range(DEPTH - 1):
+    for _ in range(MAX_DEPTH - 1):
         got = got[0]
-    assert isinstance(got[0], Stranger)
+    assert isinstance(got[0], Unsendable)
 
 
 def frame(tag: bytes, payload: bytes, size: int | None = None) -> bytes:
@@ -97,11 +109,11 @@ MALFORMED = {
     "half a header": b"A\0\0",
     "an unknown tag": frame(b"P", b"x"),
     "more promised than there is": frame(b"S", b"abc", 4),
-    "more than is allowed": frame(b"S", b"", LIMIT + 1),
+    "more than is allowed": frame(b"S", b"", MAX_BYTES + 1),
     "2^64 - 1 bytes": frame(b"A", b"", 2**64 - 1),
     "bytes too many": frame(b"N", b"") + b"x",
     "a list cut off": frame(b"L", frame(b"S", b"ab")[:-1]),
-    "too many values": frame(b"L", frame(b"N", b"") * (MOST + 1)),
+    "too many values": frame(b"L", frame(b"N", b"") * (MAX_VALUES + 1)),
     "a function that is no number": frame(b"F", b"x1"),
     "a function of digits that are none": frame(b"F", "²".encode()),
     "a function of a million": frame(b"F", b"1000000"),
@@ -123,7 +135,7 @@ MALFORMED = {
     "too many bytes": npy(about(), bytes(17)),
 }
 MALFORMED["lists too deep"] = frame(b"N", b"")
-for _ in range(DEPTH + 1):
+for _ in range(MAX_DEPTH + 1):
     MALFORMED["lists too deep"] = frame(b"L", MALFORMED["lists too deep"])
 
 
@@ -132,8 +144,8 @@ def test_a_malformed_message_is_refused_before_memory_is_taken(name: str) -> Non
     message = MALFORMED[name]
     tracemalloc.start()
     try:
-        with pytest.raises(WireError):
-            size_of(message.ljust(HEADER, b"\0"))
+        with pytest.raises(MessageError):
+            size_of(message.ljust(HEADER_SIZE, b"\0"))
             unpack(message)
         _, most = tracemalloc.get_traced_memory()
     finally:
@@ -145,7 +157,7 @@ def read(message: bytes) -> None:
     """Either it is refused, or what is made of it is no larger than the message."""
     try:
         value = unpack(message)
-    except WireError:
+    except MessageError:
         return
     waiting = [value]
     while waiting:
@@ -166,7 +178,7 @@ def test_random_bytes_are_refused_or_harmless(message: bytes) -> None:
 @given(VALUES, st.data())
 def test_a_cut_or_flipped_message_is_refused_or_harmless(value: Any, data: st.DataObject) -> None:
     message = pack(value)
-    with pytest.raises(WireError):
+    with pytest.raises(MessageError):
         unpack(message[: data.draw(st.integers(0, len(message) - 1))])
     flipped = bytearray(message)
     for _ in range(data.draw(st.integers(1, 4))):

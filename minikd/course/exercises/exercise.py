@@ -1,30 +1,32 @@
 """What an exercise is, and how a number from a submission is compared with the right one.
 
-An exercise is one or two functions that a learner writes, and a few checks. A check asks the submission, which runs
-in a process of its own, for numbers, compares them here, and raises `Wrong` where they are not right. It draws its
-inputs from a generator, so that every run has inputs of its own, and the same seed the same ones.
+An exercise is one or two functions that a learner writes, and a few checks. A check calls the submission, which
+runs in a process of its own, compares the numbers that come back, and raises `Wrong` where they are not right. The
+inputs come from a generator: each run has inputs of its own, and the same seed gives the same ones.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .talk import Child, Failed, printable
-from .wire import Stranger
+from ..sandbox.conversation import Child, Failed, printable
+from ..sandbox.messages import Unsendable
 
-TOLERANCE = 1e-9  # relative to the largest entry: rounding stays far below, central differences seldom do
+RELATIVE_TOLERANCE = 1e-9  # relative to the largest entry: rounding stays far below, central differences seldom do
 POINTS = 5.0  # of each exercise
-PATIENCE = 2.5  # how many times the seconds of a call a whole check may take
-MODULES = ("solution", "museum")  # what a submission's files may be called, to import from one another
+CALLS_PER_CHECK = 2.5  # a whole check may take as long as so many calls
+SUBMISSION_MODULES = ("solution", "museum")  # files of a submission that may import from one another
 
-
-Open = Callable[[], AbstractContextManager[Child]]  # a fresh process with the submission loaded
+Rng = np.random.Generator
+Open = Callable[[], AbstractContextManager[Child]]  # opens a fresh process with the submission loaded
 
 
 class Wrong(Exception):
@@ -40,23 +42,29 @@ class Check:
 
     name: str
     share: float
-    run: Callable[[Open, np.random.Generator], None]
+    run: Callable[[Open, Rng], None]
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """E1 to E20: the functions that the learner writes, three hints that lead there, and the checks."""
+    """E1 to E20: the functions that the learner writes, and the checks; three hints that lead there are in hints.md."""
 
     number: int
     title: str
     functions: tuple[str, ...]
-    hints: tuple[str, str, str]
     checks: tuple[Check, ...]
 
     @property
     def name(self) -> str:
         """E1, E2, ..."""
         return f"E{self.number}"
+
+    @property
+    def hints(self) -> list[str]:
+        """The three items of the list below the exercise's heading in hints.md."""
+        text = Path(__file__).with_name("hints.md").read_text(encoding="utf-8")
+        section = text.split(f"## {self.name}\n")[1].split("\n## ")[0]
+        return [" ".join(item.split()) for item in re.split(r"\n\d\. ", section)[1:]]
 
 
 @dataclass(frozen=True)
@@ -77,31 +85,29 @@ class Result:
         return self.kind == "passed"
 
 
-def run_check(exercise: Exercise, index: int, talk: Any, sources: Any, seed: int) -> Result:
+def run_check(exercise: Exercise, index: int, runner: Any, sources: Any, seed: int) -> Result:
     """Run one check of an exercise on a submission, in a fresh process; never raises for what the submission does.
 
-    talk   `Runner` or `Plain`
-    seed   of the run: with the exercise's and the check's number it decides all inputs
+    runner   `Runner` or `UnprotectedRunner`
+    seed     of the run: with the exercise's and the check's number it decides all inputs
     """
     check = exercise.checks[index]
     rng = np.random.default_rng((seed, exercise.number, index))
     kind, words = "passed", ""
-    until = time.monotonic() + PATIENCE * talk.seconds
+    until = time.monotonic() + CALLS_PER_CHECK * runner.seconds
     try:
         with np.errstate(all="ignore"):  # whatever numbers come
-            check.run(lambda: talk.talk(sources, MODULES, until), rng)
+            check.run(lambda: runner.open(sources, SUBMISSION_MODULES, until), rng)
     except Wrong as error:
         kind, words = "wrong", str(error)
     except Failed as error:
-        kind, words = (
-            error.kind,
-            FAILED[error.kind].format(words=error.words, functions=" and ".join(exercise.functions)),
-        )
+        functions = " and ".join(exercise.functions)
+        kind, words = error.kind, FAILURES[error.kind].format(words=error.words, functions=functions)
     points = POINTS * check.share
-    return Result(exercise.name, check.name, points * (kind == "passed"), points, kind, printable(words), talk.output)
+    return Result(exercise.name, check.name, points * (kind == "passed"), points, kind, printable(words), runner.output)
 
 
-FAILED = {
+FAILURES = {
     "missing": "there is no function {functions}\n{words}",
     "todo": "not written yet: it raises NotImplementedError({words!r})",
     "assert": "it raised AssertionError: {words}",
@@ -116,31 +122,30 @@ FAILED = {
 # ---- comparing ---------------------------------------------------------------------------------------------------
 
 
-def expect(name: str, got: Any, want: Any, tolerance: float = TOLERANCE, why: str = "") -> None:
+def expect(name: str, got: Any, want: Any, tolerance: float = RELATIVE_TOLERANCE, why: str = "") -> None:
     """`got` must be a float64 array (or number) of the shape of `want`, and equal to it up to rounding.
 
     The error of an entry is relative to the largest entry of `want` (or to 1, where that is smaller than 1e-3).
     """
     wanted = np.asarray(want, np.float64)
-    array = numbers(name, got, wanted.shape)
+    array = array_of(name, got, wanted.shape)
     scale = float(np.abs(wanted).max(initial=0.0))
     scale = scale if scale > 1e-3 else 1.0
     errors = np.where(np.isnan(array), np.inf, np.abs(array - wanted) / scale)
     worst = tuple(int(i) for i in np.unravel_index(int(np.argmax(errors)), errors.shape)) if errors.size else ()
     if errors.size and not errors[worst] <= tolerance:
         at = f"{name}[{', '.join(map(str, worst))}]" if worst else name
-        words = (
-            f"{at} must be {wanted[worst]:.9g}, got {array[worst]:.9g} (error {errors[worst]:.1e} of the largest entry)"
-        )
+        error = f"(error {errors[worst]:.1e} of the largest entry)"
+        words = f"{at} must be {wanted[worst]:.9g}, got {array[worst]:.9g} {error}"
         others = int((errors > tolerance).sum())
         more = f"; {others} of {errors.size} entries are wrong" if errors.size > 1 else ""
         raise Wrong(f"{words}{more}" + (f"\n{why}" if why else ""))
 
 
-def numbers(name: str, got: Any, shape: Sequence[int]) -> np.ndarray:
+def array_of(name: str, got: Any, shape: Sequence[int]) -> np.ndarray:
     """`got` as a float64 array of that shape; Wrong where it is something else."""
     wanted = f"float64 numbers of shape {tuple(shape)}" if len(shape) else "one float64 number"
-    if isinstance(got, Stranger):
+    if isinstance(got, Unsendable):
         raise Wrong(f"{name} must be {wanted}, got a {got.name}")
     if isinstance(got, np.generic):
         got = np.asarray(got)
@@ -154,7 +159,7 @@ def numbers(name: str, got: Any, shape: Sequence[int]) -> np.ndarray:
     return got
 
 
-def parts(name: str, got: Any, count: int) -> list[Any]:
+def values_of(name: str, got: Any, count: int) -> list[Any]:
     """`got` as a list of so many values: what a function that returns several returned."""
     if not isinstance(got, list) or len(got) != count:
         what = f"{len(got)} values" if isinstance(got, list) else "one value"
@@ -162,7 +167,7 @@ def parts(name: str, got: Any, count: int) -> list[Any]:
     return got
 
 
-def slope(f: Callable[[np.ndarray], float], x: np.ndarray, gradient: np.ndarray, rng: np.random.Generator) -> str:
+def slope_message(f: Callable[[np.ndarray], float], x: np.ndarray, gradient: np.ndarray, rng: Rng) -> str:
     """What central differences of the submission's own loss say of its gradient, along a random direction."""
     direction = rng.standard_normal(x.shape)
     direction /= np.linalg.norm(direction)
@@ -171,7 +176,5 @@ def slope(f: Callable[[np.ndarray], float], x: np.ndarray, gradient: np.ndarray,
     claimed = float((gradient * direction).sum())
     if abs(measured - claimed) <= 1e-6 * max(1e-3, abs(measured), abs(claimed)):
         return "Central differences: your gradient is the slope of your own loss."
-    return (
-        f"Central differences: along a random direction your loss has slope {measured:.6g}, "
-        f"your gradient says {claimed:.6g}."
-    )
+    words = f"along a random direction your loss has slope {measured:.6g}, your gradient says {claimed:.6g}"
+    return f"Central differences: {words}."

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from .versions import LARGEST, ROWS, STEPS, Function, at_most, kd, kd_by_rows, matrix, number, whole
+from ... import ops
+from .museum_losses import LARGEST, ROWS, STEPS, Function, at_most, kd, kd_by_rows, matrix, number, whole
 
 # ---- E16: one object as both -------------------------------------------------------------------------------------
 

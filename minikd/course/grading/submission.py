@@ -13,12 +13,15 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import MinikdError
-from .talk import printable
+from ...errors import MinikdError
+from ..exercises.exercise import SUBMISSION_MODULES
+from ..sandbox.conversation import printable
 
-LARGEST, TOGETHER = 1_000_000, 4_000_000  # bytes of a file, and of all
-MOST_FILES, MOST_FOLDERS, DEEPEST = 20, 100, 3
-KNOWN = ("solution", "museum")  # what the skeleton calls its files: executed last, so that they find what they import
+MAX_FILE_BYTES, MAX_CHARACTERS = 1_000_000, 4_000_000  # bytes of a file, and of all
+SUFFIXES = (".py", ".ipynb")
+MAX_FILES, MAX_FOLDERS, MAX_DEPTH = 20, 100, 3
+# The files of the skeleton come last, so that they find what they import.
+ORDER = {name: i for i, name in enumerate(SUBMISSION_MODULES, 1)}
 
 
 class SubmissionError(MinikdError):
@@ -40,74 +43,67 @@ def submissions(folder: Path) -> list[Path]:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise SubmissionError(f"cannot read the folder {folder}: {error.strerror}") from error
-    kinds = (".py", ".ipynb")
-    found = [
-        p for p in entries if not p.name.startswith((".", "__")) and (p.is_symlink() or p.is_dir() or p.suffix in kinds)
-    ]
+    visible = [path for path in entries if not path.name.startswith((".", "__"))]
+    found = [path for path in visible if path.is_symlink() or path.is_dir() or path.suffix in SUFFIXES]
     if not found:
-        raise SubmissionError(
-            f"{folder} holds no submissions: one folder, .py or .ipynb file for each student is wanted"
-        )
+        wanted = "one folder, .py or .ipynb file for each student is wanted"
+        raise SubmissionError(f"{folder} holds no submissions: {wanted}")
     return found
 
 
-def student(path: Path) -> str:
+def student_name(path: Path) -> str:
     """The name of who handed in what is at `path`: the folder's, or the file's without its ending."""
-    return shown(path.name if os.path.isdir(path) else path.stem)
+    return safe_name(path.name if os.path.isdir(path) else path.stem)
 
 
-def shown(name: str) -> str:
+def safe_name(name: str) -> str:
     """A file's name on one line, without what a terminal would obey or no file could hold."""
     return printable(name.replace("\n", "\r"))[:100]
 
 
-def read(path: Path) -> Submission:
+def read_submission(path: Path) -> Submission:
     """The submission at a path; never raises for what is there."""
-    submission = Submission(student(path))
+    submission = Submission(student_name(path))
     if os.path.islink(path):
         submission.problems.append(f"{submission.name} is a link, and links are not followed")
         return submission
-    files = _files(path, submission.problems)
-    for file in sorted(
-        files, key=lambda file: (file.stem in KNOWN, KNOWN.index(file.stem) if file.stem in KNOWN else 0, str(file))
-    ):
-        text = _text(file, submission.problems)
+    files = _source_files(path, submission.problems)
+    for file in sorted(files, key=lambda file: (ORDER.get(file.stem, 0), str(file))):
+        text = _read_text(file, submission.problems)
         if text is not None and file.suffix == ".ipynb":
-            text = _code(text, shown(file.name), submission.problems)
+            text = _notebook_code(text, safe_name(file.name), submission.problems)
         if text is not None:
-            submission.sources.append((shown(file.name), text))
-    while sum(len(source) for _, source in submission.sources) > TOGETHER:
+            submission.sources.append((safe_name(file.name), text))
+    while sum(len(source) for _, source in submission.sources) > MAX_CHARACTERS:
         name, _ = submission.sources.pop(0)
-        submission.problems.append(f"more than {TOGETHER:,} characters in all: {name} is left out")
+        submission.problems.append(f"more than {MAX_CHARACTERS:,} characters in all: {name} is left out")
     if not submission.sources and not submission.problems:
         submission.problems.append("there is no .py or .ipynb file")
     return submission
 
 
-def _files(path: Path, problems: list[str]) -> list[Path]:
+def _source_files(path: Path, problems: list[str]) -> list[Path]:
     if not os.path.isdir(path):
         return [path]
     found: list[Path] = []
     for count, (folder, names, files) in enumerate(os.walk(path)):
-        if count >= MOST_FOLDERS:
-            problems.append(f"more than {MOST_FOLDERS} folders: only the first are read")
+        if count >= MAX_FOLDERS:
+            problems.append(f"more than {MAX_FOLDERS} folders: only the first are read")
             break
         depth = len(Path(folder).relative_to(path).parts)
-        names[:] = sorted(n for n in names if not n.startswith((".", "__")) and depth < DEEPEST)
-        found += [
-            Path(folder) / name for name in sorted(files) if name.endswith((".py", ".ipynb")) and name[0] not in "._"
-        ]
+        names[:] = sorted(n for n in names if not n.startswith((".", "__")) and depth < MAX_DEPTH)
+        found += [Path(folder) / name for name in sorted(files) if name.endswith(SUFFIXES) and name[0] not in "._"]
         # Not to be taken for the submission's: the tests that came with the skeleton.
         found = [file for file in found if not file.name.startswith(("test_", "conftest"))]
-        if len(found) > MOST_FILES:
-            problems.append(f"more than {MOST_FILES} files: only the first are read")
-            return found[:MOST_FILES]
+        if len(found) > MAX_FILES:
+            problems.append(f"more than {MAX_FILES} files: only the first are read")
+            return found[:MAX_FILES]
     return found
 
 
-def _text(file: Path, problems: list[str]) -> str | None:
+def _read_text(file: Path, problems: list[str]) -> str | None:
     """The text of a regular file of reasonable size, or None and a problem."""
-    name = shown(file.name)
+    name = safe_name(file.name)
     try:
         fd = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
@@ -118,10 +114,10 @@ def _text(file: Path, problems: list[str]) -> str | None:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode):
             problems.append(f"{name} is not a regular file")
-        elif about.st_size > LARGEST:
-            problems.append(f"{name} has {about.st_size:,} bytes, more than {LARGEST:,}")
+        elif about.st_size > MAX_FILE_BYTES:
+            problems.append(f"{name} has {about.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
         else:
-            raw = opened.read(LARGEST + 1)
+            raw = opened.read(MAX_FILE_BYTES + 1)
             try:
                 text = raw.decode("utf-8-sig")
                 if "\0" not in text:
@@ -132,7 +128,7 @@ def _text(file: Path, problems: list[str]) -> str | None:
     return None
 
 
-def _code(text: str, name: str, problems: list[str]) -> str | None:
+def _notebook_code(text: str, name: str, problems: list[str]) -> str | None:
     """The code cells of a notebook, one after the other; lines for IPython (% and !) are left out."""
     try:
         cells = json.loads(text)["cells"]
@@ -140,9 +136,5 @@ def _code(text: str, name: str, problems: list[str]) -> str | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         problems.append(f"{name} is not a notebook")
         return None
-    lines = [
-        f"# {line}" if re.match(r"\s*(!|%%?[A-Za-z])", line) else line
-        for source in sources
-        for line in source.split("\n")
-    ]
-    return "\n".join(lines) + "\n"
+    lines = [line for source in sources for line in source.split("\n")]
+    return "".join(f"# {line}\n" if re.match(r"\s*(!|%%?[A-Za-z])", line) else f"{line}\n" for line in lines) or "\n"

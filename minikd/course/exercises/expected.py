@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..losses import cross_entropy, distillation_loss
-from ..mlp import MLP
+from ... import ops
+from ...losses import cross_entropy, distillation_loss
+from ...mlp import MLP
 
 Params = list[tuple[np.ndarray, np.ndarray]]  # [(W, b), ...]
 

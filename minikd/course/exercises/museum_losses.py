@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from ... import ops
 
 Function = Callable[..., Any]
 LARGEST = 200_000  # numbers in one argument, or in what is computed from it
@@ -35,7 +35,7 @@ def matrix(name: str, value: Any, rows: int | None = None, columns: int | None =
 
 
 def at_most(what: str, size: int, limit: int = LARGEST) -> None:
-    """ValueError where more is asked of the grader's time and memory than a test needs."""
+    """ValueError where a call would cost the grader more time and memory than a test needs."""
     if size > limit:
         raise ValueError(f"{what} must be at most {limit:,}, got {size:,}")
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from . import wire
+from . import messages
 
-OUTPUT = 20_000  # characters of what a submission prints that are kept; the rest is read and dropped
-ASKED = 5_000  # calls back in one conversation
+MAX_OUTPUT = 20_000  # characters of what a submission prints that are kept; the rest is read and dropped
+MAX_CALLBACKS = 5_000  # calls back in one conversation
 
 Sources = Sequence[tuple[str, str]]  # (file name, text)
 
@@ -45,7 +45,7 @@ class Child:
     receive: Callable[[int, float], bytes]
     seconds: float  # that a call may take
     until: float = float("inf")  # when the conversation must be over, by time.monotonic()
-    asked: int = 0
+    callbacks: int = 0
 
     def call(self, name: str, *arguments: Any, seconds: float | None = None) -> Any:
         """name(*arguments) in the submission. Functions among the arguments are run here, when they are called there.
@@ -57,8 +57,8 @@ class Child:
         self._send(["call", name, list(arguments)], functions, deadline)
         while True:
             kind, *rest = self.answer(deadline)
-            if kind == "ask":
-                self._send(self._run(functions, rest), functions, deadline)
+            if kind == "callback":
+                self._send(self._call_back(functions, rest), functions, deadline)
             elif kind == "ok" and len(rest) == 1:
                 return rest[0]
             elif kind in ("missing", "todo", "assert", "raised") and rest and isinstance(rest[0], str):
@@ -76,7 +76,7 @@ class Child:
             raise Failed("loading" if error.kind == "time" else error.kind, error.words) from None
 
     def _send(self, value: Any, functions: list[Callable[..., Any]], deadline: float) -> None:
-        self.send(wire.pack(value, functions), deadline)
+        self.send(messages.pack(value, functions), deadline)
 
     def _deadline(self, seconds: float) -> float:
         return min(self.until, time.monotonic() + seconds)
@@ -84,19 +84,19 @@ class Child:
     def answer(self, deadline: float) -> list[Any]:
         """The next message: a list that begins with a text. Failed where it is something else."""
         try:
-            header = self.receive(wire.HEADER, deadline)
-            answer = wire.unpack(header + self.receive(wire.size_of(header), deadline))
-        except wire.WireError as error:
+            header = self.receive(messages.HEADER_SIZE, deadline)
+            answer = messages.unpack(header + self.receive(messages.size_of(header), deadline))
+        except messages.MessageError as error:
             raise Failed("protocol", printable(str(error))) from None
         if not isinstance(answer, list) or not answer or not isinstance(answer[0], str):
             raise Failed("protocol", "an answer that is none")
         return answer
 
-    def _run(self, functions: list[Callable[..., Any]], rest: list[Any]) -> list[Any]:
+    def _call_back(self, functions: list[Callable[..., Any]], rest: list[Any]) -> list[Any]:
         """Run one of our functions for the other side: ["value", result], or ["error", words] for bad arguments."""
-        self.asked += 1
-        if self.asked > ASKED:
-            raise Failed("raised", f"a function that was handed over was called more than {ASKED:,} times")
+        self.callbacks += 1
+        if self.callbacks > MAX_CALLBACKS:
+            raise Failed("raised", f"a function that was handed over was called more than {MAX_CALLBACKS:,} times")
         numbers = [str(i) for i in range(len(functions))]
         if len(rest) != 2 or rest[0] not in numbers or not isinstance(rest[1], list):
             raise Failed("protocol", "a call of a function that there is not")
@@ -112,7 +112,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
 
 
-class Line:
+class Pipes:
     """Three pipes to a process: requests to it, replies and output from it. No call blocks beyond its deadline."""
 
     def __init__(self, requests: int, replies: int, output: int) -> None:
@@ -170,7 +170,7 @@ class Line:
         if not part:
             os.close(self.output)
             self.output = -1
-        elif self.kept < OUTPUT:
+        elif self.kept < MAX_OUTPUT:
             self.printed.append(part)
             self.kept += len(part)
 
@@ -181,4 +181,4 @@ class Line:
         for fd in (self.requests, self.replies, self.output):
             with suppress(OSError):
                 os.close(fd)
-        return printable(b"".join(self.printed)[:OUTPUT].decode("utf-8", "replace"))
+        return printable(b"".join(self.printed)[:MAX_OUTPUT].decode("utf-8", "replace"))

@@ -1,0 +1,98 @@
+"""One submission's grade: every check of every exercise, on inputs drawn from a seed that nobody could know before."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..exercises import EXERCISES
+from ..exercises.exercise import POINTS, Result, run_check
+from ..sandbox.runner import Runner
+from ..sandbox.unprotected import UnprotectedRunner
+from .submission import SubmissionError, read_submission
+
+SUBMISSION_SECONDS = 40.0  # that a submission may keep the grader waiting, all checks together
+CALL_SECONDS = 4.0  # of one call
+
+
+@dataclass
+class Grade:
+    """What a submission is worth, check by check."""
+
+    student: str
+    seed: int
+    results: list[Result] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    layers: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def score(self, exercise: str | None = None) -> float:
+        """The points of an exercise, or of all."""
+        return math.fsum(r.score for r in self.results if exercise in (None, r.exercise))
+
+    def max_score(self, exercise: str | None = None) -> float:
+        """The most that there is to be had."""
+        return math.fsum(r.max_score for r in self.results if exercise in (None, r.exercise))
+
+
+def new_seed() -> int:
+    """A seed that nobody could know before."""
+    return secrets.randbits(48)
+
+
+def grade(
+    path: Path,
+    runner: Runner | UnprotectedRunner,
+    seed: int,
+    weights: Mapping[str, float] = {},
+    only: Sequence[str] = (),
+) -> Grade:
+    """Run all checks, or those of the exercises `only`, on the submission at `path`; never raises for what is there.
+
+    weights   points of an exercise, by name; POINTS where it is not named
+    """
+    submission = read_submission(path)
+    graded = Grade(submission.name, seed, problems=submission.problems)
+    begun = time.monotonic()
+    skip_all = "" if submission.sources else "; ".join(submission.problems)  # why no more checks are run
+    for name in only or EXERCISES:
+        exercise, factor, skip_rest = EXERCISES[name], weights.get(name, POINTS) / POINTS, ""
+        for index, check in enumerate(exercise.checks):
+            if not (skip_all or skip_rest) and time.monotonic() - begun > SUBMISSION_SECONDS:
+                skip_all = f"not run: the {SUBMISSION_SECONDS:.0f} seconds for all of a submission were used up"
+            if skip_all or skip_rest:
+                result = Result(name, check.name, 0.0, POINTS * check.share, "missing", skip_all or skip_rest)
+            else:
+                result = run_check(exercise, index, runner, submission.sources, seed)
+                if result.kind == "loading":
+                    skip_all = f"not run: {result.words}"
+                elif result.kind == "time":
+                    skip_rest = "not run: an earlier check of this exercise took too long"
+            graded.results.append(replace(result, score=result.score * factor, max_score=result.max_score * factor))
+    graded.seconds = time.monotonic() - begun
+    graded.layers = list(runner.layers)
+    return graded
+
+
+def read_weights(path: Path) -> dict[str, float]:
+    """Points by exercise from a TOML file with lines such as `E4 = 10`."""
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib  # type: ignore[no-redef]
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SubmissionError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise SubmissionError(f"{path} is not TOML: {error}") from error
+    for name, points in content.items():
+        if name not in EXERCISES:
+            raise SubmissionError(f"{path} must name exercises from E1 to E20, got {name!r}")
+        if isinstance(points, bool) or not isinstance(points, int | float) or not 0 <= points < math.inf:
+            raise SubmissionError(f"{path}: the points of {name} must be a number from 0, got {points!r}")
+    return {name: float(points) for name, points in content.items()}

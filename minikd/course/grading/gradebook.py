@@ -1,0 +1,138 @@
+"""Grading a class: each submission on the same inputs, results kept as they come, and tables written at the end.
+
+The inputs are drawn from a fresh seed that is recorded, so that a disputed grade can be looked at again: `replay`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from ...checkpoint import write_atomically
+from ...checks import check_count
+from ...errors import CheckpointError
+from ...scale.pool import pool
+from ..exercises import EXERCISES
+from ..exercises.exercise import Result
+from ..sandbox.runner import Runner
+from .grade import CALL_SECONDS, Grade, grade, new_seed
+from .submission import submissions
+
+STOP_SECONDS = 5.0  # in which a worker that was stopped gives its runner back
+
+
+def grade_class(
+    folder: Path,
+    out: Path,
+    weights: Mapping[str, float] = {},
+    jobs: int = 1,
+    resume: bool = False,
+    seed: int | None = None,
+    notify: Callable[[Grade, int, int], None] = lambda grade, done, total: None,
+) -> list[Grade]:
+    """Grade every submission in `folder`; write `out` (CSV), and beside it the details of every check (JSON).
+
+    resume   go on with a run that was stopped: its seed, and the grades that it had, are in a file beside `out`
+    notify   called as notify(grade, how many are done, how many there are)
+    """
+    check_count("jobs", jobs)
+    paths = submissions(folder)
+    log = out.with_name(f".{out.name}.part")
+    try:
+        if out.is_dir():
+            raise CheckpointError(f"{out} is a folder: --out must be the file to write")
+        seed, done = _start_or_resume(log, resume, weights, new_seed() if seed is None else seed)
+        with log.open("a", encoding="utf-8") as lines:
+            todo = [path for path in paths if path.name not in done]
+            for path, graded in _grade_all(todo, seed, weights, jobs):
+                done[path.name] = graded
+                lines.write(json.dumps({"file": path.name, "grade": asdict(graded)}) + "\n")
+                lines.flush()
+                notify(graded, len(done), len(paths))
+        grades = [done[path.name] for path in paths]
+        write_atomically(out.with_suffix(".json"), details(grades).encode())
+        write_atomically(out, table(grades).encode())
+        log.unlink()
+    except OSError as error:
+        raise CheckpointError(f"cannot write {error.filename or out}: {error.strerror}") from error
+    return grades
+
+
+def _grade_all(
+    paths: Sequence[Path], seed: int, weights: Mapping[str, float], jobs: int
+) -> Iterator[tuple[Path, Grade]]:
+    """(path, grade) as they come. Each worker has a forkserver of its own, with a user of its own."""
+    runners = [Runner(CALL_SECONDS) for _ in range(min(jobs, len(paths)))]
+    idle: SimpleQueue[Runner] = SimpleQueue()
+    for runner in runners:
+        idle.put(runner)
+
+    def grade_one(path: Path) -> tuple[Path, Grade]:
+        runner = idle.get()
+        try:
+            return path, grade(path, runner, seed, weights)
+        finally:
+            idle.put(runner)
+
+    try:
+        with pool(max(1, len(runners)), threads=True, blas_threads=1) as workers:
+            yield from workers.as_completed(grade_one, [(path,) for path in paths])
+    finally:  # after Ctrl-C, say: what runs is given up, and is graded again with resume
+        for runner in runners:
+            runner.stop()
+        for _ in runners:
+            with suppress(Empty):
+                idle.get(timeout=STOP_SECONDS).close()
+
+
+def _start_or_resume(log: Path, resume: bool, weights: Mapping[str, float], seed: int) -> tuple[int, dict[str, Grade]]:
+    """The seed of a run and the grades that are done. `log` is begun, or goes on after its last whole line."""
+    header = {"seed": seed, "weights": dict(weights)}
+    if not resume or not log.exists():
+        write_atomically(log, (json.dumps(header) + "\n").encode())
+        return seed, {}
+    try:
+        lines = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+        header, *rest = [json.loads(line) for line in lines]
+        done = {row["file"]: from_dict(row["grade"]) for row in rest}
+        seed, old_weights = int(header["seed"]), header["weights"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{log} is not the beginning of a run: delete it to grade anew ({error!r})") from error
+    if old_weights != dict(weights):
+        raise CheckpointError(f"{log} was begun with other weights: leave --resume out to grade anew")
+    write_atomically(log, "".join(lines).encode())
+    return seed, done
+
+
+def from_dict(row: dict[str, Any]) -> Grade:
+    """A grade as `details` has it."""
+    return Grade(**{**row, "results": [Result(**result) for result in row["results"]]})
+
+
+def table(grades: Sequence[Grade]) -> str:
+    """The grades as CSV: student, score, max_score, E1 to E20, seed, seconds, problems."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["student", "score", "max_score", *EXERCISES, "seed", "seconds", "problems"])
+    for g in grades:
+        points = [f"{score:g}" for score in (g.score(), g.max_score(), *map(g.score, EXERCISES))]
+        writer.writerow([_cell(g.student), *points, g.seed, f"{g.seconds:.1f}", _cell("; ".join(g.problems))])
+    return text.getvalue()
+
+
+def _cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return "'" + text if text[:1] in tuple("=+-@\t\r\n＝＋－＠") else text
+
+
+def details(grades: Sequence[Grade]) -> str:
+    """Every check of every grade, as JSON."""
+    rows = [asdict(g) | {"score": g.score(), "max_score": g.max_score()} for g in grades]
+    return json.dumps(rows, indent=1, allow_nan=False) + "\n"

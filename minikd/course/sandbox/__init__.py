@@ -1,0 +1,1 @@
+"""Where submissions run: a process of their own that is handed numbers and hands numbers back."""
