@@ -64,10 +64,16 @@ class Module:
     name: str  # minikd.scale.pool
     path: str  # scale/pool.py
     text: str
+    known: frozenset[str]  # the names of all modules of the package
 
     @cached_property
     def tree(self) -> ast.Module:
         return ast.parse(self.text)
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of the syntax tree."""
+        return list(ast.walk(self.tree))
 
     @cached_property
     def code(self) -> set[int]:
@@ -78,7 +84,7 @@ class Module:
         for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
             if token.type not in no_code:
                 lines.update(range(token.start[0], token.end[0] + 1))
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Module | ast.ClassDef | Function) and ast.get_docstring(node) is not None:
                 lines.difference_update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
         return lines
@@ -92,28 +98,31 @@ class Module:
     def is_chapter(self) -> bool:
         return "/" not in self.path and self.part in CHAPTERS
 
+    @cached_property
     def functions(self) -> list[Function]:
         """All functions and methods, those within others among them."""
-        return [node for node in ast.walk(self.tree) if isinstance(node, Function)]
+        return [node for node in self.nodes if isinstance(node, Function)]
 
-    def imports(self, known: dict[str, Module]) -> Iterator[Import]:
+    @cached_property
+    def imports(self) -> list[Import]:
         """What the file imports; `from package import name` is an import of package.name where that is a module."""
         late = set()
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
             if for_types or isinstance(node, Function):
                 late.update(id(inner) for inner in ast.walk(node))
         package = self.name.split(".") if self.path.endswith("__init__.py") else self.name.split(".")[:-1]
-        for node in ast.walk(self.tree):
+        found = []
+        for node in self.nodes:
             if isinstance(node, ast.Import):
-                for alias in node.names:
-                    yield Import(alias.name, node.lineno, id(node) not in late)
+                found += [Import(alias.name, node.lineno, id(node) not in late) for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 start = package[: len(package) - node.level + 1] if node.level else []
                 module = ".".join([*start, *([node.module] if node.module else [])])
                 for alias in node.names:
                     whole = f"{module}.{alias.name}"
-                    yield Import(whole if whole in known else module, node.lineno, id(node) not in late)
+                    found.append(Import(whole if whole in self.known else module, node.lineno, id(node) not in late))
+        return found
 
 
 def part_of(name: str) -> str:
@@ -128,12 +137,15 @@ def is_within(module: Module, places: tuple[str, ...]) -> bool:
 
 def read_package(package: Path) -> dict[str, Module]:
     """Every module of the package by its dotted name."""
-    modules = {}
+    files = {}
     for file in sorted(package.rglob("*.py")):
         parts = file.relative_to(package.parent).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        modules[name] = Module(name, file.relative_to(package).as_posix(), file.read_text(encoding="utf-8"))
-    return modules
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    known = frozenset(files)
+    return {
+        name: Module(name, file.relative_to(package).as_posix(), file.read_text(encoding="utf-8"), known)
+        for name, file in files.items()
+    }
 
 
 # ---- the rules: each names the file and the line, says what is wrong there, and is silent where all is well ----------
@@ -154,7 +166,7 @@ def sizes(modules: dict[str, Module]) -> Iterator[str]:
         most = MOST_LINES_OF["chapter" if module.is_chapter else "file"]
         if len(module.code) > most:
             yield f"{module.path}: {len(module.code)} lines of code, at most {most}"
-        for function in module.functions():
+        for function in module.functions:
             length = len(module.code.intersection(range(function.lineno, (function.end_lineno or 0) + 1)))
             if length > MOST_LINES_OF["function"]:
                 where = f"{module.path}:{function.lineno} {function.name}"
@@ -173,7 +185,7 @@ def what_the_chapters_load(modules: dict[str, Module]) -> Iterator[str]:
         if name in loaded or name not in modules or part_of(name) in ("fast", "__init__"):
             continue
         loaded.add(name)
-        todo += [found.target for found in modules[name].imports(modules) if found.at_load]
+        todo += [found.target for found in modules[name].imports if found.at_load]
         todo.append(name.rpartition(".")[0])  # a module's package is loaded before it
     total = sum(len(modules[name].code) for name in loaded)
     if total >= MOST_LINES_LOADED:
@@ -184,8 +196,8 @@ def what_the_chapters_load(modules: dict[str, Module]) -> Iterator[str]:
 def docstrings(modules: dict[str, Module]) -> Iterator[str]:
     """Every public function and method says what it does."""
     for module in modules.values():
-        inner = {node for function in module.functions() for node in ast.walk(function) if node is not function}
-        for function in module.functions():
+        inner = {node for function in module.functions for node in ast.walk(function) if node is not function}
+        for function in module.functions:
             if function not in inner and not function.name.startswith("_") and ast.get_docstring(function) is None:
                 yield f"{module.path}:{function.lineno} {function.name}: public, but without a docstring"
 
@@ -201,7 +213,7 @@ def tricks(modules: dict[str, Module]) -> Iterator[str]:
 def encodings(modules: dict[str, Module]) -> Iterator[str]:
     """Text is read and written in the same encoding on every system."""
     for module in modules.values():
-        for call in (node for node in ast.walk(module.tree) if isinstance(node, ast.Call)):
+        for call in (node for node in module.nodes if isinstance(node, ast.Call)):
             name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
             if name in ("read_text", "write_text") and all(keyword.arg != "encoding" for keyword in call.keywords):
                 yield f"{module.path}:{call.lineno} {name} without its encoding"
@@ -210,7 +222,7 @@ def encodings(modules: dict[str, Module]) -> Iterator[str]:
 def foreign_imports(modules: dict[str, Module]) -> Iterator[str]:
     """No other framework is in the library, and what is right in one place alone is imported there alone."""
     for module in modules.values():
-        for found in module.imports(modules):
+        for found in module.imports:
             where = f"{module.path}:{found.line} imports {found.target}"
             if found.target.split(".")[0] in FOREIGN:
                 yield f"{where}: not in the library"
@@ -224,7 +236,7 @@ def arrows(modules: dict[str, Module]) -> Iterator[str]:
     for module in modules.values():
         if module.part not in HEIGHT or is_within(module, COURSEWORK):
             continue
-        for found in module.imports(modules):
+        for found in module.imports:
             target = part_of(found.target)
             if found.target.split(".")[0] == "minikd" and HEIGHT.get(target, -1) > HEIGHT[module.part]:
                 yield f"{module.path}:{found.line} imports {found.target}: {module.part} stands below {target}"
@@ -233,7 +245,7 @@ def arrows(modules: dict[str, Module]) -> Iterator[str]:
 def circles(modules: dict[str, Module]) -> Iterator[str]:
     """No module imports itself through others, also not when a function is called."""
     graph = {
-        name: {found.target for found in module.imports(modules) if found.target in modules} - {name}
+        name: {found.target for found in module.imports if found.target in modules} - {name}
         for name, module in modules.items()
         if not is_within(module, COURSEWORK)
     }

@@ -176,6 +176,7 @@ def processes() -> Iterator[str]:
             continue
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "killed while it wrote", "Ctrl-C"])
 def test_a_run_that_was_stopped_goes_on_where_it_was(how: str, tmp_path: Path) -> None:
     folder, out = tmp_path / "class", tmp_path / "grades.csv"

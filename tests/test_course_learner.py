@@ -161,13 +161,16 @@ def test_watching_checks_again_when_a_file_is_saved_and_ends_well_with_ctrl_c(tm
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if "watching" in line and "ok  equals the reference\n" not in "".join(lines):
-                path.write_text(SOLUTION)
-            elif "watching" in line:
-                process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                if "watching" in line and "ok  equals the reference\n" not in "".join(lines):
+                    path.write_text(SOLUTION)
+                elif "watching" in line:
+                    process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()  # where it did not end by itself
     text = "".join(lines)
     assert text.count("watching: stop with Ctrl-C") == 2 and "not written yet" in text and "Traceback" not in text
 

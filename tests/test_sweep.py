@@ -93,6 +93,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- many processes, some of them killed -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @joblib_is_here
 def test_two_processes_give_the_same_numbers_and_networks_bit_for_bit_as_one(alone: Path, tmp_path: Path) -> None:
     printed = finish(start(tmp_path / "two", *FLAGS, "--jobs", "2"))
@@ -101,6 +102,7 @@ def test_two_processes_give_the_same_numbers_and_networks_bit_for_bit_as_one(alo
     assert choice.report(sweep.read(alone)[1]) in printed
 
 
+@pytest.mark.slow
 @joblib_is_here
 def test_a_sweep_killed_half_way_goes_on_and_trains_nothing_twice(alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
@@ -164,6 +166,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[int]]]:
                 process.communicate()
 
 
+@pytest.mark.slow
 @joblib_is_here
 @dask_is_here
 def test_a_dask_cluster_one_of_whose_workers_is_killed_loses_nothing(alone: Path, tmp_path: Path) -> None:
@@ -377,6 +380,7 @@ def test_what_is_not_installed_is_named(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 @joblib_is_here
 @dask_is_here
 @pytest.mark.parametrize("kind", ["nobody", "silent", "hangs up", "no address"])
