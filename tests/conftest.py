@@ -1,5 +1,9 @@
 """On which device the tests run, and what makes them run the same every time.
 
+pytest                    the tests that take two minutes together, in parallel
+pytest -m ""              all tests; `-m slow` for those that the former leaves out
+pytest -n 0               in this process alone, for a debugger
+
 pytest                    each test that asks for `device` runs on the CPU and on a strict stand-in for CuPy
                           where a file says PLAIN_TOO = True, also on the CPU without kernels
 pytest --device cuda      ... on a real GPU; without one this is an error, not a skip
@@ -10,6 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,8 +47,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", choices=["cpu", "strict", "cuda"], help="default: cpu and strict, one after the other")
 
 
+def accept_ctrl_c() -> None:
+    """Let the processes that tests start stop at SIGINT, also where a script started the tests in the background.
+
+    A shell lets background jobs ignore SIGINT, and whatever they start ignores it as well.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """A GPU that was asked for and is not there stops the run before it starts."""
+    accept_ctrl_c()
     if config.getoption("--device") == "cuda":
         from minikd.backend import get_xp
         from minikd.errors import DeviceError
@@ -114,6 +129,15 @@ def xp(device: str) -> Any:
     from minikd.backend import get_xp
 
     return get_xp(device)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that run in this process draw nothing; `no_pictures.py` does the same for one of its own."""
+    from no_pictures import draw_nothing, report_nothing
+
+    draw_nothing(monkeypatch.setattr)
+    report_nothing(monkeypatch.setattr)
 
 
 @pytest.fixture(scope="session")

@@ -32,8 +32,8 @@ PICTURES = {"learning-curves.png", "dark-knowledge.png", "confusion.png", "relia
 
 
 def minikd(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run `python -m minikd` and wait for it."""
-    command = [sys.executable, "-m", "minikd", *arguments]
+    """Run `minikd` in a process of its own, without its pictures, and wait for it."""
+    command = [sys.executable, str(Path(__file__).with_name("no_pictures.py")), *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, env=environment())
 
 
@@ -57,12 +57,16 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {**weights, "history": (folder / "history.csv").read_bytes()}
 
 
-def test_the_folder_of_a_run_holds_settings_networks_numbers_and_pictures(finished: tuple[Path, str]) -> None:
-    folder, _ = finished
+@pytest.mark.slow
+def test_the_folder_of_a_run_holds_settings_networks_numbers_and_pictures(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "minikd", "distill", *QUICK, "--out", str(folder)]
+    subprocess.run(command, capture_output=True, timeout=120, env=environment(), check=True)
     networks = {f"{kind}-{seed}.safetensors" for kind in ("teacher", *STUDENTS) for seed in (0, 1)}
     others = {"config.json", "metrics.json", "history.csv", "report.html"}
     assert {p.name for p in folder.iterdir()} == networks | PICTURES | others
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in PICTURES)
+    assert (folder / "report.html").read_text(encoding="utf-8").count("<svg") > 3
     assert json.loads((folder / "config.json").read_text())["settings"]["epochs"] == 3
     rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
     assert len(rows) == 2 * 4 * 3
@@ -110,6 +114,7 @@ def test_the_table_fits_80_columns_and_the_verdict_is_one_sentence_with_an_inter
     )
 
 
+@pytest.mark.slow
 def test_kill_9_at_20_random_moments_and_resume_ends_with_the_same_bits(
     finished: tuple[Path, str], tmp_path: Path
 ) -> None:

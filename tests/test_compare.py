@@ -157,6 +157,7 @@ def test_the_table_fits_a_terminal_and_is_shown_from_a_file(
             read(tmp_path / "bad.json")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_command_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     flags = ["--student", "8", "--teacher", "8", "--epochs", "1", "--seeds", "1", "--methods", "label-smoothing"]
@@ -198,6 +199,8 @@ def test_the_command_lists_the_methods(capsys: pytest.CaptureFixture[str]) -> No
     assert [line.split()[0] for line in lines[: len(METHODS)]] == list(METHODS)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_pictures")
 def test_distill_teaches_by_any_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quick = ["--epochs", "2", "--seeds", "1", "--teacher", "16", "--student", "8"]
     for method in ("dkd", "fitnets", "mutual", "self-supervised", "ensemble"):

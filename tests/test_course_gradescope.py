@@ -106,6 +106,7 @@ def test_the_bundle_is_what_gradescope_wants_and_the_same_bytes_each_time() -> N
             assert archive.read(f"minikd/minikd/course/{name}") == (COURSE / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_bundle_installs_and_grades_as_gradescope_would_have_it(submission: Path, tmp_path: Path) -> None:
     """setup.sh's installation and run_autograder itself, with /autograder somewhere else and NumPy from here."""
     home = tmp_path / "autograder"

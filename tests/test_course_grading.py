@@ -173,6 +173,7 @@ def processes() -> Iterator[str]:
             continue
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "jobs"), [("killed", 1), ("killed while it wrote", 1), ("Ctrl-C", 1), ("Ctrl-C", 2)])
 def test_a_run_that_was_stopped_goes_on_where_it_was(how: str, jobs: int, tmp_path: Path) -> None:
     folder, out = tmp_path / "class", tmp_path / "grades.csv"

@@ -22,6 +22,7 @@ def commands(guide: str) -> list[str]:
     return [line for block in blocks for line in block.splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the guides' commands are a POSIX shell's")
 @pytest.mark.parametrize("guide", GUIDES)
 def test_every_command_of_a_guide_runs_in_order(guide: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,19 @@ def survivors(runner: Runner) -> list[str]:
     return found
 
 
+# One or two of each kind of attack, and of what is odd but right; all the others are slow tests.
+QUICK = {
+    *("os._exit in a call", "endless loop in a call", "fork bomb", "forged prints", "bytes on the pipe", "NaN"),
+    *("a verdict on the pipe", "patched numpy", "stack frames", "imports minikd", "reads the package's source"),
+    *("kills its parent", "strided results", "helper classes"),
+}
+
+
+def some_quick(cases: list[Case]) -> list[Any]:
+    """Cases as parameters of a test, by name; those that are not QUICK are slow."""
+    return [pytest.param(case, id=case.name, marks=() if case.name in QUICK else pytest.mark.slow) for case in cases]
+
+
 @pytest.fixture(scope="module")
 def runner() -> Iterator[Runner]:
     """One forkserver for all: whatever a submission does must not matter to the next."""
@@ -90,7 +104,7 @@ def grade_between_neighbours(case: Case, folder: Path, runner: Runner) -> Grade:
     return graded
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", some_quick(CASES))
 def test_a_hostile_submission_earns_what_it_deserves(case: Case, tmp_path: Path, runner: Runner) -> None:
     graded = grade_between_neighbours(case, tmp_path, runner)
     of_e1 = [result for result in graded.results if result.exercise == "E1"]
@@ -98,7 +112,7 @@ def test_a_hostile_submission_earns_what_it_deserves(case: Case, tmp_path: Path,
     assert {result.kind for result in of_e1} <= set(case.kinds), [(r.kind, r.words) for r in of_e1]
 
 
-@pytest.mark.parametrize("case", HONEST, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", some_quick(HONEST))
 def test_an_odd_but_right_submission_earns_all(case: Case, tmp_path: Path, runner: Runner) -> None:
     graded = grade_between_neighbours(case, tmp_path, runner)
     assert (graded.score("E1"), graded.score("E4")) == (5.0, 5.0), [
@@ -131,6 +145,7 @@ def test_links_and_missing_files_are_problems_and_not_sources(tmp_path: Path, ru
         assert words in " ".join(graded.problems), graded.problems
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(os, "getuid") or os.getuid() != 0,
     reason="needs root to become somebody else",

@@ -295,6 +295,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return printed.err
 
 
+@pytest.mark.slow
 def test_a_run_taught_by_a_file_of_logits_says_honestly_that_its_teacher_was_not_tested(
     logits_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -465,6 +466,7 @@ def test_evaluate_sets_what_teacher_and_student_cost_side_by_side(
 # ---- the examples ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pytorch", "keras"])
 def test_the_example_in_docs_runs_and_its_student_learns(name: str, tmp_path: Path) -> None:
     import_torch()

@@ -69,6 +69,7 @@ def alone() -> dict[str, np.ndarray]:
     return worker.cases(None) | worker.methods(None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3, 4])
 def test_several_processes_give_what_one_gives(processes: int, alone: dict[str, np.ndarray], tmp_path: Path) -> None:
     together = numbers(processes, tmp_path / "all.npz", "all")
@@ -83,6 +84,7 @@ def test_the_cases_differ_from_each_other(alone: dict[str, np.ndarray]) -> None:
     assert len(set(found)) == len(found) == len(worker.CASES)
 
 
+@pytest.mark.slow
 def test_one_process_with_a_communicator_has_the_same_bits_as_one_without(tmp_path: Path) -> None:
     found = numbers(1, tmp_path / "one.npz", "all")
     for name, expected in (worker.cases(None) | worker.methods(None)).items():
@@ -92,6 +94,7 @@ def test_one_process_with_a_communicator_has_the_same_bits_as_one_without(tmp_pa
 # ---- resuming --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
     whole = worker.resumable(None, 4, tmp_path / "whole")
     path = tmp_path / "model"
@@ -104,6 +107,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npz", "b.npz", "c.npz", "model", "whole"]
 
 
+@pytest.mark.slow
 def test_only_the_first_process_needs_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "model"
     numbers(2, tmp_path / "a.npz", "resume", path, 2)
@@ -114,6 +118,7 @@ def test_only_the_first_process_needs_the_checkpoint(tmp_path: Path) -> None:
 # ---- an end, and no hang ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -134,6 +139,7 @@ def test_a_process_that_fails_ends_the_job_with_a_message(how: str, message: str
 # ---- the command -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_trains_in_several_processes_and_one_prints_and_writes(tmp_path: Path) -> None:
     run = ("-m", "minikd", "distill", "-q", "--seeds", "1", "--epochs", "2", "--batch-size", "100")
     together = start(3, *run, "--out", tmp_path / "together")
@@ -153,6 +159,7 @@ def test_the_command_trains_in_several_processes_and_one_prints_and_writes(tmp_p
     assert again.stdout == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

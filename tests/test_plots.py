@@ -136,7 +136,10 @@ def test_a_picture_is_a_figure_that_changes_nothing_and_writes_nothing(
     assert pyplot is None or not pyplot.get_fignums()
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ("bars", "lines", "confusions") else pytest.param(name, marks=pytest.mark.slow) for name in EVERY],
+)
 def test_a_picture_looks_the_same_whatever_the_users_style(name: str) -> None:
     with matplotlib.rc_context(
         {"font.size": 20, "axes.linewidth": 5, "xtick.major.size": 20, "axes.labelcolor": "red"}

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,41 +27,49 @@ from minikd.optim import cosine, step_decay
 
 # ---- killed and resumed ----------------------------------------------------------------------------------------
 
-# A whole program, with everything on that draws random numbers. Running it again goes on where it was killed.
+# A whole program, with everything on that draws random numbers. Running it again goes on where it was killed, which it
+# does to itself: at the call or return of a function that its second argument numbers, in training or in saving.
 RUN = """
-import json, sys
+import json, os, signal, sys
 from pathlib import Path
 import numpy as np
 from minikd import MLP, Adam, distill
 from minikd.optim import cosine
 
-folder = Path(sys.argv[1])
+folder, last, calls = Path(sys.argv[1]), int(sys.argv[2]), 0
 rng = np.random.default_rng(0)
 x, labels = rng.random((300, 16), dtype="float32"), rng.integers(0, 5, 300)
 teacher = MLP((16, 64, 5), seed=1)
 student = MLP((16, 64, 64, 5), dropout=(0.1, 0.3, 0.3), seed=2)
-print("ready", flush=True)
+
+
+def follow(frame, event, argument):
+    global calls
+    calls += 1
+    if calls == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+sys.setprofile(follow)
 history = distill(
     student, teacher, x, labels,
     epochs=30, batch_size=16, seed=3, optimizer=Adam(student, 0.01, weight_decay=1e-4), schedule=cosine(warmup=0.1),
     augment=lambda x, rng: x + 0.1 * rng.random(x.shape, dtype="float32"), validation=(x[:100], labels[:100]),
     checkpoint=folder / "run.safetensors", resume=True,
 )
+sys.setprofile(None)
 student.save(folder / "end.safetensors")
 (folder / "history.json").write_text(json.dumps(history.rows))
+print(calls)
 """
-KILLS = 20
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    """Start the program above, or go on with it, and wait until it begins to train."""
+def run(folder: Path, last: int = 0) -> subprocess.CompletedProcess[str]:
+    """The program above from its beginning, or from where it was killed, until its `last` call; 0 for its end."""
     folder.mkdir(exist_ok=True)
     paths = {"PYTHONPATH": str(Path(minikd.__file__).parents[1]), "OPENBLAS_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(folder)], env={**os.environ, **paths}, stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None and process.stdout.readline() == b"ready\n"
-    return process
+    command = [sys.executable, "-c", RUN, str(folder), str(last)]
+    return subprocess.run(command, env={**os.environ, **paths}, capture_output=True, text=True, timeout=120)
 
 
 def result(folder: Path) -> tuple[bytes, list[dict[str, float]]]:
@@ -77,32 +84,35 @@ def epochs_done(folder: Path) -> int:
     return len(json.loads(load_arrays(folder / "run.safetensors")[1]["training"])["rows"])
 
 
-def test_a_run_killed_at_20_random_moments_ends_with_the_same_bits_as_one_left_alone(tmp_path: Path) -> None:
-    with start(tmp_path / "alone") as process:
-        training = time.perf_counter()
-    assert process.returncode == 0
-    seconds = time.perf_counter() - training
-    alone = result(tmp_path / "alone")
-    assert len(alone[1]) == 30
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[bytes, list[dict[str, float]]], int]:
+    """The result of a run that is left alone, and how many calls it makes."""
+    folder = tmp_path_factory.mktemp("alone")
+    done = run(folder)
+    assert done.returncode == 0, done.stderr
+    return result(folder), int(done.stdout)
 
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits_as_one_left_alone(
+    kills: int, alone: tuple[tuple[bytes, list[dict[str, float]]], int], tmp_path: Path
+) -> None:
+    expected, calls = alone
+    assert len(expected[1]) == 30
     rng, moments, finished, folder = random.Random(0), [], 0, tmp_path / "killed 0"
-    while len(moments) < KILLS or not (folder / "end.safetensors").exists():
-        with start(folder) as process:
-            # Anything from a kill before the first epoch to one after the last; after 20 kills, none.
-            try:
-                process.wait(rng.uniform(0, 0.6 * seconds) if len(moments) < KILLS else None)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-        if process.returncode == -signal.SIGKILL and not (folder / "end.safetensors").exists():
+    while len(moments) < kills or not (folder / "end.safetensors").exists():
+        # Anything from a kill before the first epoch to one after the last; after so many kills, none.
+        done = run(folder, rng.randrange(1, int(0.6 * calls)) if len(moments) < kills else 0)
+        if done.returncode == -signal.SIGKILL:
             moments.append(epochs_done(folder))
-        elif len(moments) < KILLS:
-            assert process.returncode in (0, -signal.SIGKILL)
-            if (folder / "history.json").exists():
-                assert result(folder) == alone
+            continue
+        assert done.returncode == 0, done.stderr
+        assert result(folder) == expected
+        if len(moments) < kills:
             finished += 1
             folder = tmp_path / f"killed {finished}"
-    assert result(folder) == alone
-    assert len(set(moments)) >= 5, f"the kills must come at moments that differ, not after epochs {moments}"
+    assert result(folder) == expected
+    assert len(set(moments)) >= min(kills - 1, 5), f"the kills came after epochs {moments}"
 
 
 def run_in_parts(path: Path, device: str, interrupt: Callable[[], None], **options: Any) -> tuple[MLP, History, int]:

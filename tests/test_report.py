@@ -13,6 +13,7 @@ from typing import Any
 import browser
 import numpy as np
 import pytest
+from no_pictures import draw_nothing
 
 from minikd.cli.main import main
 from minikd.data import load_data
@@ -55,6 +56,12 @@ def page(run: Run) -> str:
 def copy(run: Run, tmp_path: Path) -> Path:
     """A copy of the run without its report, to be damaged."""
     return Path(shutil.copytree(run[0], tmp_path / "copy", ignore=shutil.ignore_patterns(report.NAME)))
+
+
+@pytest.fixture
+def empty_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have empty pictures, where a test is about their words or their files."""
+    draw_nothing(monkeypatch.setattr)
 
 
 def words_of(page: str) -> str:
@@ -101,6 +108,7 @@ def test_a_page_of_digits_holds_all_test_images_and_every_network_of_the_first_s
     assert [network["kind"] for network in numbers["networks"]] == ["teacher", *STUDENTS]
 
 
+@pytest.mark.usefixtures("empty_pictures")
 def test_one_seed_has_no_spread_and_says_so(tmp_path: Path) -> None:
     train(tmp_path / "one")
     words = words_of(report.build(tmp_path / "one"))
@@ -115,6 +123,7 @@ def test_a_run_with_a_given_teacher_has_a_report(run: Run, tmp_path: Path) -> No
     assert "after the last: labels alone" in words_of(made)  # a teacher that was not trained has no curve
 
 
+@pytest.mark.usefixtures("empty_pictures")
 def test_old_runs_without_a_method_in_their_settings_have_a_report(copy: Path) -> None:
     content = json.loads((copy / "config.json").read_text())
     del content["settings"]["method"]
@@ -186,6 +195,7 @@ def test_test_sounds_are_what_the_rows_were_made_from(data_dir: Path) -> None:
         assert np.corrcoef(raw[:, column], x[:, column])[0, 1] > 0.99999
 
 
+@pytest.mark.usefixtures("empty_pictures")
 def test_explore_opens_the_report_and_builds_it_where_there_is_none(
     copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,6 +209,7 @@ def test_explore_opens_the_report_and_builds_it_where_there_is_none(
     assert (copy / report.NAME).read_text() == "mine"  # what is there is opened, not made again
 
 
+@pytest.mark.usefixtures("empty_pictures")
 def test_explore_says_where_the_report_is_if_there_is_no_browser(
     copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

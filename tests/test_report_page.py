@@ -21,6 +21,8 @@ from minikd.experiments.config import Config
 from minikd.experiments.distill import Experiment
 from minikd.report import html as report
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"epochs": 2, "teacher": (16,), "student": (4,), "seeds": 1}
 LARGEST = 2_000_000  # bytes
 HOSTILE = "</script><img src=x onerror=x()>&lt;"

@@ -122,6 +122,7 @@ def test_a_row_that_was_not_measured_is_left_out() -> None:
 # ---- each study, end to end -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(TOY))
 def test_a_study_leaves_networks_numbers_and_a_picture(name: str, tmp_path: Path, device: str) -> None:
     content = run_toy(name, tmp_path, device=device)
@@ -144,6 +145,7 @@ def test_a_study_leaves_networks_numbers_and_a_picture(name: str, tmp_path: Path
     assert "verdict" in table(study, content["values"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(TOY))
 def test_a_study_that_was_killed_goes_on_and_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
     whole = run_toy(name, tmp_path / "whole", seeds=1)
@@ -454,6 +456,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["something"]
 
 
+@pytest.mark.slow
 def test_a_quick_run_says_that_it_is_one_and_two_jobs_give_the_same_numbers(data_dir: Path, tmp_path: Path) -> None:
     one = command("reproduce", "generations", "--quick", "--seeds", "2", "--out", str(tmp_path / "one"))
     assert one.returncode == 0, one.stderr

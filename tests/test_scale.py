@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/scale.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "tolerance"), [("cost", 0.0), ("top", 0.002)])  # training rounds elsewhere otherwise
 def test_the_tables_are_what_the_code_above_them_prints(name: str, tolerance: float) -> None:
     found = re.search(rf"<!-- {name} -->\n```python\n(.*?)```\n(.*?)(?=\n\n[A-Z]|\Z)", PAGE, re.DOTALL)

@@ -385,6 +385,7 @@ def test_a_student_learns_from_the_k_largest(where: str, x: np.ndarray, teacher:
 # ---- 8 GB ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc")
 def test_8_gb_train_in_less_than_1_gb_and_a_step_takes_at_most_1_3_times_that_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "x"

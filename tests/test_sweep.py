@@ -90,6 +90,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- many processes, some of them killed -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_numbers_and_networks_bit_for_bit_as_one(alone: Path, tmp_path: Path) -> None:
     printed = finish(start(tmp_path / "two", *FLAGS, "--jobs", "2"))
     assert "16 students, 8 settings, 2 at a time" in printed
@@ -97,6 +98,7 @@ def test_two_processes_give_the_same_numbers_and_networks_bit_for_bit_as_one(alo
     assert choice.report(sweep.read(alone)[1]) in printed
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_half_way_goes_on_and_trains_nothing_twice(alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     process = start(folder, *FLAGS, "--jobs", "2")
@@ -159,6 +161,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[int]]]:
                 process.communicate()
 
 
+@pytest.mark.slow
 @dask_is_here
 def test_a_dask_cluster_one_of_whose_workers_is_killed_loses_nothing(alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dask"
@@ -360,6 +363,7 @@ def test_dask_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, ca
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 @dask_is_here
 @pytest.mark.parametrize("kind", ["nobody", "silent", "hangs up", "no address"])
 def test_where_no_scheduler_answers_the_error_is_clear_and_soon(

@@ -43,22 +43,27 @@ def in_a_terminal(command: list[str], columns: int = 80, **variables: str) -> tu
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=its, text=True, env=environment) as process:
         os.close(its)
         seen = b""
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # its end is closed
-                break
-            if not piece:
-                break
-            seen += piece
-        out = process.stdout.read() if process.stdout else ""
+        try:
+            while True:
+                try:
+                    piece = os.read(ours, 65536)
+                except OSError:  # its end is closed
+                    break
+                if not piece:
+                    break
+                seen += piece
+            out = process.stdout.read() if process.stdout else ""
+            process.wait()
+        finally:
+            process.kill()  # where the test's time is over
     os.close(ours)
     assert process.returncode == 0, seen.decode()
     return seen.decode(), out
 
 
 def minikd(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "minikd", *arguments]
+    """The command, without its pictures."""
+    return [sys.executable, str(Path(__file__).with_name("no_pictures.py")), *arguments]
 
 
 def looks(seen: str) -> list[str]:
