@@ -19,6 +19,7 @@ import math
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from . import fast
 from .backend import Array, Source, generator, get_xp, place, shuffled, to_device, to_numpy
 from .checkpoint import fingerprint, load_arrays, run_in, save_run
 from .checks import check_labelled, check_loss, check_mix, check_options, check_run, check_source, check_type
@@ -234,7 +236,8 @@ class _Run:
 
     def save(self, path: str | os.PathLike[str], history: History) -> None:
         """A model file that also holds the optimizer's state and the history."""
-        progress = {"settings": self.settings, "rows": history.rows, "seconds": history.seconds}
+        kernels = fast.name(self.model.device)
+        progress = {"settings": self.settings, "rows": history.rows, "seconds": history.seconds, "kernels": kernels}
         save_run(path, self.model.theta, self.model.metadata(), self.optimizer.state(), progress)
 
     def resume(self, path: str | os.PathLike[str] | None) -> History:
@@ -247,12 +250,15 @@ class _Run:
         arrays, metadata = load_arrays(path)
         saved = MLP.from_arrays(arrays, metadata, "cpu", source=str(path))  # the checks of a model file
         try:
-            now = {**self.settings, "model": self.model.metadata()["mlp"]}
-            state, progress = run_in(path, arrays, {**metadata, "model": metadata["mlp"]}, now)
+            settings = {**self.settings, "model": self.model.metadata()["mlp"]}
+            state, progress = run_in(path, arrays, {**metadata, "model": metadata["mlp"]}, settings)
             history = History([dict(row) for row in progress["rows"]], float(progress["seconds"]))
             if not 0 < len(history) <= self.epochs:
                 raise ValueError(f"the history of {len(history)} epochs does not fit")
             self.optimizer.restore(state)
+            if (then := progress["kernels"]) != (now := fast.name(self.model.device)):
+                words = f"with kernels {then}, and goes on with {now} (MINIKD_KERNELS): the last bits may differ"
+                warnings.warn(f"{path} was trained {words}", stacklevel=4)
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise CheckpointError(f"{path} does not hold a training run: {error!r}") from error
         self.model.theta[...] = to_device(saved.theta, self.model.device)

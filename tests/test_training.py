@@ -21,6 +21,7 @@ from minikd import (
     distill,
     distillation_loss,
     evaluate,
+    fast,
     fit,
     soft_cross_entropy,
 )
@@ -728,3 +729,23 @@ def test_whoever_shares_batches_and_sums_gradients_can_take_the_place_of_process
         optimizer.step()
     np.testing.assert_allclose(models[0].theta, models[1].theta, rtol=1e-5, atol=1e-6)
     assert history["loss"][0] == pytest.approx(np.average(losses, weights=[8, 8, 4]), rel=1e-5)
+
+
+def test_a_checkpoint_records_the_kernels_and_a_run_that_goes_on_with_others_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, labels = blobs(20)
+    options: dict[str, Any] = {"loss": cross_entropy, "checkpoint": tmp_path / "model", "resume": True}
+    monkeypatch.setenv("MINIKD_KERNELS", "plain")
+    fast.forget()
+    try:
+        fit(network("cpu"), x, labels, epochs=1, **options)
+        fit(network("cpu"), x, labels, epochs=2, **options)  # the same kernels: nothing to say
+        monkeypatch.setattr(fast, "name", lambda device="cpu": "other")
+        words = r"model was trained with kernels plain, and goes on with other \(MINIKD_KERNELS\): the last bits may"
+        with pytest.warns(UserWarning, match=words):
+            history = fit(network("cpu"), x, labels, epochs=3, **options)
+    finally:
+        monkeypatch.undo()
+        fast.forget()
+    assert len(history) == 3
