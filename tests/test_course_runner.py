@@ -21,7 +21,7 @@ from minikd.course.exercises import EXERCISES
 from minikd.course.exercises.exercise import run_check
 from minikd.course.grading.grade import grade
 from minikd.course.grading.submission import MAX_FOLDERS, read_submission
-from minikd.course.sandbox.conversation import Failed
+from minikd.course.sandbox.conversation import Failed, TimeBudget
 from minikd.course.sandbox.restrictions import Kernel
 from minikd.course.sandbox.runner import Runner, RunnerError, claim_user
 
@@ -129,6 +129,18 @@ def test_where_a_process_cannot_be_locked_up_nothing_runs_and_no_student_is_blam
         if os.getuid() == 0:
             with pytest.raises(RunnerError, match="could not be locked up"):
                 grade(tmp_path, broken, 1, only=("E1",))
+
+
+def test_a_submission_does_not_pay_for_the_graders_own_time(runner: Runner) -> None:
+    budget = TimeBudget(5.0)
+    with runner.open([("solution.py", SOLUTION)], budget=budget) as child:
+        loaded = budget.left
+        time.sleep(0.1)  # the first use of a kernel compiles it, say
+        assert budget.left == loaded < 5.0
+        child.call("log_softmax", np.zeros((1, 1)), 1.0)
+    assert 0 < budget.left < loaded
+    with pytest.raises(Failed, match="too long"), runner.open([("solution.py", SOLUTION)], budget=TimeBudget(0.0)):
+        pass
 
 
 def test_a_runner_that_is_stopped_ends_what_runs_and_begins_nothing_more() -> None:

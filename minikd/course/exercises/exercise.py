@@ -8,7 +8,6 @@ inputs come from a generator: each run has inputs of its own, and the same seed 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from ..sandbox.conversation import Child, Failed, printable
+from ..sandbox.conversation import Child, Failed, TimeBudget, printable
 from ..sandbox.messages import Unsendable
 
 RELATIVE_TOLERANCE = 1e-9  # relative to the largest entry: rounding stays far below, central differences seldom do
 POINTS = 5.0  # of each exercise
-CALLS_PER_CHECK = 2.5  # a whole check may take as long as so many calls
+CALLS_PER_CHECK = 2.5  # the calls of a check may together take as long as so many
 SUBMISSION_MODULES = ("solution", "museum")  # files of a submission that may import from one another
 
 Rng = np.random.Generator
@@ -94,10 +93,10 @@ def run_check(exercise: Exercise, index: int, runner: Any, sources: Any, seed: i
     check = exercise.checks[index]
     rng = np.random.default_rng((seed, exercise.number, index))
     kind, words = "passed", ""
-    until = time.monotonic() + CALLS_PER_CHECK * runner.seconds
+    budget = TimeBudget(CALLS_PER_CHECK * runner.seconds)
     try:
         with np.errstate(all="ignore"):  # whatever numbers come
-            check.run(lambda: runner.open(sources, SUBMISSION_MODULES, until), rng)
+            check.run(lambda: runner.open(sources, SUBMISSION_MODULES, budget), rng)
     except Wrong as error:
         kind, words = "wrong", str(error)
     except Failed as error:

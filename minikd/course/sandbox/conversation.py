@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,13 +38,29 @@ class Failed(Exception):
 
 
 @dataclass
+class TimeBudget:
+    """Seconds that may still be spent on waiting for a submission, in all conversations of a check together."""
+
+    left: float = float("inf")
+
+    @contextmanager
+    def spend(self, seconds: float) -> Iterator[float]:
+        """A deadline so many seconds from now, or sooner, by time.monotonic(). The block's time is taken off."""
+        begun = time.monotonic()
+        try:
+            yield begun + min(seconds, self.left)
+        finally:
+            self.left -= time.monotonic() - begun
+
+
+@dataclass
 class Child:
     """One conversation with a process in which a submission is loaded."""
 
     send: Callable[[bytes, float], None]
     receive: Callable[[int, float], bytes]
     seconds: float  # that a call may take
-    until: float = float("inf")  # when the conversation must be over, by time.monotonic()
+    budget: TimeBudget = field(default_factory=TimeBudget)
     callbacks: int = 0
 
     def call(self, name: str, *arguments: Any, seconds: float | None = None) -> Any:
@@ -53,33 +69,29 @@ class Child:
         Returns an array (a copy), a text, None, or a list of those. Failed where there is no value.
         """
         functions: list[Callable[..., Any]] = []
-        deadline = self._deadline(self.seconds if seconds is None else seconds)
-        self._send(["call", name, list(arguments)], functions, deadline)
-        while True:
+        with self.budget.spend(self.seconds if seconds is None else seconds) as deadline:
+            self._send(["call", name, list(arguments)], functions, deadline)
             kind, *rest = self.answer(deadline)
-            if kind == "callback":
+            while kind == "callback":
                 self._send(self._call_back(functions, rest), functions, deadline)
-            elif kind == "ok" and len(rest) == 1:
-                return rest[0]
-            elif kind in ("missing", "todo", "assert", "raised") and rest and isinstance(rest[0], str):
-                raise Failed(kind, printable(rest[0][:5_000]))
-            else:
-                raise Failed("protocol", "an answer of a kind that there is not")
+                kind, *rest = self.answer(deadline)
+        if kind == "ok" and len(rest) == 1:
+            return rest[0]
+        if kind in ("missing", "todo", "assert", "raised") and rest and isinstance(rest[0], str):
+            raise Failed(kind, printable(rest[0][:5_000]))
+        raise Failed("protocol", "an answer of a kind that there is not")
 
     def load(self, sources: Sources) -> None:
         """Execute the submission's sources."""
-        deadline = self._deadline(self.seconds)
         try:
-            self._send(["load", [list(source) for source in sources]], [], deadline)
-            self.answer(deadline)
+            with self.budget.spend(self.seconds) as deadline:
+                self._send(["load", [list(source) for source in sources]], [], deadline)
+                self.answer(deadline)
         except Failed as error:
             raise Failed("loading" if error.kind == "time" else error.kind, error.words) from None
 
     def _send(self, value: Any, functions: list[Callable[..., Any]], deadline: float) -> None:
         self.send(messages.pack(value, functions), deadline)
-
-    def _deadline(self, seconds: float) -> float:
-        return min(self.until, time.monotonic() + seconds)
 
     def answer(self, deadline: float) -> list[Any]:
         """The next message: a list that begins with a text. Failed where it is something else."""

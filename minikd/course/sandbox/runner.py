@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import MinikdError
-from .conversation import Child, Failed, Pipes, Sources, printable
+from .conversation import Child, Failed, Pipes, Sources, TimeBudget, printable
 
 CHILD = Path(__file__).with_name("child.py")
 MEMORY = 2 * 2**30  # bytes of address space: NumPy takes half a GB of it
@@ -116,11 +116,11 @@ class Runner:
         self._control = ours
 
     @contextmanager
-    def open(self, sources: Sources, modules: Sequence[str] = (), until: float = float("inf")) -> Iterator[Child]:
+    def open(self, sources: Sources, modules: Sequence[str] = (), budget: TimeBudget | None = None) -> Iterator[Child]:
         """A fresh process with the submission loaded; at the end it is killed, with all that it may have started.
 
         modules   names of the submission's own files, which may import one another
-        until     when all must be over, by time.monotonic()
+        budget    of the time that calls may take together; the grader's own is not counted
         Afterwards `output` holds what the submission printed, cut off, and `cpu_seconds` the time that it took.
         """
         control = self._connect()
@@ -139,7 +139,7 @@ class Runner:
             for fd in inside:
                 os.close(fd)
         try:
-            child = Child(pipes.send, pipes.receive, self.seconds, until)
+            child = Child(pipes.send, pipes.receive, self.seconds, budget or TimeBudget())
             self.layers = layers_of(child)
             child.load(sources)
             yield child

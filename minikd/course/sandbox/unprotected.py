@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from .conversation import Child, Failed, Sources
+from .conversation import Child, Failed, Sources, TimeBudget
 from .runner import ANSWER_SECONDS, CHILD, ONE_THREAD
 
 
@@ -31,7 +31,7 @@ class UnprotectedRunner:
         pass
 
     @contextmanager
-    def open(self, sources: Sources, modules: Sequence[str] = (), until: float = float("inf")) -> Iterator[Child]:
+    def open(self, sources: Sources, modules: Sequence[str] = (), budget: TimeBudget | None = None) -> Iterator[Child]:
         """A fresh process with the submission loaded."""
         environment = {**os.environ, **ONE_THREAD, "PYTHONIOENCODING": "utf-8"}
         process = subprocess.Popen(
@@ -65,7 +65,7 @@ class UnprotectedRunner:
             return data
 
         try:
-            child = Child(send, receive, self.seconds, until)
+            child = Child(send, receive, self.seconds, budget or TimeBudget())
             child.answer(time.monotonic() + ANSWER_SECONDS)  # Python and NumPy start: not the submission's time
             child.load(sources)
             yield child
