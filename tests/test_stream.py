@@ -291,7 +291,7 @@ SLOW_TEACHER = """
 import sys, time, numpy as np
 from minikd import MLP
 from minikd.scale import answers
-answers.ROWS = 64
+answers.ROWS_AT_A_TIME = 64
 x, teacher = np.load(sys.argv[1] + "/x.npy", mmap_mode="r"), MLP((6, 12, 4), seed=4)
 def slow(x):
     time.sleep(0.05)
@@ -301,7 +301,7 @@ answers.cached_logits(sys.argv[1] + "/answers.npy", slow, x)
 
 
 def test_asking_goes_on_after_a_kill(x: np.ndarray, teacher: MLP, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(answers, "ROWS", 64)
+    monkeypatch.setattr(answers, "ROWS_AT_A_TIME", 64)
     xs = on_disk(x, tmp_path / "x")
     process = subprocess.Popen([sys.executable, "-c", SLOW_TEACHER, str(tmp_path)])
     begun, deadline = tmp_path / "answers.npy.part.json", time.monotonic() + 60

@@ -29,7 +29,7 @@ from ..metrics import History
 from ..mlp import MLP
 from ..optim import Adam
 from . import kd
-from .base import MakeOptimizer, Method, beside, check_student, relative
+from .base import MakeOptimizer, Method, check_student, companion_options, new_like
 
 
 def between(student: Sequence[int], teacher: Sequence[int], count: int = 1) -> list[tuple[int, ...]]:
@@ -75,8 +75,8 @@ def train(
             )
     guide = teacher
     for i, one in enumerate(chain):
-        assistant = relative(student, i + 1, fit_options, one)
-        options = beside(fit_options, f"assistant-{i + 1}")
+        assistant = new_like(student, i + 1, fit_options, one)
+        options = companion_options(fit_options, f"assistant-{i + 1}")
         kd.train(assistant, guide, x, labels, strength=strength, optimizer=optimizer, **options)
         guide = assistant
     return kd.train(student, guide, x, labels, strength=strength, optimizer=optimizer, **fit_options)

@@ -253,7 +253,7 @@ def check_pair(features: Any, teacher_features: Any) -> None:
 # ---- other networks than the student ----------------------------------------------------------------------------
 
 
-def relative(student: MLP, number: int, fit_options: dict[str, Any], sizes: Sequence[int] | None = None) -> MLP:
+def new_like(student: MLP, number: int, fit_options: dict[str, Any], sizes: Sequence[int] | None = None) -> MLP:
     """A fresh network like the student, with initial weights of its own, or of other sizes."""
     sizes = sizes or student.sizes
     dropout = student.dropout if len(sizes) == len(student.sizes) else 0.0
@@ -267,7 +267,7 @@ def trunk(student: MLP, layer: int, outputs: int, number: int, fit_options: dict
 
     A network of its own, so that `fit` can train the map (a regressor, a projection) together with the layers below.
     """
-    model = relative(student, number, fit_options, (*student.sizes[: layer + 2], outputs))
+    model = new_like(student, number, fit_options, (*student.sizes[: layer + 2], outputs))
     model.dropout = (*student.dropout[: layer + 1], 0.0)
     copy_layers(student, model, layer + 1)
     return model
@@ -283,7 +283,7 @@ def copy_layers(source: MLP, target: MLP, count: int) -> None:
         mine[...] = theirs
 
 
-def stage(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
+def stage_options(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
     """The options for a stage in which not the student itself is trained, but part of it: a checkpoint of its own.
 
     Its callbacks are called with that part.
@@ -293,9 +293,9 @@ def stage(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
     return {**fit_options, "checkpoint": other, "validation": None}
 
 
-def beside(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
+def companion_options(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
     """The options for another network that a method trains: a checkpoint beside the student's, and nobody notified."""
-    return {**stage(fit_options, name), "callbacks": ()}
+    return {**stage_options(fit_options, name), "callbacks": ()}
 
 
 def fit_along(companion: MLP, name: str, student: MLP, x: Array, targets: Any, **fit_options: Any) -> History:
@@ -304,7 +304,7 @@ def fit_along(companion: MLP, name: str, student: MLP, x: Array, targets: Any, *
     The checkpoint of `fit` does not hold the companion. So it is kept in a file of its own beside, at the end; with
     `resume`, a finished run is read, and one that was interrupted starts anew, and so ends with the same bits, too.
     """
-    path, beside_it = fit_options.get("checkpoint"), stage(fit_options, name)["checkpoint"]
+    path, beside_it = fit_options.get("checkpoint"), stage_options(fit_options, name)["checkpoint"]
     if path is not None and fit_options.get("resume") and Path(path).exists():
         epochs = len(json.loads(load_arrays(path)[1].get("training", '{"rows": []}'))["rows"])
         fit_options["resume"] = epochs == option(fit_options, "epochs") and beside_it.exists()

@@ -41,7 +41,7 @@ from ..mlp import MLP
 from ..ops import log_softmax, softmax
 from ..optim import Adam
 from ..training import fit
-from .base import MakeOptimizer, Method, beside, check_student, mix, option, relative, teach
+from .base import MakeOptimizer, Method, check_student, companion_options, mix, new_like, option, teach
 from .linear_algebra import one_hot
 
 CONTROLS = ("none", "cwtm", "dkpp")
@@ -94,15 +94,22 @@ def train(
     check_choice("control", control, CONTROLS)
     if control == "dkpp" and fit_options.get("augment") is not None:
         raise ValueError("control='dkpp' must be used without augment: it permutes each sample's answer once")
-    parent = relative(student, 1, fit_options)
-    fit(parent, x, labels, loss=cross_entropy, optimizer=optimizer(parent), **beside(fit_options, "generation-0"))
+    parent = new_like(student, 1, fit_options)
+    fit(
+        parent,
+        x,
+        labels,
+        loss=cross_entropy,
+        optimizer=optimizer(parent),
+        **companion_options(fit_options, "generation-0"),
+    )
     w = mix(soft_weight, strength)
     loss = cwtm_loss if control == "cwtm" else partial(distillation_loss, temperature=1.0, soft_weight=w)
     history = History()
     for g in range(1, generations + 1):
         last = g == generations
-        child = student if last else relative(student, g + 1, fit_options)
-        options = fit_options if last else beside(fit_options, f"generation-{g}")
+        child = student if last else new_like(student, g + 1, fit_options)
+        options = fit_options if last else companion_options(fit_options, f"generation-{g}")
         source: Any = parent
         if control == "dkpp":
             source = permuted(teacher_targets(parent, child, x), option(fit_options, "seed"))

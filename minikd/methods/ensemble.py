@@ -43,7 +43,7 @@ from ..ops import log_softmax
 from ..optim import Adam
 from ..training import fit
 from . import kd
-from .base import MakeOptimizer, Method, beside, check_student, relative
+from .base import MakeOptimizer, Method, check_student, companion_options, new_like
 
 MEANS = ("logits", "probabilities")
 
@@ -107,9 +107,9 @@ def train(
         raise ValueError("teacher must be MLPs or functions with augment: an array holds its logits for the plain x")
     if isinstance(teacher, MLP):
         for i in range(1, n_teachers):
-            another = relative(student, i, fit_options, teacher.sizes)
+            another = new_like(student, i, fit_options, teacher.sizes)
             another.dropout = teacher.dropout
-            options = beside(fit_options, f"teacher-{i}")
+            options = companion_options(fit_options, f"teacher-{i}")
             fit(another, x, labels, loss=cross_entropy, optimizer=optimizer(another), **options)
             teachers.append(another)
     committee = mean_logits(*teachers) if mean == "logits" else mean_probabilities(*teachers, temperature=temperature)

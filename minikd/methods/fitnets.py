@@ -50,7 +50,7 @@ from .base import (
     feature_targets,
     joined,
     option,
-    stage,
+    stage_options,
     trunk,
 )
 from .linear_algebra import as_float
@@ -96,7 +96,7 @@ def train(
         teacher_layer = (len(teacher.sizes) - 2) // 2
     hints = feature_targets(teacher, student, x, teacher_layer, fit_options.get("augment"))
     width = teacher.sizes[1:-1][teacher_layer]
-    first = {**stage(fit_options, "hint"), "epochs": hint_epochs}
+    first = {**stage_options(fit_options, "hint"), "epochs": hint_epochs}
     if width == student.sizes[layer + 1]:
         loss = OnHidden(student, layer, hint_loss)
         history = fit(student, x, hints, loss=loss, optimizer=optimizer(student), **first)

@@ -36,7 +36,7 @@ from ..metrics import History
 from ..mlp import MLP
 from ..ops import softmax, softmax_backward
 from ..optim import Adam
-from .base import MakeOptimizer, Method, Scheduled, check_student, fit_along, relative, steps_of
+from .base import MakeOptimizer, Method, Scheduled, check_student, fit_along, new_like, steps_of
 from .linear_algebra import as_float
 
 
@@ -96,7 +96,7 @@ def train(
     check_number("decay", decay, 0, 1)
     ramp = check_number("ramp", ramp, 0, 1)
     weight = check_number("weight", weight, 0) * check_number("strength", strength, 0)
-    average = relative(student, 1, fit_options) if average is None else average
+    average = new_like(student, 1, fit_options) if average is None else average
     if average is student or average.sizes != student.sizes:
         raise ValueError(f"average must be another network of the student's sizes {student.sizes}, got {average!r}")
     update = optimizer(student)

@@ -35,7 +35,7 @@ from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
 from ..optim import Adam, Optimizer
-from .base import MakeOptimizer, Method, check_student, fit_along, relative
+from .base import MakeOptimizer, Method, check_student, fit_along, new_like
 from .kd import kl_loss
 
 
@@ -106,7 +106,7 @@ def train(
 ) -> History:
     """`learn_together` with a fresh network of the teacher's sizes and dropout."""
     check_student(student, x, labels)
-    peer = relative(student, 1, fit_options, teacher.sizes if isinstance(teacher, MLP) else None)
+    peer = new_like(student, 1, fit_options, teacher.sizes if isinstance(teacher, MLP) else None)
     if isinstance(teacher, MLP):
         peer.dropout = teacher.dropout
     return learn_together(student, peer, x, labels, weight=strength, optimizer=optimizer, **fit_options)

@@ -49,9 +49,9 @@ from .base import (
     feature_targets,
     features,
     joined,
+    new_like,
     option,
-    relative,
-    stage,
+    stage_options,
     trunk,
 )
 from .linear_algebra import as_float, unit_rows, unit_rows_backward
@@ -113,7 +113,9 @@ def represent(
 
     temperatures = {"temperature": temperature, "teacher_temperature": teacher_temperature}
     loss = partial(similarity_loss, anchors=anchors, **temperatures)
-    history = fit(model, x, targets, loss=loss, optimizer=optimizer(model), **stage(fit_options, "representation"))
+    history = fit(
+        model, x, targets, loss=loss, optimizer=optimizer(model), **stage_options(fit_options, "representation")
+    )
     copy_layers(model, student, last + 1)
     return history
 
@@ -128,8 +130,8 @@ def linear_probe(
     check_student(student, x, labels)
     if fit_options.get("augment") is not None:
         raise ValueError("augment must be left out: the features of x are computed once")
-    probe = relative(student, 2, fit_options, student.sizes[-2:])
-    options, validation = stage(fit_options, "probe"), fit_options.get("validation")
+    probe = new_like(student, 2, fit_options, student.sizes[-2:])
+    options, validation = stage_options(fit_options, "probe"), fit_options.get("validation")
     if validation is not None:
         options["validation"] = features(student, validation[0]), validation[1]
     history = fit(probe, features(student, x), labels, loss=cross_entropy, optimizer=optimizer(probe), **options)

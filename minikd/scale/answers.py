@@ -43,9 +43,9 @@ from ..ops import log_softmax
 from .stream import Stream
 
 PathLike = str | os.PathLike[str]
-ASKED = 16  # rows about which a teacher that is a function is asked again, to see whether it is still the same
-ROWS = 8 * PIECE  # rows about which a teacher is asked at a time; what a kill can lose
-TOLERANCE = 1e-3  # between two answers of one teacher: another device or batch rounds differently
+RECHECKED_ROWS = 16  # rows about which a teacher that is a function is asked again, to see whether it is still the same
+ROWS_AT_A_TIME = 8 * PIECE  # rows about which a teacher is asked at a time; what a kill can lose
+RECHECK_TOLERANCE = 1e-3  # between two answers of one teacher: another device or batch rounds differently
 
 
 class Top:
@@ -123,7 +123,7 @@ def cached_logits(path: PathLike, teacher: Classifier, x: Any, top: int | None =
     x = _opened(x)
     check_matrix("x", x)
     if not Path(path).exists():
-        _ask_all(path, teacher, x, top)
+        _compute_all(path, teacher, x, top)
         return read_logits(path, x)
     logits = read_logits(path, x)
     known_top = _read_stamp(path).get("top")
@@ -134,15 +134,15 @@ def cached_logits(path: PathLike, teacher: Classifier, x: Any, top: int | None =
         if known != _identity(teacher):
             raise CheckpointError(f"{path} holds the answers of another teacher, {known}: delete it to ask this one")
         return logits
-    rows = np.linspace(0, len(x) - 1, min(ASKED, len(x))).astype(int)
+    rows = np.linspace(0, len(x) - 1, min(RECHECKED_ROWS, len(x))).astype(int)
     now = np.asarray(to_numpy(Predictor(teacher, "teacher", logits.shape[1]).logits(x[rows])))
     now = now if top is None else Top(keep_top(now, top), now.shape[1])[:]
-    if not np.allclose(now, logits[rows], rtol=TOLERANCE, atol=TOLERANCE):
+    if not np.allclose(now, logits[rows], rtol=RECHECK_TOLERANCE, atol=RECHECK_TOLERANCE):
         raise CheckpointError(f"{path} holds other answers than teacher gives now: delete it to ask again")
     return logits
 
 
-def _ask_all(path: PathLike, teacher: Classifier, x: Any, top: int | None) -> None:
+def _compute_all(path: PathLike, teacher: Classifier, x: Any, top: int | None) -> None:
     """Write the answer file and its stamp; a file that was begun for the same samples and teacher is gone on with.
 
     Until it is whole, its rows stand in PATH.part, and what is known of those written so far in PATH.part.json.
@@ -151,8 +151,8 @@ def _ask_all(path: PathLike, teacher: Classifier, x: Any, top: int | None) -> No
     begun = _read_begun(part, identity)
     done, classes = begun.get("rows", 0), begun.get("classes")
     samples, rows = hashlib.sha256(str(tuple(x.shape)).encode()), None
-    for start in range(0, len(x), ROWS):
-        piece = x[start : start + ROWS]
+    for start in range(0, len(x), ROWS_AT_A_TIME):
+        piece = x[start : start + ROWS_AT_A_TIME]
         samples.update(_bytes(piece))
         if start + len(piece) <= done:  # asked before; but is it still about the same samples?
             if begun and start + len(piece) == done and samples.hexdigest() != begun["samples"]:

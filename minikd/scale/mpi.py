@@ -3,7 +3,7 @@
     mpiexec -n 4 minikd distill --data mnist
 
 Nothing here costs anything where minikd runs alone: mpi4py is imported only where the environment says that several
-processes were started together. NumPy is not imported, since its BLAS is told of the others before it loads.
+processes were started together.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ HERE, HERE_RANK = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE"), ("MPI_LOCAL
 GRACE = 1.0  # seconds in which the first process may say what is wrong, before the others say it again
 
 
-def told(names: tuple[str, ...], default: int) -> int:
+def from_environment(names: tuple[str, ...], default: int) -> int:
     """The first of these environment variables that is a whole number."""
     return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdecimal()), default)
 
 
 def is_first() -> bool:
     """Whether this is the process that prints and writes."""
-    return told(RANK, 0) == 0
+    return from_environment(RANK, 0) == 0
 
 
 def neighbours() -> int:
     """How many processes mpiexec started on this machine: they share its cores."""
-    return max(1, told(HERE, 1))
+    return max(1, from_environment(HERE, 1))
 
 
 def is_together() -> bool:
     """Whether mpiexec started this process and others with it."""
-    return told(SIZE, 1) > 1
+    return from_environment(SIZE, 1) > 1
 
 
 def world() -> Any:
@@ -56,8 +56,8 @@ def world() -> Any:
         from ..errors import DeviceError  # here, for it brings NumPy
 
         raise DeviceError(
-            f"mpiexec started {told(SIZE, 1)} processes, and for them to work together minikd needs mpi4py: "
-            f"pip install 'minikd[mpi]' ({error})"
+            f"mpiexec started {from_environment(SIZE, 1)} processes, and for them to work together minikd needs "
+            f"mpi4py: pip install 'minikd[mpi]' ({error})"
         ) from error
     end_together(MPI.COMM_WORLD)
     return MPI.COMM_WORLD

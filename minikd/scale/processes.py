@@ -30,7 +30,7 @@ from ..backend import Array, to_device, to_numpy, xp_of
 from ..checks import describe
 from ..metrics import History
 from ..training import Alone
-from .mpi import HERE_RANK, end_together, told
+from .mpi import HERE_RANK, end_together, from_environment
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class Processes(Alone):
     def choose_gpu(self, xp: Any) -> None:
         """Let the processes of one machine take its GPUs in turn; nothing for NumPy. Before a network is made."""
         if xp is not np and self.size > 1:
-            xp.cuda.Device(told(HERE_RANK, self.rank) % xp.cuda.runtime.getDeviceCount()).use()
+            xp.cuda.Device(from_environment(HERE_RANK, self.rank) % xp.cuda.runtime.getDeviceCount()).use()
 
     def from_first(self, work: Callable[[], T]) -> T:
         """What `work()` returns in the first process, in all of them; or what it raises."""
