@@ -106,9 +106,21 @@ def quiet_kernels() -> None:
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No kernels, on any device, as with MINIKD_KERNELS=plain."""
+    monkeypatch.setenv("MINIKD_KERNELS", "plain")
+    yield from found_anew(monkeypatch)
+
+
+@pytest.fixture
+def with_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kernels wherever there are any, also where the whole run is without: MINIKD_KERNELS=plain pytest."""
+    monkeypatch.delenv("MINIKD_KERNELS", raising=False)
+    yield from found_anew(monkeypatch)
+
+
+def found_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kernels are looked for anew, for a test and after it."""
     from minikd import fast
 
-    monkeypatch.setenv("MINIKD_KERNELS", "plain")
     fast.forget()
     yield
     monkeypatch.undo()

@@ -89,6 +89,7 @@ def kernels(request: pytest.FixtureRequest) -> str:
         request.getfixturevalue("plain")
     else:
         pytest.importorskip("numba")
+        request.getfixturevalue("with_kernels")
     return str(request.param)
 
 
@@ -164,7 +165,7 @@ def test_a_step_calls_numpy_this_often(plain_formulas: Any, loss: str, calls: in
 
 
 @pytest.mark.parametrize(("loss", "calls"), [("cross_entropy", 19), ("distillation_loss", 19)])
-def test_a_step_on_a_gpu_starts_this_many_kernels(strict_cupy: Any, loss: str, calls: int) -> None:
+def test_a_step_on_a_gpu_starts_this_many_kernels(strict_cupy: Any, with_kernels: None, loss: str, calls: int) -> None:
     assert launches(strict_cupy, make_step(64, 64, "cuda", loss=loss)) == calls
 
 
@@ -178,9 +179,10 @@ def test_a_step_on_a_gpu_starts_this_many_kernels(strict_cupy: Any, loss: str, c
     ],
     ids=str,
 )
-def test_a_fast_step_calls_these_kernels(options: Any, calls: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fast_step_calls_these_kernels(
+    options: Any, calls: dict[str, int], with_kernels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cpu = pytest.importorskip("minikd.fast.cpu")
-    fast.forget()
     made: Counter[str] = Counter()
     for name in set(fast.FUSED) & set(vars(cpu)):
 

@@ -48,13 +48,9 @@ def run(code: str, **variables: str) -> tuple[str, str]:
 
 
 @pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Kernels are looked for anew, now and after the test."""
-    monkeypatch.delenv("MINIKD_KERNELS", raising=False)
-    fast.forget()
-    yield monkeypatch
-    monkeypatch.undo()
-    fast.forget()
+def fresh(with_kernels: None, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Kernels as by default; a test may change that and call fast.forget()."""
+    return monkeypatch
 
 
 def step(model: MLP, optimizer: Adam, seed: int) -> float:
