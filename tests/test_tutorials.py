@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 HERE = ROOT / "tutorials"
 SCRIPTS = sorted(HERE.glob("[0-9][0-9]_*.py"))
 TRANSLATED = sorted(HERE.glob("zh/[0-9][0-9]_*.md"))
-# Seconds of processor time in fast mode, after which the system ends the process: the slowest tutorial takes a tenth.
+# Seconds of processor time after which the system ends a tutorial in fast mode; the slowest takes 8.
 FAST_LIMIT = 60
 
 # Runs a script with every way out of this machine closed, and in a limited time of the processor.
