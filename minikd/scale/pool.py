@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from itertools import starmap
 from typing import Any
 
+from .. import fast
 from ..errors import DeviceError, MinikdError
 from ..fast.threads import chosen_by_user, cores, limited_blas
 
@@ -96,7 +97,7 @@ def pool(
         with limited_blas(blas_threads):
             yield Workers(count, {"backend": "threading", "n_jobs": count} if count > 1 else {})
         return
-    backend = {"backend": "loky", "n_jobs": max(2, count), "initializer": _ignore_ctrl_c}
+    backend = {"backend": "loky", "n_jobs": max(2, count), "initializer": _begin, "initargs": (fast.quiet,)}
     share = max(1, cores() // count) if blas_threads is None else blas_threads
     try:
         yield Workers(count, {**backend, "inner_max_num_threads": None if chosen_by_user() else share})
@@ -107,8 +108,10 @@ def pool(
         get_reusable_executor().shutdown(wait=True)
 
 
-def _ignore_ctrl_c() -> None:
+def _begin(quiet: bool) -> None:
+    """The first thing that a worker process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    fast.quiet = quiet
 
 
 def _guarded(results: Iterator[Any]) -> Iterator[Any]:
