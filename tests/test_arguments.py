@@ -29,7 +29,7 @@ from minikd import (
 from minikd.backend import to_device, to_numpy
 from minikd.metrics import reliability
 from minikd.optim import cosine, step_decay
-from minikd.report.plots import confusion
+from minikd.report.run_plots import confusion
 
 X, Y = blobs(8)
 LOGITS = np.random.default_rng(0).standard_normal((8, 3))

@@ -11,21 +11,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from minikd import MLP, evaluate, load_data
+from minikd import MLP, evaluate, fast, load_data
 from minikd.backend import DEVICES
-from minikd.cli import blas
-from minikd.cli import main as cli
+from minikd.cli import distill as distill_command
+from minikd.cli import parser
 from minikd.cli.main import main
 from minikd.data import DATASETS
+from minikd.errors import MinikdError
 from minikd.experiments.config import RECIPES, Config
 from minikd.experiments.distill import smooth_labels
+from minikd.experiments.environment import machine
 from minikd.experiments.intervals import mean_interval
 from minikd.experiments.summary import STUDENTS
+from minikd.fast.threads import VARIABLES, blas_threads, limited_blas
 
 QUICK = ("--epochs", "3", "--seeds", "2", "--teacher", "16", "--student", "4")
 PICTURES = {"learning-curves.png", "dark-knowledge.png", "confusion.png", "reliability.png"}
@@ -214,7 +219,8 @@ def test_data_list_names_every_set_with_its_licence_and_fetch_says_where_it_is(t
 
 
 def test_flags_alone_mean_the_main_job_and_version_is_said(tmp_path: Path) -> None:
-    assert minikd("--version", cwd=tmp_path).stdout.startswith("minikd 0.")
+    version, kernels = minikd("--version", cwd=tmp_path).stdout.splitlines()
+    assert version.startswith("minikd 0.") and kernels == f"kernels: {fast.status()}"
     result = minikd(*QUICK, "--out", "run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "run" / "metrics.json").exists()
@@ -343,91 +349,89 @@ def test_help_fits_80_columns_and_says_what_the_defaults_are(
 
 
 def test_the_command_knows_the_data_sets_and_devices_that_there_are() -> None:
-    assert cli.DATA == tuple(DATASETS) == tuple(RECIPES)
-    assert cli.DEVICES == DEVICES
+    assert parser.DATA == tuple(DATASETS) == tuple(RECIPES)
+    assert parser.DEVICES == DEVICES
 
 
-def test_help_loads_no_numpy_so_that_threads_can_still_be_chosen() -> None:
-    code = "import sys, minikd.cli.main; minikd.cli.main.command_parser(); sys.exit('numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60).returncode == 0
+def test_help_loads_nothing_heavier_than_numpy_so_that_it_is_quick() -> None:
+    heavy = "{'joblib', 'matplotlib', 'pooch', 'safetensors', 'threadpoolctl', 'tqdm', 'minikd.methods'}"
+    code = f"import sys, minikd.cli.main; minikd.cli.main.command_parser(); print(*{heavy} & set(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), timeout=60, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "\n"
 
 
 @pytest.fixture
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of OpenBLAS's is set, and whatever a test sets is undone."""
-    for name in ("OPENBLAS_NUM_THREADS", "OPENBLAS_THREAD_TIMEOUT", "OPENBLAS_CORETYPE"):
-        monkeypatch.setenv(name, "")  # remembered, so that the end of the test restores it
-        monkeypatch.delenv(name)
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The user has chosen no number of threads, and there are two, where the machine has two cores."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with limited_blas(2):
+        yield blas_threads() or 0
 
 
-@pytest.mark.usefixtures("plain_environment")
-@pytest.mark.parametrize(
-    ("data", "users", "threads", "timeout"),
-    [("digits", None, "1", None), ("digits", "2", "2", None), ("mnist", None, None, "20"), ("mnist", "1", "1", "20")],
-)
+class Seen(MinikdError):
+    """Raised where training would begin."""
+
+
+def threads_of_distill(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | None:
+    """How many threads the command has when training begins; nothing is trained."""
+    seen: list[int | None] = []
+
+    def look(*of: Any, **more: Any) -> None:
+        seen.append(blas_threads())
+        raise Seen
+
+    monkeypatch.setattr(distill_command, "Experiment", look)
+    with pytest.raises(SystemExit):
+        main(["distill", *arguments])
+    return seen[0]
+
+
+@pytest.mark.parametrize(("data", "users", "one"), [("digits", "", True), ("digits", "2", False), ("mnist", "", False)])
 def test_small_data_get_one_thread_unless_the_user_has_chosen(
-    data: str, users: str | None, threads: str, timeout: str | None, monkeypatch: pytest.MonkeyPatch
+    data: str, users: str, one: bool, monkeypatch: pytest.MonkeyPatch, two_threads: int, tmp_path: Path
 ) -> None:
     if users:
-        monkeypatch.setenv("OPENBLAS_NUM_THREADS", users)
-    cli._settle_blas(cli.command_parser().parse_args(["distill", "--data", data]))
-    assert os.environ.get("OPENBLAS_NUM_THREADS") == threads
-    assert os.environ.get("OPENBLAS_THREAD_TIMEOUT") == timeout
+        monkeypatch.setenv(VARIABLES[0], users)
+    flags = ("--data", data, "--out", str(tmp_path / "new"))
+    assert threads_of_distill(monkeypatch, *flags) == (1 if one else two_threads)
+    assert blas_threads() == two_threads  # given back
 
 
-ALL_FLAGS = "fpu avx2 avx512f avx512dq avx512cd avx512bw avx512vl"
-
-
-@pytest.mark.usefixtures("plain_environment")
-@pytest.mark.parametrize(
-    ("vendor", "flags", "users", "chosen"),
-    [
-        ("AuthenticAMD", ALL_FLAGS, None, "SkylakeX"),
-        ("AuthenticAMD", ALL_FLAGS, "Zen", "Zen"),
-        ("AuthenticAMD", "fpu avx2", None, None),
-        ("AuthenticAMD", ALL_FLAGS.replace(" avx512vl", ""), None, None),
-        ("GenuineIntel", ALL_FLAGS, None, None),
-    ],
-)
-def test_amd_processors_with_avx512_get_its_kernels_unless_the_user_has_chosen(
-    vendor: str, flags: str, users: str | None, chosen: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_resumed_run_gets_the_threads_it_had_for_its_data(
+    monkeypatch: pytest.MonkeyPatch, two_threads: int, tmp_path: Path
 ) -> None:
-    lines = f"vendor_id\t: {vendor}\nmodel name\t: a processor\nflags\t\t: {flags}\n\n"
-    (tmp_path / "cpuinfo").write_text(lines * 2)
-    monkeypatch.setattr(blas, "CPUINFO", tmp_path / "cpuinfo")
-    if users:
-        monkeypatch.setenv("OPENBLAS_CORETYPE", users)
-    cli._settle_blas(cli.command_parser().parse_args(["distill", "--data", "mnist"]))
-    assert os.environ.get("OPENBLAS_CORETYPE") == chosen
+    for data, threads in (("mnist", two_threads), ("digits", 1)):
+        Config.for_data(data).write(tmp_path)
+        assert threads_of_distill(monkeypatch, "--resume", "--out", str(tmp_path)) == threads
 
 
-@pytest.mark.usefixtures("plain_environment")
-def test_v_says_what_the_blas_was_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_v_says_how_many_threads_there_are_and_why(
+    monkeypatch: pytest.MonkeyPatch, two_threads: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(blas, "CPUINFO", tmp_path / "there is none")
-    for flag, said in (([], ""), (["-v"], "minikd: for NumPy's BLAS: OPENBLAS_THREAD_TIMEOUT=20\n")):
-        monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
-        cli._settle_blas(cli.command_parser().parse_args(["distill", "--data", "mnist", *flag]))
-        assert capsys.readouterr() == ("", said)
-    cli._settle_blas(cli.command_parser().parse_args(["distill", "--data", "mnist", "-v"]))
-    assert capsys.readouterr().err == "minikd: for NumPy's BLAS: nothing to set\n"
+    for data, flags, users, words in (
+        ("digits", [], "", ""),
+        ("digits", ["-v"], "", "minikd: threads for matrix products: 1, which suits the data\n"),
+        ("mnist", ["-v"], "", f"minikd: threads for matrix products: {two_threads}, one for each core\n"),
+        ("digits", ["-v"], "3", f"minikd: threads for matrix products: {two_threads}, as {VARIABLES[0]} says\n"),
+    ):
+        monkeypatch.setenv(VARIABLES[0], users)
+        threads_of_distill(monkeypatch, "--data", data, "--out", str(tmp_path / "new"), *flags)
+        out, err = capsys.readouterr()
+        assert (out, err) == ("", f"{words}minikd: \n")
+
+
+def test_the_note_of_the_machine_tells_the_threads_that_there_are(two_threads: int) -> None:
+    assert machine()["threads"] == two_threads
+    with limited_blas(1):
+        assert machine()["threads"] == 1
 
 
 def test_importing_minikd_changes_no_environment_variable() -> None:
     code = "import os; before = dict(os.environ); import minikd; minikd.MLP; assert dict(os.environ) == before"
     subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60, check=True)
-
-
-@pytest.mark.usefixtures("plain_environment")
-def test_a_resumed_run_gets_the_threads_it_had_for_its_data(tmp_path: Path) -> None:
-    Config.for_data("mnist").write(tmp_path)
-    cli._settle_blas(cli.command_parser().parse_args(["distill", "--resume", "--out", str(tmp_path)]))
-    assert "OPENBLAS_NUM_THREADS" not in os.environ
-    (tmp_path / "config.json").unlink()
-    Config().write(tmp_path)
-    cli._settle_blas(cli.command_parser().parse_args(["distill", "--resume", "--out", str(tmp_path)]))
-    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
 
 
 def test_smoothed_labels_are_probabilities_with_the_amount_spread_over_all_classes() -> None:

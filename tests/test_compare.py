@@ -16,7 +16,7 @@ from helpers import assert_same_bits
 from minikd import MLP
 from minikd.cli.main import main
 from minikd.errors import CheckpointError
-from minikd.experiments.compare import STRENGTHS, compare, read, settings_for, summary, table, verdict
+from minikd.experiments.compare import STRENGTHS, compare, method_table, read, settings_for, summary, verdict
 from minikd.experiments.config import Config
 from minikd.methods import METHODS
 
@@ -119,7 +119,7 @@ def test_each_strength_leaves_a_network(
         (m, s, i) for m, s in {("teacher", 1.0), ("labels", 1.0), ("self-supervised", 1.0)} | weighted for i in (0, 1)
     }
     names = {path.name for path in folder.iterdir()}
-    assert {"compare.json", "compare.png", "kd-0.25-0.safetensors", "born-again-4-1-generation-0.safetensors"} <= names
+    assert {"compare.json", "kd-0.25-0.safetensors", "born-again-4-1-generation-0.safetensors"} <= names
     one, two = (MLP.load(folder / f"kd-{s}-0.safetensors").theta for s in ("0.25", "4"))
     assert np.abs(one - two).max() > 0
     assert all(record["seconds"] > 0 for record in content["records"])
@@ -149,7 +149,7 @@ def test_the_table_fits_a_terminal_and_is_shown_from_a_file(
     folder, content = compared
     main(["compare", "--show", str(folder / "compare.json")])
     printed = capsys.readouterr().out
-    assert table(content) in printed and "digits, student 8, teacher 16, 2 epochs, 2 seeds" in printed
+    assert method_table(content) in printed and "digits, student 8, teacher 16, 2 epochs, 2 seeds" in printed
     assert max(map(len, printed.splitlines())) <= 80
     for text in ("{", "[]", '{"settings": {}}'):
         (tmp_path / "bad.json").write_text(text)
@@ -166,6 +166,7 @@ def test_the_command_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert "1 methods, 1 seeds, in runs/compare-1/" in captured.out and "label-smoothing" in captured.out
     assert "seed 1/1: label-smoothing-4" in captured.err
     content = json.loads((tmp_path / "runs/compare-1/compare.json").read_text())
+    assert (tmp_path / "runs/compare-1/compare.png").read_bytes().startswith(b"\x89PNG")
     assert content["settings"]["epochs"] == content["settings"]["teacher_epochs"] == 1
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minikd.cli.main import command_parser
+from minikd.cli.parser import command_parser
 
 DOCS = Path(__file__).parents[1] / "docs"
 GUIDES = ("course-learners.md", "course-instructors.md")

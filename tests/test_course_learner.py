@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from coursework import COURSE, MUSEUM, SOLUTION, accept_ctrl_c
 
-from minikd.cli.blas import blas_settings
+from minikd.cli import course as command
 from minikd.cli.main import main
 from minikd.course import learner
 from minikd.course.exercises import EXERCISES
 from minikd.course.grading.similar import functions, similar
+from minikd.fast.threads import VARIABLES, blas_threads, limited_blas
 
 
 def course(*arguments: str | Path) -> int:
@@ -172,17 +173,15 @@ def test_watching_checks_again_when_a_file_is_saved_and_ends_well_with_ctrl_c(tm
     assert text.count("watching: stop with Ctrl-C") == 2 and "not written yet" in text and "Traceback" not in text
 
 
-def test_every_course_command_has_one_blas_thread_also_with_resume(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "grades.csv"
-    out.mkdir()
-    (out / "config.json").write_text('{"settings": {"data": "mnist"}}')
-    for name in (*blas_settings(True), *blas_settings(False)):
+def test_every_course_command_has_one_blas_thread_and_gives_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    assert course("grade", tmp_path, "--out", out, "--resume") == 2
-    capsys.readouterr()
-    assert os.environ["OPENBLAS_NUM_THREADS"] == "1" and "OPENBLAS_THREAD_TIMEOUT" not in os.environ
+    seen: list[int | None] = []
+    monkeypatch.setitem(command.ACTIONS, "progress", lambda options: seen.append(blas_threads()))
+    with limited_blas(2):
+        before = blas_threads()
+        assert course("progress") == 0
+        assert seen == [1] and blas_threads() == before
 
 
 # ---- submissions that are alike -------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from helpers import assert_close, import_torch
 from safetensors.numpy import save_file
 
 from minikd import MLP, CheckpointError, distill, evaluate, load_data
-from minikd.cli import main as cli
+from minikd.cli import distill as command
 from minikd.cli.main import main
 from minikd.exchange import Answers, onnx_file, opened, read_teacher
 from minikd.exchange.cost import multiply_adds
@@ -306,7 +306,7 @@ def test_a_run_taught_by_a_file_of_logits_says_honestly_that_its_teacher_was_not
     assert "teacher answers in a file" in printed and re.search(r"^teacher( +-){7}$", printed, re.MULTILINE)
     assert re.search(r"^distilled .* - +[\d.]+$", printed, re.MULTILINE)  # no agreement with an untested teacher
     assert json.loads((folder / "teacher-0.json").read_text())["shape"] == list(np.load(own).shape)
-    monkeypatch.setattr(cli, "_draw", lambda *of: None)  # once is enough
+    monkeypatch.setattr(command, "_draw", lambda *of: None)  # once is enough
     before = (folder / "distilled-0.safetensors").read_bytes()
     main(["distill", "--resume", "--out", str(folder), "-q"])
     assert (folder / "distilled-0.safetensors").read_bytes() == before
@@ -329,7 +329,7 @@ def test_a_run_taught_by_onnx_keeps_a_copy_that_report_and_resume_need_alone(
     model, own, folder = MLP((64, 16, 10), seed=3), tmp_path / "mine.onnx", tmp_path / "run"
     export(model, own, "onnx")
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "_draw", lambda *of: None)  # what is resumed draws
+        patch.setattr(command, "_draw", lambda *of: None)  # what is resumed draws
         main(["distill", "--teacher-from", str(own), *QUICK, "--out", str(folder)])
     own.unlink()
     main(["distill", "--resume", "--out", str(folder), "-q"])
@@ -349,7 +349,7 @@ def test_a_run_taught_by_pytorch_asks_for_the_activation_and_keeps_a_network(
     assert "--activation" in refused(["distill", "--teacher-from", str(own), *QUICK, "--out", str(folder)], capsys)
     assert not folder.exists()
     given = ["--teacher-from", str(own), "--activation", "tanh"]
-    monkeypatch.setattr(cli, "_draw", lambda *of: None)  # the pictures are another test's
+    monkeypatch.setattr(command, "_draw", lambda *of: None)  # the pictures are another test's
     main(["distill", *given, *QUICK, "--out", str(folder)])
     assert MLP.load(folder / "teacher-0.safetensors").theta.tobytes() == model.theta.tobytes()
     capsys.readouterr()

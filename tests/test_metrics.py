@@ -12,7 +12,7 @@ from helpers import assert_close, sample, some_labels
 from minikd import MLP, evaluate
 from minikd.backend import to_device, to_numpy
 from minikd.metrics import Predictor, reliability
-from minikd.report.plots import confusion
+from minikd.report.run_plots import confusion
 
 # Four rows, two classes. Row by row: sure and right, sure and wrong, less sure and right, less sure and right.
 P = np.array([[0.9, 0.1], [0.9, 0.1], [0.38, 0.62], [0.7, 0.3]])

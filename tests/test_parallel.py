@@ -23,8 +23,9 @@ import pytest
 from helpers import assert_close, assert_same_bits, sample
 
 from minikd import MLP, cross_entropy, fit
-from minikd.cli.blas import blas_settings
 from minikd.errors import DeviceError
+from minikd.experiments.environment import suited_threads
+from minikd.fast.threads import cores
 from minikd.scale import mpi as launch
 from minikd.scale.processes import Processes
 
@@ -188,10 +189,9 @@ def test_without_mpi4py_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatc
 
 
 def test_processes_share_the_cores_out() -> None:
-    cores = os.cpu_count() or 1
-    assert blas_settings(processes=cores)["OPENBLAS_NUM_THREADS"] == "1"
-    assert blas_settings(processes=10 * cores)["OPENBLAS_NUM_THREADS"] == "1"
-    assert "OPENBLAS_NUM_THREADS" not in blas_settings(processes=1)
+    assert suited_threads("mnist", processes=cores()) == 1
+    assert suited_threads("mnist", processes=10 * cores()) == 1
+    assert suited_threads("mnist", processes=1) is None  # no limit
 
 
 @pytest.mark.parametrize("comm", [4, "MPI.COMM_WORLD"])

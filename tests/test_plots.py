@@ -21,7 +21,7 @@ from minikd.data import Data
 from minikd.experiments.intervals import mean_interval
 from minikd.experiments.summary import NAMES, Trained
 from minikd.metrics import History, Scores, reliability
-from minikd.report import plots
+from minikd.report import plots, run_plots
 from minikd.report import style as figures
 from minikd.report.style import LOOKS
 
@@ -73,12 +73,12 @@ ROWS: list[dict[str, Any]] = [
 ]
 RUNS = rng.random((5, 12))
 EVERY: dict[str, Any] = {
-    "learning_curves": lambda: plots.learning_curves(run_of(3), NAMES),
-    "dark_knowledge": lambda: plots.dark_knowledge(MODELS, PICTURES),
-    "dark_knowledge of many classes": lambda: plots.dark_knowledge(MANY_CLASSES, LANGUAGES),
-    "confusions": lambda: plots.confusions(MODELS, PICTURES),
-    "confusions of many classes": lambda: plots.confusions(MANY_CLASSES, LANGUAGES),
-    "reliabilities": lambda: plots.reliabilities(MODELS, PICTURES),
+    "learning_curves": lambda: run_plots.learning_curves(run_of(3), NAMES),
+    "dark_knowledge": lambda: run_plots.dark_knowledge(MODELS, PICTURES),
+    "dark_knowledge of many classes": lambda: run_plots.dark_knowledge(MANY_CLASSES, LANGUAGES),
+    "confusions": lambda: run_plots.confusions(MODELS, PICTURES),
+    "confusions of many classes": lambda: run_plots.confusions(MANY_CLASSES, LANGUAGES),
+    "reliabilities": lambda: run_plots.reliabilities(MODELS, PICTURES),
     "comparison": lambda: plots.comparison(ROWS),
     "lines": lambda: plots.lines(range(12), {"one": RUNS, "two": RUNS[0]}, xlabel="epoch", ylabel="NLL, nats"),
     "curve_with_interval": lambda: plots.curve_with_interval(
@@ -171,12 +171,12 @@ def lightness(colour: Any) -> float:
 
 
 def test_curves_can_be_told_apart_in_grey() -> None:
-    for group in ([(plots.LINES[k], plots.MARKERS[k]) for k in NAMES], [look[1:] for look in LOOKS]):
+    for group in ([(run_plots.LINES[k], run_plots.MARKERS[k]) for k in NAMES], [look[1:] for look in LOOKS]):
         assert len({marker for _, marker in group}) == len(group)
         assert len(set(group)) == len(group)
-    assert len({plots.LINES[k] for k in NAMES}) == len(NAMES)
+    assert len({run_plots.LINES[k] for k in NAMES}) == len(NAMES)
     assert len({marker for _, marker in plots.VERDICTS.values()}) == len(plots.VERDICTS)
-    assert set(plots.COLOURS) == set(plots.LINES) == set(plots.MARKERS) == set(NAMES)
+    assert set(run_plots.COLOURS) == set(run_plots.LINES) == set(run_plots.MARKERS) == set(NAMES)
 
 
 def test_the_bar_of_the_right_class_is_much_darker_than_the_others() -> None:
@@ -190,7 +190,7 @@ def test_the_bar_of_the_right_class_is_much_darker_than_the_others() -> None:
 @pytest.mark.parametrize(("column", "factor"), [("val_nll", 1), ("val_accuracy", 100), ("val_ece", 100)])
 def test_learning_curves_are_means_over_seeds_with_their_95_percent_intervals(column: str, factor: float) -> None:
     done = run_of(3)
-    (axes,) = plots.learning_curves(done, NAMES, columns=(column,)).axes
+    (axes,) = run_plots.learning_curves(done, NAMES, columns=(column,)).axes
     assert [line.get_label() for line in axes.lines] == list(NAMES.values())
     for kind, line, (low, high) in zip(NAMES, axes.lines, bands(axes), strict=True):
         runs = factor * np.array([t.history[column] for t in done if t.kind == kind])
@@ -199,12 +199,12 @@ def test_learning_curves_are_means_over_seeds_with_their_95_percent_intervals(co
         np.testing.assert_allclose(line.get_ydata(), [mean for mean, _ in expected])
         np.testing.assert_allclose(low, [mean - half for mean, half in expected], rtol=1e-6)
         np.testing.assert_allclose(high, [mean + half for mean, half in expected], rtol=1e-6)
-        assert to_rgb(line.get_color()) == to_rgb(plots.COLOURS[kind])
-        assert line.get_marker() == plots.MARKERS[kind]
+        assert to_rgb(line.get_color()) == to_rgb(run_plots.COLOURS[kind])
+        assert line.get_marker() == run_plots.MARKERS[kind]
 
 
 def test_learning_curves_say_what_is_drawn_in_which_unit() -> None:
-    figure = plots.learning_curves(run_of(3), NAMES)
+    figure = run_plots.learning_curves(run_of(3), NAMES)
     assert [axes.get_ylabel() for axes in figure.axes] == ["NLL, nats", "accuracy, %"]
     assert {axes.get_xlabel() for axes in figure.axes} == {"epoch"}
     assert [axes.get_title() for axes in figure.axes] == ["validation NLL (lower is better)", "validation accuracy"]
@@ -214,33 +214,33 @@ def test_learning_curves_say_what_is_drawn_in_which_unit() -> None:
 
 
 def test_one_seed_has_no_band_and_claims_none() -> None:
-    figure = plots.learning_curves(run_of(1), NAMES)
+    figure = run_plots.learning_curves(run_of(1), NAMES)
     assert not any(axes.collections for axes in figure.axes)
     assert figure.get_supxlabel() == ""
 
 
 def test_a_teacher_that_was_given_has_no_curve() -> None:
     done = [t for t in run_of(2) if t.kind != "teacher"]
-    (axes,) = plots.learning_curves([trained("teacher", 0, 0), *done], NAMES, columns=("val_nll",)).axes
+    (axes,) = run_plots.learning_curves([trained("teacher", 0, 0), *done], NAMES, columns=("val_nll",)).axes
     assert [line.get_label() for line in axes.lines] == list(NAMES.values())[1:]
 
 
 def test_a_column_that_is_unknown_is_refused() -> None:
     with pytest.raises(ValueError, match=r"columns must be .*val_nll.*'val_loss'"):
-        plots.learning_curves(run_of(1), NAMES, columns=("val_loss",))
+        run_plots.learning_curves(run_of(1), NAMES, columns=("val_loss",))
 
 
 # ---- pictures of single networks ----------------------------------------------------------------------------------
 
 
 def test_dark_knowledge_shows_softened_probabilities_each_group_to_its_own_scale() -> None:
-    figure = plots.dark_knowledge(MODELS, PICTURES, count=2)
+    figure = run_plots.dark_knowledge(MODELS, PICTURES, count=2)
     panels = [axes for axes in figure.axes if axes.get_ylabel()]
     assert [axes.get_ylabel() for axes in panels] == 2 * list(MODELS)
     teacher = MODELS["teacher"].logits
     p = softmax(teacher)
     right = teacher.argmax(axis=1) == Y
-    order = np.argsort(np.abs(p.max(axis=1) - plots.SURE) + ~right, kind="stable")
+    order = np.argsort(np.abs(p.max(axis=1) - run_plots.SURE) + ~right, kind="stable")
     first = order[0]
     second = next(i for i in order if Y[i] != Y[first])
     for k, sample in enumerate((first, second)):
@@ -258,7 +258,7 @@ def test_dark_knowledge_shows_softened_probabilities_each_group_to_its_own_scale
 
 
 def test_confusions_colour_the_errors_and_write_the_counts() -> None:
-    figure = plots.confusions(MODELS, PICTURES)
+    figure = run_plots.confusions(MODELS, PICTURES)
     for axes, (name, model) in zip(figure.axes, MODELS.items(), strict=True):
         counts = np.zeros((3, 3), int)
         np.add.at(counts, (Y, model.logits.argmax(axis=1)), 1)
@@ -272,7 +272,7 @@ def test_confusions_colour_the_errors_and_write_the_counts() -> None:
 
 
 def test_numbers_in_a_confusion_are_legible_on_their_cells() -> None:
-    figure = plots.confusions(MODELS, PICTURES)
+    figure = run_plots.confusions(MODELS, PICTURES)
     for axes in figure.axes:
         (image,) = axes.images
         for text in axes.texts:
@@ -282,16 +282,16 @@ def test_numbers_in_a_confusion_are_legible_on_their_cells() -> None:
 
 
 def test_many_classes_are_shown_by_a_scale_of_colours() -> None:
-    figure = plots.confusions(MANY_CLASSES, LANGUAGES)
+    figure = run_plots.confusions(MANY_CLASSES, LANGUAGES)
     assert figure.axes[-1].get_ylabel() == "wrong test samples"
     assert not any(axes.texts for axes in figure.axes)
 
 
 def test_reliabilities_are_accuracy_against_confidence_in_percent() -> None:
-    figure = plots.reliabilities(MODELS, PICTURES)
+    figure = run_plots.reliabilities(MODELS, PICTURES)
     for axes, (name, model) in zip(figure.axes, MODELS.items(), strict=True):
         bins = reliability(softmax(model.logits), Y, bins=10)
-        bins = bins[bins[:, 2] >= plots.FEW]
+        bins = bins[bins[:, 2] >= run_plots.FEW_SAMPLES]
         (points,) = axes.collections
         np.testing.assert_allclose(points.get_offsets(), 100 * bins[:, :2])
         np.testing.assert_allclose(points.get_sizes() - 20, 300 * bins[:, 2] / len(Y))  # type: ignore[attr-defined]
@@ -425,9 +425,9 @@ def test_ids_of_several_svgs_in_a_page_do_not_meet_and_what_refers_to_them_finds
 
 
 def test_the_teachers_black_curve_follows_the_pages_text_and_numbers_in_cells_do_not() -> None:
-    curves = plots.svg(plots.learning_curves(run_of(3), NAMES, columns=("val_nll",)))
+    curves = plots.svg(run_plots.learning_curves(run_of(3), NAMES, columns=("val_nll",)))
     assert "stroke-dasharray" in curves and re.search(r"stroke-dasharray[^\"]*stroke: currentColor", curves)
-    cells = plots.svg(plots.confusions(MODELS, PICTURES))
+    cells = plots.svg(run_plots.confusions(MODELS, PICTURES))
     assert figures.INK.lower() in cells
 
 

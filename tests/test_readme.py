@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from minikd.cli.main import STUDIES, main
+from minikd.cli.main import main
+from minikd.cli.parser import STUDIES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

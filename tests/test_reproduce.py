@@ -20,14 +20,16 @@ from helpers import assert_close, assert_same_bits, sample, some_labels
 
 from minikd import MLP, CheckpointError, check_gradients, cross_entropy, fit, load_data, softmax
 from minikd.backend import to_device, to_numpy
-from minikd.cli.main import STUDIES as NAMES
 from minikd.cli.main import main
+from minikd.cli.parser import STUDIES as NAMES
+from minikd.cli.reproduce import picture
 from minikd.experiments.intervals import mean_interval
-from minikd.reproduce import STUDIES, Plan, Row, Study, committed, judge, run_study, table, verdict
+from minikd.report.style import png
+from minikd.reproduce import STUDIES, Plan, Row, Study, committed, judge, run_study, study_table, verdict
 from minikd.reproduce.hinton2015 import offset_to_share
 from minikd.reproduce.lab import Exam, Lab
 from minikd.reproduce.muller2019 import penultimate, projection, spread
-from minikd.reproduce.run import read
+from minikd.reproduce.run import make_lab, read
 from minikd.reproduce.study import BEATS, INCONCLUSIVE, MATCHES, MISSES
 from minikd.reproduce.subclass2020 import Adversary, name_subclasses, subclass_loss
 
@@ -105,7 +107,7 @@ def test_an_interval_that_just_reaches_the_papers_number_matches_and_one_that_ju
 def test_the_table_has_80_columns_and_wraps_long_words() -> None:
     row = Row("a row whose words are far too long for the first column of the table, and so go on", "m", 67, " %", 2)
     study = Study("name", "title", "source", (row, Row("short", "n", (0, math.inf))), None, None, None, None)  # type: ignore[arg-type]
-    text = table(study, {"m": [60.0, 61.0, 62.0], "n": [1.0, 1.5, 2.0]})
+    text = study_table(study, {"m": [60.0, 61.0, 62.0], "n": [1.0, 1.5, 2.0]})
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].split() == ["paper", "ours", "verdict"]
@@ -135,14 +137,20 @@ def test_a_study_leaves_networks_numbers_and_a_picture(name: str, tmp_path: Path
     assert lines[0] == ["measure", "seed", "value"]
     table_of_lines = {(measure, int(seed)): float(value) for measure, seed, value in lines[1:]}
     assert table_of_lines == {(m, s): v for m, numbers in content["values"].items() for s, v in enumerate(numbers)}
-    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob("*.png"))  # the command draws
+    plan = Plan(seeds=2, device=device)
+    figure = picture(study, content["values"], make_lab(tmp_path, 0, plan, DIGITS), plan, toy(name))
+    assert (
+        png(figure).startswith(b"\x89PNG")
+        and figure.get_supxlabel() == "ours: mean over 2 seeds, with its 95 % interval"
+    )
     networks = {re.sub(r"-\d+(-peer)?\.safetensors$", r"\1", path.name) for path in tmp_path.glob("*.safetensors")}
     assert len(networks) >= 2 and len(list(tmp_path.glob("*.safetensors"))) == 2 * len(networks)
     for path in tmp_path.glob("*.safetensors"):
         assert MLP.load(path).num_params > 0
     assert all(seconds > 0 for seconds in content["seconds"])
     assert content["protocol"] == json.loads(json.dumps(asdict(toy(name)))) or content["protocol"] == asdict(toy(name))
-    assert "verdict" in table(study, content["values"])
+    assert "verdict" in study_table(study, content["values"])
 
 
 @pytest.mark.slow
@@ -155,7 +163,7 @@ def test_a_study_that_was_killed_goes_on_and_ends_with_the_same_bits(name: str, 
 
     calls = 0
 
-    def kill(*words: Any) -> None:
+    def kill(*words: Any, **more: Any) -> None:
         nonlocal calls
         calls += 1
         if calls == 4:
@@ -426,7 +434,7 @@ def test_the_command_prints_the_committed_results(name: str, capsys: pytest.Capt
     main(["reproduce", name, "--committed"])
     content = committed(STUDIES[name])
     assert content is not None
-    assert table(STUDIES[name], content["values"]) in capsys.readouterr().out
+    assert study_table(STUDIES[name], content["values"]) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

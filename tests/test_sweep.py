@@ -25,13 +25,12 @@ from helpers import assert_same_bits
 from minikd import MLP
 from minikd.cli.main import main
 from minikd.errors import CheckpointError, DeviceError, DivergedError, MinikdError
-from minikd.experiments import selection as choice
-from minikd.experiments import sweep
+from minikd.experiments import selection, sweep
 from minikd.experiments.distill import Experiment
+from minikd.fast.threads import VARIABLES, blas_threads, limited_blas
 from minikd.report import plots
 from minikd.report.style import png
 from minikd.scale import pool
-from minikd.scale.blas import VARIABLES, blas_threads, limited_blas
 
 dask_is_here = pytest.mark.skipif(
     not importlib.util.find_spec("distributed"), reason="Dask: pip install 'minikd[dask]'"
@@ -95,7 +94,7 @@ def test_two_processes_give_the_same_numbers_and_networks_bit_for_bit_as_one(alo
     printed = finish(start(tmp_path / "two", *FLAGS, "--jobs", "2"))
     assert "16 students, 8 settings, 2 at a time" in printed
     assert_the_same_sweep(tmp_path / "two", alone)
-    assert choice.report(sweep.read(alone)[1]) in printed
+    assert selection.report(sweep.read(alone)[1]) in printed
 
 
 @pytest.mark.slow
@@ -116,10 +115,10 @@ def test_a_sweep_killed_half_way_goes_on_and_trains_nothing_twice(alone: Path, t
     assert {name: (folder / f"{name}.safetensors").stat().st_mtime_ns for name in names} == before
     assert sweep.read(folder)[1][: len(records)] == records
     assert_the_same_sweep(folder, alone)
-    assert choice.report(sweep.read(alone)[1]) in printed
+    assert selection.report(sweep.read(alone)[1]) in printed
 
     once_more = finish(start(folder, "--resume"))
-    assert choice.report(sweep.read(alone)[1]) in once_more and len(sweep.read(folder)[1]) == STUDENTS + TEACHERS
+    assert selection.report(sweep.read(alone)[1]) in once_more and len(sweep.read(folder)[1]) == STUDENTS + TEACHERS
 
 
 def file_of(record: dict[str, Any]) -> str:
@@ -172,7 +171,7 @@ def test_a_dask_cluster_one_of_whose_workers_is_killed_loses_nothing(alone: Path
         os.kill(pids[0], signal.SIGKILL)
         assert len(sweep.read(folder)[1]) < STUDENTS + TEACHERS  # it was mid-way
         printed = finish(process)
-    assert "3 on tcp://" in printed and choice.report(sweep.read(alone)[1]) in printed
+    assert "3 on tcp://" in printed and selection.report(sweep.read(alone)[1]) in printed
     assert_the_same_sweep(folder, alone)
 
 
@@ -191,19 +190,21 @@ def made_up(accuracies: dict[float, tuple[float, float]], seeds: int = 5) -> lis
 
 def test_the_best_is_chosen_by_validation_samples_and_never_by_test_samples() -> None:
     records = made_up({1.0: (0.90, 0.99), 2.0: (0.95, 0.80), 4.0: (0.92, 0.95)})
-    assert [row["setting"][1] for row in choice.ranking(records)] == [2.0, 4.0, 1.0]
-    shown = choice.report(records)
+    assert [row["setting"][1] for row in selection.ranking(records)] == [2.0, 4.0, 1.0]
+    shown = selection.report(records)
     assert "it makes 20.00 ±0.00 % errors, NLL 0.200" in " ".join(shown.split())
     for record in records:
         record["accuracy"], record["nll"] = (0.1, 9.0) if record["temperature"] == 2 else (1.0, 0.0)
-    again = choice.report(records)
-    assert choice.table(records) in shown and choice.table(records) in again  # nor are test scores in the table
+    again = selection.report(records)
+    assert (
+        selection.setting_table(records) in shown and selection.setting_table(records) in again
+    )  # nor are test scores in the table
     assert "T = 2, soft weight 1" in again and "90.00 ±0.00 % errors, NLL 9.000" in " ".join(again.split())
 
 
 def test_settings_are_told_apart_by_paired_differences() -> None:
     records = made_up({1.0: (0.950, 0.9), 2.0: (0.9495, 0.9), 4.0: (0.90, 0.9)})
-    rows = choice.ranking(records)
+    rows = selection.ranking(records)
     assert [(row["setting"][1], row["apart"]) for row in rows] == [(1.0, False), (2.0, False), (4.0, True)]
     wiggles = [[0.001, -0.002, 0.003, 0, -0.001], [-0.002, 0.003, 0, -0.001, 0.001]]
     differences = 100 * (0.0005 + np.array(wiggles[0]) - wiggles[1])
@@ -213,26 +214,28 @@ def test_settings_are_told_apart_by_paired_differences() -> None:
     )  # Student's t
     for record in records:  # large, but alike in all settings: pairs see through it
         record["val_accuracy"] += 0.02 * record["seed"] - 0.04
-    assert choice.ranking(records)[1]["behind_half"] == pytest.approx(rows[1]["behind_half"])
-    assert [row["apart"] for row in choice.ranking(made_up({1.0: (0.9, 0.9), 4.0: (0.5, 0.9)}, seeds=1))] == [False] * 2
+    assert selection.ranking(records)[1]["behind_half"] == pytest.approx(rows[1]["behind_half"])
+    assert [row["apart"] for row in selection.ranking(made_up({1.0: (0.9, 0.9), 4.0: (0.5, 0.9)}, seeds=1))] == [
+        False
+    ] * 2
 
 
 def test_a_setting_that_diverged_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     records = made_up({1.0: (0.95, 0.9), 4.0: (0.99, 0.9)})
     failed = {k: records[-1][k] for k in ("model", "student", "temperature", "soft_weight", "seed")} | {"failed": "..."}
     records[-1] = failed
-    assert [row["setting"][1] for row in choice.ranking(records)] == [1.0]
-    assert "Of 1 settings a student diverged" in " ".join(choice.report(records).split())
+    assert [row["setting"][1] for row in selection.ranking(records)] == [1.0]
+    assert "Of 1 settings a student diverged" in " ".join(selection.report(records).split())
     plan = sweep.Sweep.plan(student=((8,),), teacher=(8,), temperature=(1.0, 4.0), soft_weight=(1.0,), epochs=1)
-    values = choice.maps(plan, records)[0][0]["values"]
+    values = selection.maps(plan, records)[0][0]["values"]
     assert values[0, 0] == pytest.approx(5 - 0.02) and np.isnan(values[0, 1])
-    png(plots.heat_maps(choice.maps(plan, records), plan.temperature, plan.soft_weight))
+    png(plots.heat_maps(selection.maps(plan, records), plan.temperature, plan.soft_weight))
 
     def diverge(*arguments: Any, **options: Any) -> None:
         raise DivergedError("training diverged")
 
     monkeypatch.setattr(Experiment, "teach", diverge)
-    record = sweep.train(plan.base, tmp_path, 0, plan.settings[0])
+    record = sweep.train_network(plan.base, tmp_path, 0, plan.settings[0])
     assert record["failed"] == "training diverged" and sweep.setting_of(record) == plan.settings[0]
 
 
@@ -246,14 +249,14 @@ def test_table_and_heat_maps_say_what_the_file_says(alone: Path) -> None:
         key = tuple(line["student"]), line["temperature"], line["soft_weight"]
         errors.setdefault(key, []).append(100 - 100 * line["val_accuracy"])
     (head, *rows) = [re.split(r" {2,}|(?<=\d) (?=[\d-])|(?<=\d) (?=best|not)", line) for line in
-                     choice.table(records).splitlines()]  # fmt: skip
+                     selection.setting_table(records).splitlines()]  # fmt: skip
     assert head[0] == "student" and len(rows) == 8
     for student, T, weight, mean, *_ in rows:
         expected = np.mean(errors[(int(student),), float(T), float(weight)])
         assert float(mean.split()[0]) == pytest.approx(expected, abs=0.005)
     best = min(errors, key=lambda key: float(np.mean(errors[key])))
-    assert np.mean(errors[choice.ranking(records)[0]["setting"]]) == pytest.approx(np.mean(errors[best]))
-    for name, line_of_maps in zip(("error", "nll"), choice.maps(plan, records), strict=True):
+    assert np.mean(errors[selection.ranking(records)[0]["setting"]]) == pytest.approx(np.mean(errors[best]))
+    for name, line_of_maps in zip(("error", "nll"), selection.maps(plan, records), strict=True):
         assert sum(int(m["best"].sum()) for m in line_of_maps) == 1
         for student, shown in zip(plan.student, line_of_maps, strict=True):
             assert shown["values"].shape == (2, 2)
@@ -262,7 +265,7 @@ def test_table_and_heat_maps_say_what_the_file_says(alone: Path) -> None:
                        == (student, plan.temperature[j], plan.soft_weight[i])]  # fmt: skip
                 values = [100 - 100 * r["val_accuracy"] if name == "error" else r["val_nll"] for r in own]
                 assert len(own) == 2 and shown["values"][i, j] == pytest.approx(np.mean(values))
-    figure = plots.heat_maps(choice.maps(plan, records), plan.temperature, plan.soft_weight)
+    figure = plots.heat_maps(selection.maps(plan, records), plan.temperature, plan.soft_weight)
     drawn = [t.get_text() for t in figure.axes[0].texts + figure.axes[1].texts]
     assert sum(text.endswith("*") for text in drawn) == 1
     expected_texts = {f"{np.mean(v):.2f}" for v in errors.values()}
@@ -271,7 +274,7 @@ def test_table_and_heat_maps_say_what_the_file_says(alone: Path) -> None:
 
 
 def test_what_is_printed_fits_80_columns(alone: Path) -> None:
-    assert max(map(len, choice.report(sweep.read(alone)[1]).splitlines())) <= 80
+    assert max(map(len, selection.report(sweep.read(alone)[1]).splitlines())) <= 80
 
 
 def test_a_method_is_swept_over_the_options_that_it_has() -> None:
@@ -338,7 +341,7 @@ def test_a_sweep_is_not_resumed_with_other_settings(alone: Path, capsys: Any) ->
         refused(["sweep", "--resume", "--out", str(alone), flag, value], message, capsys)
     assert {path.name: path.stat().st_mtime_ns for path in alone.iterdir()} == before
     main(["sweep", "--resume", "--jobs", "1", "--out", str(alone), "--temperature", "1,4,4"])
-    assert choice.report(sweep.read(alone)[1]) in capsys.readouterr().out
+    assert selection.report(sweep.read(alone)[1]) in capsys.readouterr().out
 
 
 def test_a_damaged_file_is_an_error_and_so_is_one_that_another_sweep_writes(alone: Path, tmp_path: Path) -> None:
@@ -353,7 +356,7 @@ def test_a_damaged_file_is_an_error_and_so_is_one_that_another_sweep_writes(alon
         pool.pool(1) as workers,
         pytest.raises(CheckpointError, match="another sweep is writing"),
     ):
-        sweep.run(plan, alone, workers, quiet=True)
+        sweep.run_sweep(plan, alone, workers)
 
 
 def test_dask_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path) -> None:
@@ -387,7 +390,7 @@ def test_where_no_scheduler_answers_the_error_is_clear_and_soon(
 def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
     plan = sweep.Sweep.plan()
     with pytest.raises(CheckpointError, match="all machines of a cluster must share the folder"):
-        sweep.train(plan.base, tmp_path / "elsewhere", 0, None)
+        sweep.train_network(plan.base, tmp_path / "elsewhere", 0, None)
 
 
 def test_an_error_of_a_task_is_the_error_of_the_sweep() -> None:

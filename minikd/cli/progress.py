@@ -1,8 +1,7 @@
 """What a long run says of its progress on the standard error stream.
 
-On a terminal, one line is written over and over, with a carriage return and nothing else that is not text: no colours
-and no other control sequences, so that NO_COLOR and TERM=dumb have nothing to turn off. In a log file a line is
-written now and then, and it stays.
+On a terminal tqdm writes one line over and over, without colours or other control sequences, so that NO_COLOR and
+TERM=dumb have nothing to turn off. In a log file a line is written now and then, and it stays.
 """
 
 from __future__ import annotations
@@ -10,28 +9,32 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
 from typing import Any
 
-OFTEN, SELDOM = 0.1, 10.0  # seconds between two looks of the line on a terminal, and between two lines in a log
-BAR = (10, 30)  # a bar of columns, if there is room for at least so many
+from ..experiments.progress import clock
+
+LOG_SECONDS = 10.0  # between two lines in a log
+BAR_COLUMNS = 13  # a bar is shown where there is so much room for it
 
 
 class Progress:
-    """How far a run of `total` epochs is. Closed by a `with`, however the run ends.
+    """A `notify` for experiments. Closed by a `with`, however the run ends.
 
-    quiet   say nothing at all
-    line    whether the line is shown on a terminal;  log  whether a line is written to a log now and then
+    quiet   say nothing at all;  log   whether a line is written to a log now and then
     """
 
-    def __init__(self, total: int = 0, *, quiet: bool = False, line: bool = True, log: bool = True) -> None:
-        self.total, self.position = total, 0
-        self._terminal = sys.stderr is not None and sys.stderr.isatty()
+    def __init__(self, *, quiet: bool = False, log: bool = True) -> None:
         self._quiet = quiet or sys.stderr is None
-        self._shown = (line if self._terminal else log) and not self._quiet
-        self._started = self._last = time.monotonic()
-        self._steps = 0
-        self._text, self._width = "", 0  # what waits to be shown, and how much of the line is written on
+        self._log = log and not self._quiet
+        self._bar: Any = None
+        if not self._quiet and sys.stderr.isatty():
+            from tqdm.auto import tqdm
+
+            # The delay keeps tqdm from showing a line before there is anything to say; sizes, from asking for them.
+            look: dict[str, Any] = {"ascii": " #", "miniters": 0, "delay": 0.01, "position": 0, "nrows": 2, "ncols": 79}
+            self._bar, self._log = tqdm(total=0, file=sys.stderr, **look), False
+        self._position = self._steps = 0
+        self._began = self._last = time.monotonic()
 
     def __enter__(self) -> Progress:
         return self
@@ -41,62 +44,45 @@ class Progress:
 
     def close(self) -> None:
         """Show the last state, and end the line."""
-        if self._terminal and self._text:
-            self._show()
-        if self._width:
-            print(file=sys.stderr, flush=True)
-        self._text, self._width = "", 0
+        if self._bar is not None:
+            self._bar.close()
 
-    def update(self, position: int, words: str, left: float | None = None) -> None:
-        """So many epochs of `total` are done, and `words` say more; `left` in seconds, or as the epochs so far took.
+    def __call__(self, done: int, total: int, words: str, *, stays: bool = False, left: float | None = None) -> None:
+        """So much of `total` is done, and `words` say more; what stays is written on a line of its own.
 
-        Only steps of one epoch are work whose time counts: what was trained before is passed over in larger ones.
+        Without `left` the seconds that are left are as the steps so far took. Only steps of one epoch or network are
+        work whose time counts: what was trained before is passed over in larger ones.
         """
-        self._steps += position - self.position == 1
-        self.position = position
+        if stays:
+            self._say(words)
+            return
+        self._steps += done - self._position == 1
+        self._position = done
         now = time.monotonic()
         if left is None and self._steps:
-            left = (now - self._started) / self._steps * max(0, self.total - position)
-        self._text = words if left is None else f"{words}, {clock(left)} left"
-        if self._shown and now - self._last >= (OFTEN if self._terminal else SELDOM):
+            left = (now - self._began) / self._steps * max(0, total - done)
+        text = words if left is None else f"{words}, {clock(left)} left"
+        if self._bar is not None:
+            columns = _columns() - 1  # a full line would begin the next
+            self._bar.bar_format = "{desc} [{bar}]" if columns - len(text) >= BAR_COLUMNS else "{desc}"
+            self._bar.ncols, self._bar.total = columns, total
+            self._bar.set_description_str(_cut(text, columns), refresh=False)
+            self._bar.update(done - self._bar.n)
+        elif self._log and now - self._last >= LOG_SECONDS:
             self._last = now
-            self._show()
-
-    def say(self, words: str) -> None:
-        """A line that stays."""
-        if not self._quiet:
-            gone = f"\r{'':{self._width}}\r" if self._width else ""
-            print(f"{gone}{words}", file=sys.stderr, flush=True)
-        self._text, self._width = "", 0
-
-    def _show(self) -> None:
-        text, self._text = self._text, ""
-        if not self._shown:
-            return
-        if not self._terminal:
             print(text, file=sys.stderr, flush=True)
-            return
-        columns = _columns() - 1  # a full line would begin the next
-        room = columns - len(text) - 3
-        if room >= BAR[0] and self.total:
-            length = min(room, BAR[1])
-            text += f" [{'#' * min(length, length * self.position // self.total):<{length}}]"
-        text = _cut(text, columns)
-        print(f"\r{text:<{min(self._width, columns)}}", end="", file=sys.stderr, flush=True)
-        self._width = len(text)
+
+    def _say(self, words: str) -> None:
+        if self._bar is not None:
+            self._bar.write(words, file=sys.stderr)
+        elif not self._quiet:
+            print(words, file=sys.stderr, flush=True)
 
 
-def epoch_words(row: Mapping[str, Any], epochs: int) -> str:
-    """A row of a History in a few words: "epoch 3/100, loss 0.083, val. error 2.35 %"."""
-    words = f"epoch {row['epoch']}/{epochs}, loss {row['loss']:.3g}"
-    return words + (f", val. error {100 * (1 - row['val_accuracy']):.2f} %" if "val_accuracy" in row else "")
-
-
-def clock(seconds: float) -> str:
-    """3725 -> "1:02:05", 65 -> "01:05"."""
-    minutes, s = divmod(round(seconds), 60)
-    h, m = divmod(minutes, 60)
-    return f"{h}:{m:02d}:{s:02d}" if h else f"{m:02d}:{s:02d}"
+def announce(done: int, total: int, words: str, *, stays: bool = False, left: float | None = None) -> None:
+    """A `notify` for one of several processes: it writes only what stays, since their lines would mix."""
+    if stays and sys.stderr is not None:
+        print(words, file=sys.stderr, flush=True)
 
 
 def _cut(text: str, columns: int) -> str:

@@ -1,61 +1,106 @@
-"""What `minikd reproduce` prints."""
+"""`minikd reproduce`: published experiments, run or shown, with the paper's number beside ours."""
 
 from __future__ import annotations
 
-from functools import partial
+import argparse
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..backend import get_xp
 from ..errors import DataError
-from ..reproduce import STUDIES
-from ..reproduce.run import Plan, committed, run_study, tell
-from ..reproduce.study import table
-from .progress import Progress
+from ..experiments.progress import silent
+from ..reproduce import STUDIES, Plan, Study, committed, run_study, study_table
+from ..reproduce.lab import Lab
+from ..reproduce.run import make_lab, protocol_of
+from .progress import Progress, announce
+from .shared import UsageError, new_folder, refused, stopped, threads_for
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WIDTH = 80
 
 
-def list_studies() -> None:
+def run(options: argparse.Namespace) -> None:
+    """Do what was asked for."""
+    if options.name is None:
+        for flag in ("quick", "validation", "committed", "resume", "out"):
+            if getattr(options, flag):
+                raise UsageError(f"--{flag} needs the NAME of a study: {', '.join(STUDIES)}")
+        _list_studies()
+    elif options.committed:
+        _show_committed(STUDIES[options.name])
+    else:
+        seeds = options.seeds if options.seeds is not None else 1 if options.quick else 5
+        with refused():
+            plan = Plan(seeds, options.device, options.quick, options.validation, options.jobs)
+        folder = new_folder(options, options.name)
+        words = f"minikd reproduce {options.name} --resume --out {folder}, and the options that were given"
+        with threads_for(options, None), stopped(words):
+            _run_study(STUDIES[options.name], folder, plan, options.quiet)
+
+
+def _list_studies() -> None:
     """Each study, where it is from, and what came of it."""
     for study in STUDIES.values():
         known = committed(study)
-        print(fill(f"{study.name}: {study.title}", WIDTH))
-        print(study.source)
-        print("no committed results yet\n" if known is None else f"{counts(known)}\n")
+        print(_heading(study))
+        print("no committed results yet\n" if known is None else f"{_verdicts(known)}\n")
     print("minikd reproduce NAME --committed shows the results that come with minikd,")
     print("minikd reproduce NAME --quick runs a minute's version, without it the study.")
 
 
-def show_committed(name: str) -> None:
+def _show_committed(study: Study) -> None:
     """The results that come with minikd. DataError where there are none yet."""
-    study = STUDIES[name]
     known = committed(study)
     if known is None:
-        raise DataError(f"there are no committed results of {name} yet: run minikd reproduce {name}")
-    print(f"{fill(f'{study.name}: {study.title}', WIDTH)}\n{study.source}\n")
-    print(f"{measured(known)}\n\n{table(study, known['values'])}")
+        raise DataError(f"there are no committed results of {study.name} yet: run minikd reproduce {study.name}")
+    print(f"{_heading(study)}\n\n{_measured(known)}\n\n{study_table(study, known['values'])}")
 
 
-def run(name: str, folder: Path, plan: Plan, quiet: bool = False) -> None:
-    """Run a study, telling of its progress, and print what came of it."""
-    study = STUDIES[name]
+def _run_study(study: Study, folder: Path, plan: Plan, quiet: bool) -> None:
+    """Run a study, telling of its progress, and print and draw what came of it."""
     get_xp(plan.device)  # a missing GPU is an error before anything is written
-    print(f"{fill(f'{study.name}: {study.title}', WIDTH)}\n{study.source}")
+    print(_heading(study))
     if plan.quick:
         print("QUICK: fewer images and epochs; these numbers say nothing about the paper.")
     print(f"Running {plan.seeds} seed{'s' * (plan.seeds > 1)} in {folder}/", flush=True)
     with Progress(quiet=quiet, log=False) as progress:
-        content = run_study(study, folder, plan, notify=partial(tell, progress), quiet=quiet)
-    print(f"\n{measured(content)}\n\n{table(study, content['values'])}\n")
+        content = run_study(study, folder, plan, notify=progress if plan.jobs == 1 else silent if quiet else announce)
+    _draw(study, content, folder, plan)
+    print(f"\n{_measured(content)}\n\n{study_table(study, content['values'])}\n")
     print(f"Networks, numbers and the picture are in {folder}/")
     if committed(study) is not None:
         print("\nTo compare, the results that come with minikd:\n")
-        show_committed(name)
+        _show_committed(study)
 
 
-def measured(content: dict[str, Any]) -> str:
+def _draw(study: Study, content: dict[str, Any], folder: Path, plan: Plan) -> None:
+    from ..report.plots import save
+
+    lab = make_lab(folder, 0, plan)
+    save(picture(study, content["values"], lab, plan, protocol_of(study, plan)), folder / f"{study.name}.png")
+
+
+def picture(study: Study, values: dict[str, list[float]], lab: Lab, plan: Plan, protocol: Any) -> Figure:
+    """The study's picture, and in small print what its numbers are.  lab  the first seed's"""
+    from ..report.style import new_figure, note, styled
+
+    figure = new_figure(8, 4.5)
+    styled(study.draw)(figure, values, lab, protocol)
+    if plan.seeds > 1:
+        note(figure, f"ours: mean over {plan.seeds} seeds, with its 95 % interval")
+    if plan.quick:
+        figure.suptitle("QUICK: too few images and epochs to say anything about the paper", color="#D55E00")
+    return figure
+
+
+def _heading(study: Study) -> str:
+    return f"{fill(f'{study.name}: {study.title}', WIDTH)}\n{study.source}"
+
+
+def _measured(content: dict[str, Any]) -> str:
     """On what, how often and for how long a study was run."""
     plan, machine = content["plan"], content["machine"]
     minutes = sum(content["seconds"]) / len(content["seconds"]) / 60
@@ -68,7 +113,7 @@ def measured(content: dict[str, Any]) -> str:
     )
 
 
-def counts(content: dict[str, Any]) -> str:
+def _verdicts(content: dict[str, Any]) -> str:
     """How many rows of a study came to which verdict: "5 seeds: 3 BEATS, 1 MISSES"."""
     verdicts = [row["verdict"] for row in content["rows"] if row["verdict"]]
     return f"{content['plan']['seeds']} seeds: " + ", ".join(

@@ -1,4 +1,4 @@
-"""What the command `minikd sweep` does: settle, train, choose, draw."""
+"""`minikd sweep`: settle, train, select, draw."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from typing import Any
 
 from ..checks import check_count
 from ..errors import CheckpointError
-from ..experiments import selection as choice
-from ..experiments import sweep
-from ..report import plots
+from ..experiments import selection, sweep
+from ..experiments.distill import Experiment
 from ..scale.pool import pool
+from .progress import Progress
+from .shared import new_folder, refused, stopped, threads_for
 
-GIVEN = ("data", "teacher", "student", "method", "temperature", "soft_weight", "epochs", "seeds")
+SETTINGS = ("data", "teacher", "student", "method", "temperature", "soft_weight", "epochs", "seeds")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what was asked for."""
+    folder = new_folder(options, "sweep")
+    with refused():
+        plan = settle(options, folder)
+    with stopped(f"minikd sweep --resume --out {folder}"):
+        _train(plan, folder, options)
 
 
 def settle(options: argparse.Namespace, folder: Path) -> sweep.Sweep:
@@ -25,7 +35,7 @@ def settle(options: argparse.Namespace, folder: Path) -> sweep.Sweep:
         check_count("jobs", options.jobs)
         if options.dask is not None:
             raise ValueError("jobs is for this machine, and a cluster has its own: leave out --jobs or --dask")
-    given: dict[str, Any] = {name: value for name in GIVEN if (value := getattr(options, name)) is not None}
+    given: dict[str, Any] = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
     if not options.resume:
         return sweep.Sweep.plan(**given)
     begun, _ = sweep.read(folder)
@@ -38,17 +48,20 @@ def settle(options: argparse.Namespace, folder: Path) -> sweep.Sweep:
     return begun
 
 
-def run(plan: sweep.Sweep, folder: Path, options: argparse.Namespace) -> None:
-    """Train, or go on; print the table and what was chosen; leave the pictures. Writes nothing before all is ready."""
-    with pool(options.jobs, dask=options.dask, blas_threads=1) as workers:
+def _train(plan: sweep.Sweep, folder: Path, options: argparse.Namespace) -> None:
+    """Train, or go on; print the table and what was selected; draw. Writes nothing before all is ready."""
+    with threads_for(options, 1), pool(options.jobs, dask=options.dask, blas_threads=1) as workers:
         if not options.resume:
-            sweep.Experiment(plan.base, folder)  # data that cannot be had is an error now
-            sweep.begin(plan, folder)
+            Experiment(plan.base, folder)  # data that cannot be had is an error now
+            sweep.begin(plan, folder, workers)
         where = f"on {options.dask}" if options.dask else "at a time"
         networks = len(plan.settings) * plan.base.seeds
         print(f"{networks} students, {len(plan.settings)} settings, {workers.count} {where}, in {folder}/", flush=True)
-        records = sweep.run(plan, folder, workers, options.quiet)
-    print(f"\n{choice.report(records)}\n")
-    figure = plots.heat_maps(choice.maps(plan, records), plan.temperature, plan.soft_weight)
+        with Progress(quiet=options.quiet) as progress:
+            records = sweep.run_sweep(plan, folder, workers, progress)
+    print(f"\n{selection.report(records)}\n")
+    from ..report import plots
+
+    figure = plots.heat_maps(selection.maps(plan, records), plan.temperature, plan.soft_weight)
     plots.save(figure, folder / "sweep.png")
     print(f"All numbers are in {folder / sweep.FILE}, the heat maps in {folder / 'sweep.png'}")

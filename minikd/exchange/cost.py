@@ -65,8 +65,8 @@ def void(_: object) -> None:
     """Let go of a result."""
 
 
-def cost_table(names: Sequence[str], networks: Sequence[Network], x: np.ndarray) -> list[str]:
-    """Lines of a table: a row a cost, a column a network; with two of them, last the first's over the second's.
+def cost_table(names: Sequence[str], networks: Sequence[Network], x: np.ndarray) -> list[list[str]]:
+    """Texts of a table: a row a cost, a column a network; with two of them, last the first's over the second's.
 
     A time is the median of the repeats; its ratio is the median of the ratios within a turn.
     """
@@ -84,12 +84,4 @@ def cost_table(names: Sequence[str], networks: Sequence[Network], x: np.ndarray)
         ratio = f"{median(a / b for a, b in zip(*times, strict=True)):.2f}" if len(times) == 2 else "-"
         rows.append([f"µs a batch of {batch}", *(f"{1e6 * median(mine):,.1f}" for mine in times), ratio])
     rows[0].append(" / ".join(names))
-    rows = [row[: 1 + len(names) + (len(names) > 1)] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            text.rjust(width) if i else text.ljust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+    return [row[: 1 + len(names) + (len(names) > 1)] for row in rows]

@@ -16,11 +16,12 @@ from ..backend import Array, to_numpy
 from ..checkpoint import write_atomically
 from ..checks import check_matrix
 from ..errors import CheckpointError
+from ..fast.threads import blas_threads
 from ..mlp import MLP, PIECE
 
 TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
 OPSET = 17
-TOLERANCE = 1e-5  # between minikd's logits and ONNX Runtime's, absolute and relative
+LOGIT_TOLERANCE = 1e-5  # between minikd's logits and ONNX Runtime's, absolute and relative
 
 
 def packages(path: Any) -> tuple[Any, Any]:
@@ -47,7 +48,7 @@ class OnnxNetwork:
         self._model, self.content = _read(self.path, content, onnx)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = int(os.environ.get("OPENBLAS_NUM_THREADS", "0") or 0)  # as many as minikd
+        options.intra_op_num_threads = blas_threads() or 0  # as many as minikd; 0: one for each core
         try:
             self._session = onnxruntime.InferenceSession(self.content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base of their own
@@ -164,8 +165,8 @@ def write_onnx(model: MLP, path: str | os.PathLike[str]) -> float:
     x = np.random.default_rng(0).standard_normal((64, model.sizes[0])).astype(model.dtype)
     ours, theirs = to_numpy(model.predict(model._xp.asarray(x))), OnnxNetwork(path, content).predict(x)
     difference = np.abs(ours - theirs)
-    if not (difference <= TOLERANCE * np.maximum(1, np.abs(ours))).all():
-        words = f"ONNX Runtime's logits differ from minikd's by {difference.max():.2g}, more than {TOLERANCE:g}"
+    if not (difference <= LOGIT_TOLERANCE * np.maximum(1, np.abs(ours))).all():
+        words = f"ONNX Runtime's logits differ from minikd's by {difference.max():.2g}, more than {LOGIT_TOLERANCE:g}"
         raise CheckpointError(f"{path} is not written: {words}")
     write_atomically(path, content)
     return float(difference.max())

@@ -10,7 +10,6 @@ In Python any callable x -> logits is a teacher, too, without a file.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 
 from ..backend import get_xp
-from ..checkpoint import FORMAT, write_atomically
+from ..checkpoint import FORMAT
 from ..errors import CheckpointError
 from ..mlp import MLP
 from .onnx_file import OnnxNetwork
@@ -33,8 +32,7 @@ HINTS = {
     "numpy.save(NAME.npy, logits)",
     (".npz",): "save the logits alone, with numpy.save(NAME.npy, logits)",
 }
-PIECE = 65_536  # rows of a file of answers that are looked at at a time
-COPY = "teacher-0"  # the copy of a given teacher in the folder of a run, with a suffix that tells its kind
+ROWS_AT_A_TIME = 65_536  # rows of a file of answers that are looked at at a time
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,6 @@ class Answers:
     sha256: str
     logits: np.ndarray | None = None
     num_params: None = None
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what tells this file from others, atomically."""
-        content = {"answers": self.path, "shape": self.shape, "sha256": self.sha256}
-        write_atomically(path, json.dumps(content, indent=1).encode())
 
 
 Teacher: TypeAlias = MLP | OnnxNetwork | Answers
@@ -122,38 +115,6 @@ def check_fits(teacher: Teacher, name: str, data: str, x: np.ndarray, classes: i
         raise CheckpointError(f"{name} {words}, but {data} has {x.shape[1]} and {classes}")
 
 
-def keep_copy(teacher: Teacher, folder: Path) -> None:
-    """Put into the folder of a run what it needs of a given teacher: the network, or the fingerprint of its answers."""
-    suffix = {OnnxNetwork: ".onnx", Answers: ".json"}.get(type(teacher), ".safetensors")
-    teacher.save(folder / f"{COPY}{suffix}")
-
-
-def read_copy(folder: Path, device: str = "cpu") -> Teacher | None:
-    """What `keep_copy` has put there, answers without their logits; None where there is nothing."""
-    for suffix in (".safetensors", ".onnx"):
-        if (path := folder / f"{COPY}{suffix}").exists():
-            return read_teacher(path, device=device)
-    path = folder / f"{COPY}.json"
-    if not path.exists():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Answers(str(content["answers"]), tuple(content["shape"]), str(content["sha256"]))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{path} is damaged: {error!r}") from error
-
-
-def given_teacher(folder: Path, path: str, activation: str | None, device: str) -> Teacher:
-    """The teacher of a run: its copy, or, at the run's beginning, the file itself. Answers must not have changed."""
-    copy = read_copy(folder, device)
-    if copy is not None and not isinstance(copy, Answers):
-        return copy
-    teacher = read_teacher(path, activation=activation, device=device)
-    if copy is not None and (not isinstance(teacher, Answers) or teacher.sha256 != copy.sha256):
-        raise CheckpointError(f"{path} has changed since the run in {folder} began: put the old file back")
-    return teacher
-
-
 def describe_teacher(teacher: Teacher) -> str:
     """A few words for what it is: "256-256", "ONNX network", "answers in a file"."""
     if isinstance(teacher, MLP):
@@ -187,8 +148,8 @@ def _read_answers(path: str | os.PathLike[str]) -> Answers:
         raise CheckpointError(f"{path} holds {came}, wanted logits (N, K): a row a training sample, a column a class")
     sha = hashlib.sha256(f"{logits.dtype.str}{logits.shape}".encode())
     sums_to_one = True
-    for start in range(0, len(logits), PIECE):
-        piece = np.ascontiguousarray(logits[start : start + PIECE])
+    for start in range(0, len(logits), ROWS_AT_A_TIME):
+        piece = np.ascontiguousarray(logits[start : start + ROWS_AT_A_TIME])
         if not np.isfinite(piece).all():
             row, column = (int(i) for i in np.argwhere(~np.isfinite(piece))[0])
             _refuse(path, f"{piece[row, column]} in row {start + row}, column {column}", "finite logits")

@@ -13,28 +13,26 @@ alone.
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..checkpoint import load_arrays, write_atomically
+from ..checkpoint import load_arrays
 from ..checks import check_choice, check_count
-from ..cli.progress import Progress
-from ..errors import CheckpointError
 from ..methods import METHODS
 from ..metrics import evaluate
 from ..scale.pool import pool
 from .config import Config
 from .distill import Experiment, tidy
-from .environment import machine
+from .environment import machine, provenance, suited_threads
+from .files import make_folder, read_json, write_json
 from .intervals import mean_interval
+from .progress import Notify, silent
 from .summary import Trained
+from .text import dashed, text_table, with_half_width
 
 STRENGTHS = (0.0625, 0.25, 1.0, 4.0)
 LABELS = "labels"  # the control
@@ -50,52 +48,50 @@ def settings_for(data: str = "digits", **given: Any) -> Config:
     return Config.for_data(data, **{"epochs": epochs, "batch_size": batch_size, **teacher, **given})
 
 
-def compare(config: Config, methods: Sequence[str], folder: Path, jobs: int = 1, quiet: bool = False) -> dict[str, Any]:
-    """Train everything, or read what is trained already; write folder/compare.json and .png; returns the former.
+def compare(
+    config: Config, methods: Sequence[str], folder: Path, jobs: int = 1, notify: Notify = silent
+) -> dict[str, Any]:
+    """Train everything, or read what is trained already; write folder/compare.json, and return what is in it.
 
     config   as for `minikd distill`; its `method`, `temperature` and `soft_weight` are not used
     jobs     seeds at a time, in processes of their own
-    quiet    say nothing of progress on stderr
+    notify   is told how many of all epochs are done; with several jobs each process calls a copy of it
     """
-    from ..report import plots
-
     check_count("jobs", jobs)
     for method in methods:
         check_choice("methods", method, METHODS)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"cannot make the folder {folder}: {error.strerror}") from error
+    make_folder(folder)
     tidy(folder)
     methods = tuple(dict.fromkeys(methods))
-    runs = 1 + sum(len(_strengths(method)) for method in methods)
-    total = config.seeds * (config.teacher_epochs + runs * config.epochs)
-    with Progress(total, quiet=quiet, line=jobs == 1, log=False) as progress:
-        tasks = [(config, methods, folder, seed, progress) for seed in range(config.seeds)]
-        with pool(jobs) as workers:
-            done = workers.map(one_seed, tasks)
+    with pool(jobs, blas_threads=suited_threads(config.data, jobs)) as workers:
+        done = workers.map(one_seed, [(config, methods, folder, seed, notify) for seed in range(config.seeds)])
+        made_on = workers.map(machine, [()])[0]
     settings = asdict(config)
     for name in ("method", "temperature", "soft_weight"):
         del settings[name]
     content = {
-        "command": shlex.join(["minikd", *sys.argv[1:]]),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **provenance(),
         "settings": settings,
         "strengths": STRENGTHS,
-        "machine": machine(),
+        "machine": made_on,
         "records": [record for records in done for record in records],
     }
-    write_atomically(folder / "compare.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
-    plots.save(plots.comparison(summary(content)), folder / "compare.png")
+    write_json(folder / "compare.json", content)
     return content
 
 
-def one_seed(
-    config: Config, methods: Sequence[str], folder: Path, seed: int, progress: Progress
-) -> list[dict[str, Any]]:
+def one_seed(config: Config, methods: Sequence[str], folder: Path, seed: int, notify: Notify) -> list[dict[str, Any]]:
     """A record for each network of a seed: teacher, control, and the student by each method at each strength."""
-    before = progress.total // config.seeds * seed
-    experiment = Experiment(config, folder, lambda epochs, words: progress.update(before + epochs, words))
+    networks = 1 + sum(len(_strengths(method)) for method in methods)
+    each = config.teacher_epochs + networks * config.epochs
+    so_far = 0  # epochs of this seed
+
+    def tell(done: int, total: int, words: str, *, stays: bool = False, left: float | None = None) -> None:
+        nonlocal so_far
+        so_far = done
+        notify(each * seed + done, each * config.seeds, words, stays=stays, left=left)
+
+    experiment = Experiment(config, folder, tell)
     records = []
 
     def record(method: str, strength: float, trained: Trained) -> None:
@@ -103,7 +99,7 @@ def one_seed(
         seconds = _seconds(folder, f"{trained.kind}-{seed}")
         scores = {"val_accuracy": validation.accuracy, "val_nll": validation.nll, **trained.scores}
         records.append({"method": method, "strength": strength, "seed": seed, "seconds": seconds, **scores})
-        progress.say(f"seed {seed + 1}/{config.seeds}: {trained.kind}, {seconds:.0f} s")
+        tell(so_far, each, f"seed {seed + 1}/{config.seeds}: {trained.kind}, {seconds:.0f} s", stays=True)
 
     teacher = experiment.train_teacher(seed)
     record("teacher", 1.0, teacher)
@@ -168,9 +164,9 @@ def cells(content: dict[str, Any]) -> list[tuple[str, ...]]:
     """The summary as text: a head, then a row a method."""
     lines: list[tuple[str, ...]] = [("method", "strength", "errors %", "fewer than labels", "NLL", "cost", "")]
     for row in summary(content):
-        name, half, gain_half = row["method"], row["half"], row["gain_half"]
-        errors = f"{row['error']:.2f}" + ("" if np.isnan(half) else f" ±{half:.2f}")
-        gain = f"{row['gain']:+.2f}" + ("" if np.isnan(gain_half) else f" ±{gain_half:.2f}")
+        name = row["method"]
+        errors = with_half_width(row["error"], row["half"], 2)
+        gain = with_half_width(row["gain"], row["gain_half"], 2, "+")
         control = name in ("teacher", LABELS)
         strength = f"× {row['strength']:g}" if row["tuned"] else "-"
         cost = "-" if name == "teacher" else f"{row['cost']:.1f}"
@@ -178,22 +174,18 @@ def cells(content: dict[str, Any]) -> list[tuple[str, ...]]:
     return lines
 
 
-def table(content: dict[str, Any]) -> str:
+def method_table(content: dict[str, Any]) -> str:
     """The cells as text of 80 columns."""
-    widths = (-15, 8, 11, 17, 5, 4, -13)  # negative: to the left
-    return "\n".join(
-        " ".join(f"{text:{'<' if w < 0 else '>'}{abs(w)}}" for text, w in zip(line, widths, strict=True)).rstrip()
-        for line in cells(content)
-    )
+    return text_table(cells(content), (-15, 8, 11, 17, 5, 4, -13))
 
 
 def caption(content: dict[str, Any]) -> str:
     """What the table is about, in a sentence or two."""
     settings = content["settings"]
     by = {record["method"] for record in content["records"]} - {"teacher", LABELS}
-    sizes = {who: "-".join(map(str, settings[who])) for who in ("teacher", "student")}
+    student, teacher = dashed(settings["student"]), dashed(settings["teacher"])
     return (
-        f"{settings['data']}, student {sizes['student']}, teacher {sizes['teacher']}, {settings['epochs']} epochs, "
+        f"{settings['data']}, student {student}, teacher {teacher}, {settings['epochs']} epochs, "
         f"{settings['seeds']} seeds; intervals of 95 %. Strength: of the teacher's part, tuned on validation samples "
         f"over {', '.join(f'{s:g}' for s in content['strengths'])} times the method's default. "
         f"Of {len(by)} methods that made no difference, {len(by) / 20:.1f} would seem to, by luck."
@@ -202,11 +194,9 @@ def caption(content: dict[str, Any]) -> str:
 
 def read(path: Path) -> dict[str, Any]:
     """The numbers that `compare` wrote. CheckpointError for a file that is not such a one."""
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        caption(content), summary(content)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path} does not hold the numbers of a comparison: {error!r}") from error
-    return content
+
+    def check(content: dict[str, Any]) -> dict[str, Any]:
+        caption(content), summary(content), Config.from_json(content["settings"])
+        return content
+
+    return read_json(path, "the numbers of a comparison", check)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..backend import DEVICES
-from ..checkpoint import write_atomically
 from ..checks import check_choice, check_count, check_number
 from ..data import DATASETS
-from ..errors import CheckpointError
 from ..methods import METHODS
 from ..ops import ACTIVATIONS
+from .files import make_folder, read_json, write_json
 
 # Where a data set calls for other defaults than Config's; all were chosen on validation data.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -96,24 +94,21 @@ class Config:
     @classmethod
     def read(cls, folder: Path) -> Config:
         """The settings of the run in `folder`. CheckpointError where there are none."""
-        try:
-            values = json.loads((folder / "config.json").read_text(encoding="utf-8"))["settings"]
-            lists: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
-            return cls(**{**values, **lists})
-        except OSError as error:
-            raise CheckpointError(f"{folder} is not the folder of a run: it has no config.json") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"the config.json in {folder} is damaged: {error}") from error
+        missing = f"{folder} is not the folder of a run: it has no config.json"
+        path = folder / "config.json"
+        return read_json(path, "the settings of a run", lambda content: cls.from_json(content["settings"]), missing)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Config:
+        """The settings as `asdict` gives them, or as they are read from JSON. ValueError, TypeError, AttributeError."""
+        lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**{**values, **lists})
 
     def write(self, folder: Path) -> None:
         """Begin a run: make the folder, and note the settings and versions in it."""
         from .. import __version__
 
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CheckpointError(f"cannot make the folder {folder}: {error.strerror}") from error
-
+        make_folder(folder)
         versions = {"minikd": __version__, "numpy": np.__version__, "python": platform.python_version()}
         content = {"settings": asdict(self), "versions": versions, "machine": platform.machine()}
-        write_atomically(folder / "config.json", json.dumps(content, indent=2).encode())
+        write_json(folder / "config.json", content)

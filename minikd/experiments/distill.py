@@ -15,17 +15,15 @@ read, what was interrupted goes on from its last epoch, and the rest is trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..cli.progress import epoch_words
 from ..data import Data, load_data
 from ..errors import CheckpointError, MinikdError
-from ..exchange.teachers import Answers, Teacher, check_fits, describe_teacher, given_teacher, keep_copy
+from ..exchange.teachers import Answers, Teacher, check_fits, describe_teacher
 from ..losses import cross_entropy, soft_cross_entropy
 from ..methods import METHODS
 from ..metrics import History, Scores, evaluate
@@ -34,7 +32,10 @@ from ..optim import Adam, cosine
 from ..scale.processes import Processes
 from ..training import fit
 from .config import Config
+from .given_teacher import given_teacher, keep_copy
+from .progress import Notify, epoch_words, silent
 from .summary import NAMES, STUDENTS, Trained, write
+from .text import dashed
 
 SMOOTHING = 0.1
 # A teacher that is sure of everything has nothing to add. Dropout keeps it in doubt where there is doubt; smoothed
@@ -49,13 +50,13 @@ class MethodError(MinikdError):
 
 
 class Experiment:
-    """A run in its folder. `notify(epochs, words)` is told of progress: how many epochs of all are done."""
+    """A run in its folder. `notify` is told of progress: how many epochs of all are done."""
 
     def __init__(
         self,
         config: Config,
         folder: Path,
-        notify: Callable[[int, str], None] = lambda n, words: None,
+        notify: Notify = silent,
         processes: Processes | None = None,
     ) -> None:
         self.config, self.folder, self.notify = config, folder, notify
@@ -81,7 +82,7 @@ class Experiment:
         """The teacher in a few words: its hidden layers, given or to be trained, or what else it is."""
         if self.given_teacher is not None:
             return describe_teacher(self.given_teacher)
-        return "-".join(map(str, self.config.teacher)) or "without hidden layers"
+        return dashed(self.config.teacher, "without hidden layers")
 
     @property
     def total_epochs(self) -> int:
@@ -161,11 +162,12 @@ class Experiment:
     def _options(self, epochs: int, kind: str, name: str, seed: int) -> dict[str, Any]:
         words = f"seed {seed + 1}/{self.config.seeds}, {name}"
         before, self._begun = self._begun, self._begun + epochs
-        self.notify(before, words)
+        self.notify(before, self.total_epochs, words)
 
         def callback(model: MLP, history: History) -> None:
             epoch = history.rows[-1]
-            self.notify(before + min(epochs, len(history)), f"{words}: {epoch_words(epoch, epochs)}")
+            done = before + min(epochs, len(history))
+            self.notify(done, self.total_epochs, f"{words}: {epoch_words(epoch, epochs)}")
 
         return {
             "epochs": epochs,

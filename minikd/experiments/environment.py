@@ -1,26 +1,47 @@
-"""A note of the machine that a run was made on."""
+"""What a run is made on and with, and how many threads suit it."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shlex
 import sys
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..fast.threads import blas_threads, cores
+
 CPUINFO = Path("/proc/cpuinfo")
+LARGE = ("mnist",)  # data sets whose products are worth more than one thread
+
+
+def suited_threads(data: str, processes: int = 1) -> int | None:
+    """How many threads matrix products should use, where so many processes share this machine; None: no limit.
+
+    It depends on nothing else, so that a resumed run has as many threads as it began with, and ends with the same bits.
+    """
+    if data not in LARGE:
+        return 1
+    return max(1, cores() // processes) if processes > 1 else None
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on and with."""
+    """What the numbers are measured on and with."""
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
-        "threads": os.environ.get("OPENBLAS_NUM_THREADS", "one a core"),
+        "threads": blas_threads() or "unknown",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("minikd", "numpy")}},
     }
+
+
+def provenance() -> dict[str, Any]:
+    """By which command numbers were made, and when."""
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"command": shlex.join(["minikd", *sys.argv[1:]]), "date": date}
 
 
 def processor() -> str:

@@ -6,7 +6,6 @@ alike, the initial weights: what counts is the mean of the differences and its 9
 
 from __future__ import annotations
 
-import math
 from textwrap import fill
 from typing import Any
 
@@ -14,10 +13,11 @@ import numpy as np
 
 from .intervals import mean_interval
 from .sweep import Record, Setting, Sweep, setting_of
+from .text import dashed, text_table, with_half_width
 
 SCORES = {"error": ("validation errors, %", 2), "nll": ("validation NLL, nats", 3)}  # words, digits; less is better
-ROWS = 30  # at most, in the table
-SHOWN = 6  # at most, in a sentence
+MOST_ROWS = 30  # at most, in the table
+MOST_NAMES = 6  # at most, in a sentence
 Row = dict[str, Any]
 
 
@@ -65,37 +65,25 @@ def name_of(setting: Setting) -> str:
     return ", ".join(parts + ([f"soft weight {soft_weight:g}"] if soft_weight is not None else []))
 
 
-def dashed(widths: tuple[int, ...]) -> str:
-    """(256, 256) -> "256-256"."""
-    return "-".join(map(str, widths)) or "none"
-
-
 def cells(records: list[Record]) -> list[tuple[str, ...]]:
     """The ranking by validation errors as text: a head, then a row a setting."""
     lines: list[tuple[str, ...]] = [("student", "T", "weight", "val. errors %", "behind the best", "val. NLL", "")]
     for i, row in enumerate(ranking(records)):
         student, *options = row["setting"]
         texts = ["-" if value is None else f"{value:g}" for value in options]
-        behind = _with_half(row["behind"], row["behind_half"], 2) if i else "-"
+        behind = with_half_width(row["behind"], row["behind_half"], 2) if i else "-"
         verdict = "" if row["apart"] else "not apart" if i else "best"
-        errors, nll = (_with_half(row[name], row[f"{name}_half"], digits) for name, (_, digits) in SCORES.items())
+        errors, nll = (with_half_width(row[name], row[f"{name}_half"], digits) for name, (_, digits) in SCORES.items())
         lines.append((dashed(student), *texts, errors, behind, nll, verdict))
     return lines
 
 
-def _with_half(mean: float, half: float, digits: int) -> str:
-    return f"{mean:.{digits}f}" + ("" if math.isnan(half) else f" ±{half:.{digits}f}")
-
-
-def table(records: list[Record]) -> str:
-    """The cells as text of 80 columns, the ROWS best settings at most."""
-    widths = (-9, 5, 6, 13, 15, 12, -9)  # negative: to the left
+def setting_table(records: list[Record]) -> str:
+    """The cells as text of 80 columns, the MOST_ROWS best settings at most."""
+    widths = (-9, 5, 6, 13, 15, 12, -9)
     lines = cells(records)
-    text = [
-        " ".join(f"{cell:{'<' if w < 0 else '>'}{abs(w)}}" for cell, w in zip(line, widths, strict=True)).rstrip()
-        for line in lines[: ROWS + 1]
-    ]
-    return "\n".join(text + ([f"and {len(lines) - ROWS - 1} more"] if len(lines) > ROWS + 1 else []))
+    more = f"\nand {len(lines) - MOST_ROWS - 1} more" if len(lines) > MOST_ROWS + 1 else ""
+    return text_table(lines[: MOST_ROWS + 1], widths) + more
 
 
 def verdict(records: list[Record]) -> str:
@@ -111,14 +99,15 @@ def verdict(records: list[Record]) -> str:
     if seeds < 2:
         text += "One seed cannot tell any other from it: try --seeds 5. "
     elif like:
-        more = f" and {len(like) - SHOWN} more" if len(like) > SHOWN else ""
-        text += f"{len(like)} cannot be told from it by {seeds} seeds: {'; '.join(like[:SHOWN])}{more}. "
+        more = f" and {len(like) - MOST_NAMES} more" if len(like) > MOST_NAMES else ""
+        text += f"{len(like)} cannot be told from it by {seeds} seeds: {'; '.join(like[:MOST_NAMES])}{more}. "
     else:
         text += f"{seeds} seeds tell all others from it. "
     text += f"The lowest validation NLL: {name_of(ranking(records, 'nll')[0]['setting'])}. "
     text += f"Of {failed} settings a student diverged, and they are left out. " if failed else ""
     errors, nll = (
-        _with_half(*mean_interval([score(r, name, "") for r in chosen]), digits) for name, (_, digits) in SCORES.items()
+        with_half_width(*mean_interval([score(r, name, "") for r in chosen]), digits)
+        for name, (_, digits) in SCORES.items()
     )
     return (
         f"{text}The best of many is partly lucky on the samples that chose it; on the test samples, which had no say, "
@@ -128,7 +117,7 @@ def verdict(records: list[Record]) -> str:
 
 def report(records: list[Record]) -> str:
     """Table and verdict, in 80 columns."""
-    return f"{table(records)}\n\n{fill(verdict(records), 80)}"
+    return f"{setting_table(records)}\n\n{fill(verdict(records), 80)}"
 
 
 def maps(sweep: Sweep, records: list[Record]) -> list[list[dict[str, Any]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from ..checkpoint import write_atomically
 from ..metrics import History, Scores
+from .files import write_json
 from .intervals import mean_interval
+from .text import text_table
 
 STUDENTS = ("labels", "smoothed", "distilled")
 NAMES = {"teacher": "teacher", "labels": "labels alone", "smoothed": "label smoothing", "distilled": "distilled"}
 # The scores by which a student is judged against labels alone: name, factor, unit, digits, and the sign of a gain.
 JUDGED = {"accuracy": ("accuracy", 100, "points", ".1f", 1), "nll": ("NLL", 1, "nats", ".3f", -1)}
+# The scores of the table: name, factor, digits.
+SHOWN = (("errors", 1, 1), ("accuracy", 100, 1), ("nll", 1, 3), ("ece", 100, 1), ("agreement", 100, 1))
 
 
 @dataclass
@@ -62,41 +64,21 @@ def cells(done: list[Trained]) -> list[tuple[str, ...]]:
     for kind in ("teacher", *STUDENTS):
         runs = [t for t in done if t.kind == kind]
 
-        def cell(name: str, digits: int, factor: float = 1, runs: list[Trained] = runs) -> str:
+        def cell(name: str, factor: float, digits: int, runs: list[Trained] = runs) -> str:
             values = [factor * t.scores[name] for t in runs if name in t.scores]
             spread = f"±{np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
             return f"{np.mean(values):.{digits}f}{spread}" if values else "-"
 
-        scores = (
-            cell("errors", 1),
-            cell("accuracy", 1, 100),
-            cell("nll", 3),
-            cell("ece", 1, 100),
-            cell("agreement", 1, 100),
-        )
+        scores = [cell(*score) for score in SHOWN]
         seconds = f"{np.mean([t.history.seconds for t in runs]):.1f}" if runs[0].history.rows else "-"
-        lines.append(
-            (
-                NAMES[kind],
-                "-" if runs[0].model.num_params is None else f"{runs[0].model.num_params:,}",
-                *scores,
-                seconds,
-            )
-        )
+        parameters = "-" if runs[0].model.num_params is None else f"{runs[0].model.num_params:,}"
+        lines.append((NAMES[kind], parameters, *scores, seconds))
     return lines
 
 
-def table(done: list[Trained]) -> str:
+def score_table(done: list[Trained]) -> str:
     """The cells as text, in columns."""
-    lines = cells(done)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        " ".join(
-            text.rjust(width) if i else text.ljust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
+    return text_table(cells(done))
 
 
 def write(done: list[Trained], folder: Path) -> None:
@@ -104,13 +86,7 @@ def write(done: list[Trained], folder: Path) -> None:
     rows: list[dict[str, Any]] = [{"model": t.kind, "seed": t.seed, **row} for t in done for row in t.history.rows]
     History(rows).save_csv(folder / "history.csv")
     results = [
-        {
-            "model": t.kind,
-            "seed": t.seed,
-            "parameters": t.model.num_params,
-            "seconds": t.history.seconds,
-            **t.scores,
-        }
+        {"model": t.kind, "seed": t.seed, "parameters": t.model.num_params, "seconds": t.history.seconds, **t.scores}
         for t in done
     ]
     against_labels: dict[str, Any] = {kind: {} for kind in STUDENTS[1:]}
@@ -119,4 +95,4 @@ def write(done: list[Trained], folder: Path) -> None:
             mean, half = gain(done, kind, score)
             differences[score] = {"mean": mean, "half_width_95": None if math.isnan(half) else half}
     content = {"test": results, "against_labels": against_labels, "verdict": verdict(done)}
-    write_atomically(folder / "metrics.json", json.dumps(content, indent=2, allow_nan=False).encode())
+    write_json(folder / "metrics.json", content)

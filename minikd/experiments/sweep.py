@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from inspect import signature
 from itertools import product
@@ -28,7 +28,6 @@ from typing import Any
 
 from ..checkpoint import write_atomically
 from ..checks import check_choice
-from ..cli.progress import Progress, clock
 from ..errors import CheckpointError, DivergedError, MinikdError
 from ..methods import METHODS
 from ..metrics import evaluate
@@ -36,6 +35,8 @@ from ..scale.pool import Workers
 from .config import Config
 from .distill import COMMITTEE, Experiment, tidy
 from .environment import machine
+from .files import DAMAGED, make_folder
+from .progress import Notify, clock, silent
 
 FILE = "sweep.jsonl"
 SWEPT: dict[str, tuple[float, ...]] = {"temperature": (1.0, 2.0, 4.0, 8.0, 20.0), "soft_weight": (0.5, 0.9, 1.0)}
@@ -87,7 +88,7 @@ class Sweep:
     def header(self) -> Record:
         """The first line of the file. Settings that are swept are lists."""
         lists = {name: list(getattr(self, name)) for name in ("student", *SWEPT)}
-        return {"sweep": {**asdict(self.base), **lists}, "machine": machine()}
+        return {"sweep": {**asdict(self.base), **lists}}
 
     @classmethod
     def from_header(cls, header: Record) -> Sweep:
@@ -95,9 +96,7 @@ class Sweep:
         values = dict(header["sweep"])
         lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in SWEPT}
         students = tuple(tuple(widths) for widths in values.pop("student"))
-        known = {f.name for f in fields(Config)}
-        rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
-        return cls(Config(**rest), students, **lists)
+        return cls(Config.from_json(values), students, **lists)
 
 
 # ---- the file of results ----------------------------------------------------------------------------------------
@@ -117,7 +116,7 @@ def read(folder: Path) -> tuple[Sweep, list[Record]]:
         sweep = Sweep.from_header(json.loads(lines[0]))
         for line in lines[1:]:
             records.append(_checked(json.loads(line)))
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except DAMAGED as error:
         raise CheckpointError(f"{folder / FILE} is damaged near line {len(records) + 2}: {error!r}") from error
     return sweep, records
 
@@ -138,15 +137,16 @@ def setting_of(record: Record) -> Setting:
 @contextmanager
 def _file(folder: Path) -> Iterator[int]:
     """The file of results, for this process alone, ready to be written on behind its last whole line."""
-    import fcntl  # not on Windows; elsewhere two sweeps must not write one file
-
     path = folder / FILE
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise CheckpointError(f"another sweep is writing {path}: let it end, or stop it") from error
+        if os.name == "posix":  # Windows has no such locks: there nobody keeps two sweeps from writing one file
+            import fcntl
+
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise CheckpointError(f"another sweep is writing {path}: let it end, or stop it") from error
         os.truncate(descriptor, path.read_bytes().rfind(b"\n") + 1)
         yield descriptor
     finally:
@@ -173,7 +173,7 @@ def _experiment(base: Config, folder: Path) -> Experiment:
     return Experiment(base, folder)
 
 
-def train(base: Config, folder: Path, seed: int, setting: Setting | None) -> Record:
+def train_network(base: Config, folder: Path, seed: int, setting: Setting | None) -> Record:
     """Train one network, or read it where it is trained already: the teacher of a seed, or its student of a setting."""
     if not folder.is_dir():
         raise CheckpointError(f"a worker does not see {folder}: all machines of a cluster must share the folder")
@@ -203,10 +203,10 @@ def _kind(setting: Setting) -> str:
     return "-".join(("student", "x".join(map(str, student)) or "0", *parts))
 
 
-def run(sweep: Sweep, folder: Path, workers: Workers, quiet: bool = False) -> list[Record]:
+def run_sweep(sweep: Sweep, folder: Path, workers: Workers, notify: Notify = silent) -> list[Record]:
     """Train what has no line yet in the file of results, which must be there; returns all records.
 
-    Says at the end how many students were trained a minute.
+    `notify` is told how many networks are trained, and at the end how many students that was a minute.
     """
     folder = folder.resolve()  # a worker may be elsewhere
     with _file(folder) as descriptor:
@@ -215,25 +215,22 @@ def run(sweep: Sweep, folder: Path, workers: Workers, quiet: bool = False) -> li
         have = {(setting_of(r), r["seed"]) for r in records if r["model"] == "student"}
         students = [(s, seed) for seed in range(sweep.base.seeds) for s in sweep.settings if (s, seed) not in have]
         teachers = _teachers(sweep, folder, records, {seed for _, seed in students})
-        with Progress(len(teachers) + len(students), quiet=quiet) as progress:
-            rounds: list[Any] = [[(None, seed) for seed in teachers], students]
-            for jobs in rounds:
-                started = time.monotonic()
-                tasks = [(sweep.base, folder, seed, setting) for setting, seed in jobs]
-                for record in workers.as_completed(train, tasks) if tasks else ():
-                    if "failed" in record and record["model"] == "teacher":
-                        raise MinikdError(f"the teacher of seed {record['seed'] + 1}: {record['failed']}")
-                    _append(descriptor, record)
-                    records.append(record)
-                    progress.update(
-                        progress.position + 1, f"{record['model']} {progress.position + 1} of {progress.total}"
-                    )
-            seconds = time.monotonic() - started
-            if students:
-                rate = 60 * len(students) / seconds
-                progress.say(
-                    f"{len(students)} students in {clock(seconds)}, {rate:.1f} a minute, {workers.count} at a time"
-                )
+        done, total = 0, len(teachers) + len(students)
+        rounds: list[Any] = [[(None, seed) for seed in teachers], students]
+        for networks in rounds:
+            started = time.monotonic()
+            tasks = [(sweep.base, folder, seed, setting) for setting, seed in networks]
+            for record in workers.as_completed(train_network, tasks):
+                if "failed" in record and record["model"] == "teacher":
+                    raise MinikdError(f"the teacher of seed {record['seed'] + 1}: {record['failed']}")
+                _append(descriptor, record)
+                records.append(record)
+                done += 1
+                notify(done, total, f"{record['model']} {done} of {total}")
+        seconds = time.monotonic() - started
+        if students:
+            words = f"{len(students)} students in {clock(seconds)}, {60 * len(students) / seconds:.1f} a minute"
+            notify(done, total, f"{words}, {workers.count} at a time", stays=True)
     return records
 
 
@@ -246,10 +243,8 @@ def _teachers(sweep: Sweep, folder: Path, records: list[Record], seeds: set[int]
     return [seed for seed in wanted if seed not in have]
 
 
-def begin(sweep: Sweep, folder: Path) -> None:
-    """Make the folder, and the file with its first line."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"cannot make the folder {folder}: {error.strerror}") from error
-    write_atomically(folder / FILE, json.dumps(sweep.header()).encode() + b"\n")
+def begin(sweep: Sweep, folder: Path, workers: Workers) -> None:
+    """Make the folder, and the file with its first line, which also says what the workers run on."""
+    make_folder(folder)
+    header = {**sweep.header(), "machine": workers.map(machine, [()])[0]}
+    write_atomically(folder / FILE, json.dumps(header).encode() + b"\n")

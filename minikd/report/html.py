@@ -1,14 +1,13 @@
 """The report of a run: one file, report.html, that needs no network and holds everything worth looking at.
 
-It is built from the run's folder alone, so that old runs can be looked at, too, and from the same folder always comes
-the same file. The words and pictures are made here; the explorer, in which a reader changes temperature and weights, is
-plain JavaScript (page/*.js) on the numbers that explorer.py chooses.
+It is built from the run's folder alone, so that old runs can also be looked at, and the same folder always gives the
+same file. The words and pictures are made here; the explorer, in which a reader changes temperature and weights, is
+plain JavaScript (page/*.js) on the numbers that samples.py chooses.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,16 +20,20 @@ from ..backend import to_numpy
 from ..checkpoint import write_atomically
 from ..data import DATASETS, Data, load_data
 from ..errors import CheckpointError
-from ..exchange.teachers import Answers, describe_teacher, read_copy
+from ..exchange.teachers import Answers, describe_teacher
 from ..experiments import compare, summary
 from ..experiments.config import Config
 from ..experiments.distill import load_network
+from ..experiments.files import DAMAGED, read_json
+from ..experiments.given_teacher import read_copy
 from ..experiments.summary import NAMES, STUDENTS, Trained
+from ..experiments.text import dashed
+from ..fast.threads import limited_blas
 from ..methods import METHODS
 from ..metrics import History, Scores
 from ..mlp import MLP
-from . import plots
-from .page import figure, gallery, page, table
+from . import plots, run_plots
+from .page import figure, gallery, html_table, page
 from .samples import Network, pack
 
 NAME = "report.html"
@@ -71,10 +74,9 @@ def build(folder: Path) -> str:
     """The report of the finished run in `folder`, as HTML. Raises what `write` does."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a folder: name that of a run, such as runs/digits-1")
-    if (folder / "compare.json").exists():
-        return _of_comparison(folder)
-    if (folder / "metrics.json").exists():
-        return _of_run(folder)
+    if _is_run(folder):
+        with limited_blas(1):  # another number of threads might give other last digits, and so another file
+            return _of_comparison(folder) if (folder / "compare.json").exists() else _of_run(folder)
     if (folder / "config.json").exists():
         raise CheckpointError(f"the run in {folder} is not finished: minikd distill --resume --out {folder}")
     if (folder / "labels-0.safetensors").exists() or (folder / "teacher-0.safetensors").exists():
@@ -95,15 +97,11 @@ def finished(folder: Path, config: Config, data: Data) -> list[Trained]:
 
     CheckpointError where a file is missing or damaged.
     """
-    histories: dict[tuple[str, int], list[dict[str, float]]] = {}
-    try:
-        results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["test"]
-        with open(folder / "history.csv", newline="") as file:
-            for row in csv.DictReader(file):
-                key = row.pop("model"), int(row.pop("seed"))
-                histories.setdefault(key, []).append({name: float(value) for name, value in row.items()})
+    histories = _histories(folder / "history.csv")
+
+    def networks(content: Any) -> list[Trained]:
         done = []
-        for result in results:
+        for result in content["test"]:
             scores = dict(result)
             kind, seed, seconds = scores.pop("model"), scores.pop("seed"), scores.pop("seconds")
             del scores["parameters"]
@@ -113,11 +111,24 @@ def finished(folder: Path, config: Config, data: Data) -> list[Trained]:
             done.append(Trained(kind, seed, model, History(histories.get((kind, seed), []), seconds), Scores(scores)))
         if {t.kind for t in done} != {"teacher", *STUDENTS}:
             raise ValueError("networks are missing in metrics.json")
+        return done
+
+    return read_json(folder / "metrics.json", "the scores of a finished run", networks)
+
+
+def _histories(path: Path) -> dict[tuple[str, int], list[dict[str, float]]]:
+    """The rows of history.csv by kind of network and seed."""
+    histories: dict[tuple[str, int], list[dict[str, float]]] = {}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                key = row.pop("model"), int(row.pop("seed"))
+                histories.setdefault(key, []).append({name: float(value) for name, value in row.items()})
     except OSError as error:
-        raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"the numbers of the run in {folder} are damaged: {error!r}") from error
-    return done
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except DAMAGED as error:
+        raise CheckpointError(f"{path} is damaged: {error!r}") from error
+    return histories
 
 
 def _of_run(folder: Path) -> str:
@@ -135,12 +146,12 @@ def _of_run(folder: Path) -> str:
         title=f"Distillation on {config.data}",
         verdict=summary.verdict(done),
         settings=[*_settings(config, first["teacher"].model, first["distilled"].model), ("method", how)],
-        table=table(summary.cells(done), f"{seeds}, on {len(data.y_test):,} test samples of {config.data}."),
+        table=html_table(summary.cells(done), f"{seeds}, on {len(data.y_test):,} test samples of {config.data}."),
         numbers=pack(data, DATASETS[config.data], networks, config.temperature, config.soft_weight)
         if "teacher" in shown
         else None,
         pictures=_curves(done) + _looks(list(shown.values()), data),
-        colours=plots.COLOURS,
+        colours=run_plots.COLOURS,
         version=__version__,
     )
 
@@ -157,7 +168,7 @@ def _curves(done: list[Trained]) -> str:
                 ends.setdefault(NAMES[t.kind], []).append(factor * t.history[column][-1])
         said = ", ".join(f"{kind} {np.mean(values):.{digits}f}" for kind, values in ends.items())
         words = f"{name} on validation samples by epoch; after the last: {said}."
-        figures.append(figure(plots.svg(plots.learning_curves(done, NAMES, columns=(column,))), words))
+        figures.append(figure(plots.svg(run_plots.learning_curves(done, NAMES, columns=(column,))), words))
     return gallery("Learning curves", figures, "two")
 
 
@@ -166,13 +177,13 @@ def _looks(networks: list[Trained], data: Data) -> str:
     confusions, reliabilities = [], []
     for trained in networks:
         name = NAMES[trained.kind]
-        counts = plots.confusion(_logits(trained.model, data), data.y_test)
+        counts = run_plots.confusion(_logits(trained.model, data), data.y_test)
         np.fill_diagonal(counts, 0)
         i, j = (data.class_names[k] for k in np.unravel_index(counts.argmax(), counts.shape))
         most = f", most often {i} taken for {j} ({_times(counts.max())})" if counts.any() else ""
-        svg = plots.svg(plots.confusions({name: trained.model}, data))
+        svg = plots.svg(run_plots.confusions({name: trained.model}, data))
         confusions.append(figure(svg, f"{name.capitalize()}: {counts.sum()} errors on test samples{most}."))
-        svg = plots.svg(plots.reliabilities({name: trained.model}, data))
+        svg = plots.svg(run_plots.reliabilities({name: trained.model}, data))
         reliabilities.append(figure(svg, f"{name.capitalize()}: ECE {100 * trained.scores['ece']:.1f}\u00a0%."))
     return gallery(
         "Confusion: which class is taken for which, each picture to its own scale", confusions, "two"
@@ -201,8 +212,7 @@ def _network(model: Any) -> str:
         return f"{describe_teacher(model)}, {model.shape[0]:,} samples"
     if not isinstance(model, MLP):
         return f"{describe_teacher(model)}, {model.num_params:,} parameters"
-    widths = "-".join(map(str, model.sizes[1:-1])) or "no"
-    return f"{widths} hidden units, {model.num_params:,} parameters"
+    return f"{dashed(model.sizes[1:-1], 'no')} hidden units, {model.num_params:,} parameters"
 
 
 # ---- a run of `minikd compare` -----------------------------------------------------------------------------------
@@ -210,7 +220,7 @@ def _network(model: Any) -> str:
 
 def _of_comparison(folder: Path) -> str:
     content = compare.read(folder / "compare.json")
-    config, rows = _config_of(content, folder), compare.summary(content)
+    config, rows = Config.from_json(content["settings"]), compare.summary(content)
     data = load_data(config.data)
     models = {}
     for row in sorted(rows, key=lambda row: (row["method"] != "teacher", row["method"] != compare.LABELS)):
@@ -229,21 +239,12 @@ def _of_comparison(folder: Path) -> str:
         title=f"Methods of distillation on {config.data}",
         verdict=_comparison_verdict(rows),
         settings=_settings(config, models["teacher"], models[compare.LABELS]),
-        table=table(compare.cells(content), compare.caption(content)),
+        table=html_table(compare.cells(content), compare.caption(content)),
         numbers=pack(data, DATASETS[config.data], networks, kd.temperature, kd.soft_weight),
         pictures=figure(plots.svg(plots.comparison(rows)), words, wide=True),
-        colours=plots.COLOURS,
+        colours=run_plots.COLOURS,
         version=__version__,
     )
-
-
-def _config_of(content: dict[str, Any], folder: Path) -> Config:
-    """The settings of a comparison."""
-    try:
-        lists: dict[str, Any] = {k: tuple(v) for k, v in content["settings"].items() if isinstance(v, list)}
-        return Config(**{**content["settings"], **lists})
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"the compare.json in {folder} is damaged: {error}") from error
 
 
 def _comparison_verdict(rows: Sequence[dict[str, Any]]) -> str:

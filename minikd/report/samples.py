@@ -29,7 +29,7 @@ HARD = 0.75  # the share of the samples that are chosen because they are hard
 class Network:
     """A network of the explorer: its name, its logits on the test samples (N, K), and how the page treats it.
 
-    kind     its colour: a key of plots.COLOURS
+    kind     its colour: a key of run_plots.COLOURS
     always   whether it is always shown, or only where it is the student that was picked
     """
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..experiments.intervals import mean_interval
+from ..experiments.text import text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ Values = Mapping[str, Sequence[float]]  # by name, what was measured: one number
 BEATS, MATCHES, MISSES, INCONCLUSIVE = "BEATS", "MATCHES", "MISSES", "INCONCLUSIVE"
 WIDEST = 0.25  # an interval that reaches further from its middle than this part of the paper's number tells nothing
 ABOVE_0 = (0.0, math.inf)  # the claim that a difference is positive
-WIDTHS = (39, 12, 14, 12)  # of the table's columns: 80 in all, with the gaps between them
+WIDTHS = (-39, 12, 14, -12)  # of the table's columns: 80 in all, with the gaps between them; negative: to the left
 
 
 @dataclass(frozen=True)
@@ -133,14 +134,12 @@ def means(values: Values, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]
     return mean, np.nan_to_num(half)
 
 
-def table(study: Study, values: Values) -> str:
+def study_table(study: Study, values: Values) -> str:
     """The study's rows as text of 80 columns: what | paper | ours (mean ± sd over seeds) | verdict."""
     lines = [("", "paper", "ours", "verdict")]
     for row, record in zip(measured_rows(study, values), judge(study, values), strict=True):
         spread = "" if record["sd"] is None else f"±{record['sd']:.{row.digits}f}"
         ours = f"{record['mean']:.{row.digits}f}{spread}{row.unit}"
-        first, *rest = wrap(row.words, WIDTHS[0], subsequent_indent="  ")
+        first, *rest = wrap(row.words, -WIDTHS[0], subsequent_indent="  ")
         lines += [(first, row.claim(), ours, record["verdict"]), *((more, "", "", "") for more in rest)]
-    return "\n".join(
-        f"{a:<{WIDTHS[0]}} {b:>{WIDTHS[1]}} {c:>{WIDTHS[2]}} {d:<{WIDTHS[3]}}".rstrip() for a, b, c, d in lines
-    )
+    return text_table(lines, WIDTHS)

@@ -8,7 +8,6 @@ Sweeps, comparisons, `reproduce --jobs`, drawing and grading all use it. Dask is
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +17,9 @@ from dataclasses import dataclass, field
 from itertools import starmap
 from typing import Any
 
+from .. import fast
 from ..errors import DeviceError, MinikdError
-from .blas import chosen_by_user, limited_blas
+from ..fast.threads import chosen_by_user, cores, limited_blas
 
 SCHEDULER_SECONDS = 5.0  # in which a scheduler must answer
 FIRST_WORKER_SECONDS = 30.0  # in which a cluster must have its first worker: it may have been started just now
@@ -92,13 +92,13 @@ def pool(
         finally:
             client.close(timeout=SCHEDULER_SECONDS)
         return
-    count = jobs or _cores()
+    count = jobs or cores()
     if threads or (count == 1 and not isolated):
         with limited_blas(blas_threads):
             yield Workers(count, {"backend": "threading", "n_jobs": count} if count > 1 else {})
         return
-    backend = {"backend": "loky", "n_jobs": max(2, count), "initializer": _ignore_ctrl_c}
-    share = max(1, _cores() // count) if blas_threads is None else blas_threads
+    backend = {"backend": "loky", "n_jobs": max(2, count), "initializer": _begin, "initargs": (fast.quiet,)}
+    share = max(1, cores() // count) if blas_threads is None else blas_threads
     try:
         yield Workers(count, {**backend, "inner_max_num_threads": None if chosen_by_user() else share})
     finally:
@@ -108,13 +108,10 @@ def pool(
         get_reusable_executor().shutdown(wait=True)
 
 
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _ignore_ctrl_c() -> None:
+def _begin(quiet: bool) -> None:
+    """The first thing that a worker process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    fast.quiet = quiet
 
 
 def _guarded(results: Iterator[Any]) -> Iterator[Any]:

@@ -38,7 +38,7 @@ MEANINGS = {
 }
 
 
-def table(lines: Sequence[Sequence[str]], caption: str) -> str:
+def html_table(lines: Sequence[Sequence[str]], caption: str) -> str:
     """A head and rows as an HTML table that scrolls in its own box, and below it what the heads mean."""
     head, *rows = lines
     unseen = '<span class="unseen">{}</span>'  # for those who listen

@@ -14,6 +14,11 @@ from contextlib import contextmanager
 VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OMP_NUM_THREADS")
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def chosen_by_user() -> str | None:
     """The environment variable by which the user has chosen the number of threads; None where there is none."""
     return next((name for name in VARIABLES if os.environ.get(name)), None)

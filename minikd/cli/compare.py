@@ -1,0 +1,57 @@
+"""`minikd compare`: the methods of the gallery on the same student, as a table and a picture."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from ..backend import get_xp
+from ..checks import check_choice, check_count
+from ..experiments import compare
+from ..experiments.environment import suited_threads
+from ..experiments.progress import silent
+from ..methods import METHODS
+from .progress import Progress, announce
+from .shared import new_folder, refused, stopped, threads_for
+
+SETTINGS = ("data", "student", "teacher", "epochs", "seeds", "device")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what was asked for."""
+    if options.show is not None:
+        _print(compare.read(Path(options.show)))
+        return
+    methods = tuple(METHODS) if options.methods is None else tuple(options.methods.split(","))
+    with refused():
+        given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
+        config = compare.settings_for(**given)
+        for method in methods:
+            check_choice("methods", method, METHODS)
+        check_count("jobs", options.jobs)
+    get_xp(config.device)
+    folder = new_folder(options, "compare")
+    print(f"{len(methods)} methods, {config.seeds} seeds, in {folder}/", flush=True)
+    with (
+        threads_for(options, suited_threads(config.data, options.jobs)),
+        stopped(f"minikd compare --resume --out {folder}, and the options that were given"),
+        Progress(quiet=options.quiet, log=False) as progress,
+    ):
+        notify = progress if options.jobs == 1 else silent if options.quiet else announce
+        content = compare.compare(config, methods, folder, options.jobs, notify)
+    _print(content)
+    _draw(content, folder)
+    print(f"\nNetworks, numbers and the picture are in {folder}/\nTo look at them: minikd explore {folder}")
+
+
+def _print(content: dict[str, Any]) -> None:
+    print(f"\n{fill(compare.caption(content), 80)}\n\n{compare.method_table(content)}")
+
+
+def _draw(content: dict[str, Any], folder: Path) -> None:
+    from ..report import html, plots
+
+    plots.save(plots.comparison(compare.summary(content)), folder / "compare.png")
+    html.write(folder)

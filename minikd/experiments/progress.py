@@ -1,0 +1,36 @@
+"""How an experiment tells how far it is: it calls `notify`, and knows nothing of terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+class Notify(Protocol):
+    """Called after every epoch, or whenever another network is trained.
+
+    done, total   how much of all is done: epochs, or networks
+    words         what is being done
+    stays         whether the words are a result that should stay on the screen
+    left          seconds that are left, where they are known better than by what was done so far
+    """
+
+    def __call__(self, done: int, total: int, words: str, *, stays: bool = False, left: float | None = None) -> None:
+        """Show it."""
+
+
+def silent(done: int, total: int, words: str, *, stays: bool = False, left: float | None = None) -> None:
+    """Show nothing."""
+
+
+def epoch_words(row: Mapping[str, Any], epochs: int) -> str:
+    """A row of a History in a few words: "epoch 3/100, loss 0.083, val. error 2.35 %"."""
+    words = f"epoch {row['epoch']}/{epochs}, loss {row['loss']:.3g}"
+    return words + (f", val. error {100 * (1 - row['val_accuracy']):.2f} %" if "val_accuracy" in row else "")
+
+
+def clock(seconds: float) -> str:
+    """3725 -> "1:02:05", 65 -> "01:05"."""
+    minutes, s = divmod(round(seconds), 60)
+    h, m = divmod(minutes, 60)
+    return f"{h}:{m:02d}:{s:02d}" if h else f"{m:02d}:{s:02d}"

@@ -1,0 +1,30 @@
+"""Results as text for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def text_table(rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None, gap: str = " ") -> str:
+    """Rows of texts in columns of these widths, negative ones to the left.
+
+    Without widths each column is as wide as its longest text, and all but the first are to the right.
+    """
+    if widths is None:
+        longest = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        widths = [-longest[0], *longest[1:]]
+    return "\n".join(
+        gap.join(text.ljust(-w) if w < 0 else text.rjust(w) for text, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def dashed(widths: Sequence[int], none: str = "none") -> str:
+    """Widths of hidden layers: (256, 256) -> "256-256"."""
+    return "-".join(map(str, widths)) or none
+
+
+def with_half_width(mean: float, half: float, digits: int, sign: str = "") -> str:
+    """A mean with the half-width of its interval, if there is one: "3.20 ±0.41", or with the sign "+" "+3.20 ±0.41"."""
+    return f"{mean:{sign}.{digits}f}" + ("" if math.isnan(half) else f" ±{half:.{digits}f}")
