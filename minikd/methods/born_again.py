@@ -95,14 +95,8 @@ def train(
     if control == "dkpp" and fit_options.get("augment") is not None:
         raise ValueError("control='dkpp' must be used without augment: it permutes each sample's answer once")
     parent = new_like(student, 1, fit_options)
-    fit(
-        parent,
-        x,
-        labels,
-        loss=cross_entropy,
-        optimizer=optimizer(parent),
-        **companion_options(fit_options, "generation-0"),
-    )
+    options = {"optimizer": optimizer(parent), **companion_options(fit_options, "generation-0")}
+    fit(parent, x, labels, loss=cross_entropy, **options)
     w = mix(soft_weight, strength)
     loss = cwtm_loss if control == "cwtm" else partial(distillation_loss, temperature=1.0, soft_weight=w)
     history = History()
