@@ -239,6 +239,15 @@ def check_mix(labels: Any, temperature: Any, soft_weight: Any) -> None:
         raise ValueError(f"labels may be None only with soft_weight 1, got soft_weight {soft_weight!r}")
 
 
+def check_distillation(logits: Any, labels: Any, teacher_logits: Any, temperature: Any, soft_weight: Any) -> None:
+    """The arguments of `distillation_loss`."""
+    check_matrix("logits", logits)
+    check_mix(labels, temperature, soft_weight)
+    if labels is not None:
+        check_classes(labels, logits)
+    check_soft("teacher_logits", teacher_logits, logits)
+
+
 def check_sizes(sizes: Any) -> tuple[int, ...]:
     """`sizes` as a tuple of at least two ints of at least 1: inputs, hidden layers, classes."""
     if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray) or getattr(sizes, "ndim", 1) != 1:

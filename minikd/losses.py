@@ -20,13 +20,14 @@ from collections.abc import Callable
 from typing import Any
 
 from .backend import Array, xp_of
-from .checks import check_classes, check_matrix, check_mix, check_number, check_probabilities, check_soft
+from .checks import check_classes, check_distillation, check_matrix, check_number, check_probabilities, check_soft
 from .fast import fused
 from .ops import log_softmax, softmax
 
 Loss = Callable[..., tuple[Any, ...]]  # (logits, *targets) -> (loss, dlogits), or also hidden_grads: see MLP.backward
 
 
+@fused
 def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Cross-entropy with class labels: L = -mean_i log p_i[y_i].  logits (B, K), labels (B,) -> L, dlogits (B, K)
 
@@ -43,7 +44,6 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     return hard_loss(logits, labels)
 
 
-@fused
 def hard_loss(logits: Array, labels: Array) -> tuple[Array, Array]:
     """`cross_entropy` without its checks."""
     xp, batch = xp_of(logits), len(logits)
@@ -55,6 +55,7 @@ def hard_loss(logits: Array, labels: Array) -> tuple[Array, Array]:
     return loss, dlogits / batch
 
 
+@fused
 def soft_cross_entropy(logits: Array, targets: Array, *, temperature: float = 1.0) -> tuple[Array, Array]:
     """Cross-entropy with soft targets: L = -mean_i sum_k t_ik log softmax(z_i / T)_k.
 
@@ -77,7 +78,6 @@ def soft_cross_entropy(logits: Array, targets: Array, *, temperature: float = 1.
     return soft_loss(logits, targets, T)
 
 
-@fused
 def soft_loss(logits: Array, targets: Array, T: float) -> tuple[Array, Array]:
     """`soft_cross_entropy` without its checks."""
     xp, batch = xp_of(logits), len(logits)
@@ -88,6 +88,7 @@ def soft_loss(logits: Array, targets: Array, T: float) -> tuple[Array, Array]:
     return loss, (xp.exp(logp) - t) / (T * batch)
 
 
+@fused
 def distillation_loss(
     logits: Array, labels: Array | None, teacher_logits: Array, *, temperature: float = 4.0, soft_weight: float = 0.9
 ) -> tuple[Array, Array]:
@@ -114,17 +115,8 @@ def distillation_loss(
     Source: Hinton, Vinyals & Dean 2015, arXiv 1503.02531, sections 2 and 2.1. ValueError for T <= 0, for a
     soft_weight outside [0, 1] and for shapes that do not fit.
     """
-    check_matrix("logits", logits)
-    check_mix(labels, temperature, soft_weight)
-    if labels is not None:
-        check_classes(labels, logits)
-    check_soft("teacher_logits", teacher_logits, logits)
-    return mixed_loss(logits, labels, teacher_logits, float(temperature), float(soft_weight))
-
-
-@fused
-def mixed_loss(logits: Array, labels: Array | None, teacher_logits: Array, T: float, w: float) -> tuple[Array, Array]:
-    """`distillation_loss` without its checks."""
+    check_distillation(logits, labels, teacher_logits, temperature, soft_weight)
+    T, w = float(temperature), float(soft_weight)
     hard, dhard = hard_loss(logits, labels) if w < 1 else (0, 0)  # a term without weight is not computed
     soft, dsoft = soft_loss(logits, softmax(teacher_logits, T), T) if w > 0 else (0, 0)
     return (1 - w) * hard + w * T * T * soft, (1 - w) * dhard + w * T * T * dsoft

@@ -172,9 +172,9 @@ def test_a_step_on_a_gpu_starts_this_many_kernels(strict_cupy: Any, with_kernels
 @pytest.mark.parametrize(
     ("options", "calls"),
     [
-        ({}, {"bias_activation": 2, "activation_backward": 2, "bias_gradient": 3, "mixed_loss": 1, "adam": 1}),
-        ({"loss": "cross_entropy", "optimizer": SGD}, {"hard_loss": 1, "sgd": 1}),
-        ({"loss": "soft_cross_entropy", "optimizer": AdamW}, {"soft_loss": 1, "adam": 2}),
+        ({}, {"bias_activation": 2, "activation_backward": 2, "bias_gradient": 3, "distillation_loss": 1, "adam": 1}),
+        ({"loss": "cross_entropy", "optimizer": SGD}, {"cross_entropy": 1, "sgd": 1}),
+        ({"loss": "soft_cross_entropy", "optimizer": AdamW}, {"soft_cross_entropy": 1, "adam": 2}),
         ({"activation": "tanh"}, {"bias_activation": 0, "activation_backward": 2}),
     ],
     ids=str,
@@ -186,8 +186,8 @@ def test_a_fast_step_calls_these_kernels(
     made: Counter[str] = Counter()
     for name in set(fast.FUSED) & set(vars(cpu)):
 
-        def counted(*args: Any, name: str = name) -> Any:
-            result = getattr(cpu, name)(*args)
+        def counted(*args: Any, name: str = name, **options: Any) -> Any:
+            result = getattr(cpu, name)(*args, **options)
             made[name] += result is not NotImplemented
             return result
 

@@ -91,8 +91,8 @@ def test_an_array_of_a_kind_of_its_own_goes_to_the_body(fresh: Any, tmp_path: Pa
     z = np.memmap(tmp_path / "z", "float32", "w+", shape=(4, 3))
     z[...] = sample(4, 3)
     loss, dlogits = cross_entropy(z, some_labels(4, 3))
-    expected = losses.hard_loss.body(np.asarray(z), some_labels(4, 3))
-    assert losses.hard_loss.kernels[np.memmap] is losses.hard_loss.body
+    expected = losses.cross_entropy.body(np.asarray(z), some_labels(4, 3))
+    assert losses.cross_entropy.kernels[np.memmap] is losses.cross_entropy.body
     assert float(loss) == float(expected[0])
     assert_same_bits(np.asarray(dlogits), expected[1])
 
@@ -101,14 +101,14 @@ def test_numba_is_used_where_it_is_installed(fresh: Any) -> None:
     numba = pytest.importorskip("numba")
     assert fast.name() == "numba" and fast.status() == f"Numba {numba.__version__}"
     cross_entropy(sample(4, 3), some_labels(4, 3))
-    assert losses.hard_loss.kernels[np.ndarray].__module__ == "minikd.fast.cpu"
+    assert losses.cross_entropy.kernels[np.ndarray].__module__ == "minikd.fast.cpu"
 
 
 def test_kernels_can_be_turned_off(fresh: Any) -> None:
     fresh.setenv("MINIKD_KERNELS", "plain")
     fast.forget()
     cross_entropy(sample(4, 3), some_labels(4, 3))
-    assert losses.hard_loss.kernels[np.ndarray] is losses.hard_loss.body
+    assert losses.cross_entropy.kernels[np.ndarray] is losses.cross_entropy.body
     assert fast.name() == fast.name("cuda") == "plain"
     assert fast.status() == "plain NumPy (MINIKD_KERNELS=plain)"
 

@@ -8,7 +8,8 @@ functions there are is read from the decorator, so a new one without a case fail
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import host_kernels
@@ -72,15 +73,15 @@ def hard_losses() -> Iterator[tuple[Any, ...]]:
 def soft_losses() -> Iterator[tuple[Any, ...]]:
     for z, _ in all_logits():
         for T in (1e-3, 1.0, 4.0, 1e3):
-            yield z, probabilities(*z.shape), T
+            yield z, probabilities(*z.shape), {"temperature": T}
 
 
 def mixed_losses() -> Iterator[tuple[Any, ...]]:
     for z, v in all_logits():
         for T, w in ((4.0, 0.9), (1.0, 0.5), (1e-3, 0.3), (1e3, 0.9), (2.0, 1.0), (2.0, 0.0)):
-            yield z, some_labels(*z.shape), v, T, w
-        yield z, None, v, 4.0, 1.0
-    yield sample(7, 10), some_labels(7, 10).astype("uint8"), sample(7, 10, seed=1), 4.0, 0.9
+            yield z, some_labels(*z.shape), v, {"temperature": T, "soft_weight": w}
+        yield z, None, v, {"temperature": 4.0, "soft_weight": 1.0}
+    yield sample(7, 10), some_labels(7, 10).astype("uint8"), sample(7, 10, seed=1), {}
 
 
 def vectors(n: int) -> list[np.ndarray]:
@@ -117,9 +118,9 @@ CASES: dict[str, Callable[[], Iterator[tuple[Any, ...]]]] = {
     "activation_backward": layers_backward,
     "bias_gradient": lambda: ((sample(*shape),) for shape in SHAPES),
     "mask_of": masks,
-    "hard_loss": hard_losses,
-    "soft_loss": soft_losses,
-    "mixed_loss": mixed_losses,
+    "cross_entropy": hard_losses,
+    "soft_cross_entropy": soft_losses,
+    "distillation_loss": mixed_losses,
     "sgd": sgds,
     "adam": adams,
 }
@@ -139,9 +140,9 @@ def test_every_fused_function_has_a_case() -> None:
 def test_every_kernel_belongs_to_a_fused_function_and_takes_its_arguments() -> None:
     for module in modules():
         for name in kernels_in(module):
-            theirs = getattr(module, name).__code__
-            body = fast.FUSED[name].body.__code__
-            assert theirs.co_argcount == body.co_argcount, (module.__name__, name)
+            kernel, body = (inspect.signature(f).parameters for f in (getattr(module, name), fast.FUSED[name].body))
+            for mine, its in zip(kernel.values(), body.values(), strict=True):
+                assert (mine.name, mine.kind, mine.default) == (its.name, its.kind, its.default), (module, name)
 
 
 # ---- running them ----------------------------------------------------------------------------------------------
@@ -205,6 +206,12 @@ def on_device(xp: Any, value: Any, dtype: str, layout: str = "contiguous") -> An
     return array.copy()
 
 
+def call(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    """A dictionary at the end holds keyword arguments."""
+    *args, last = arguments
+    return function(*args, **last) if isinstance(last, dict) else function(*arguments)
+
+
 def outcome(result: Any, arguments: Any) -> list[np.ndarray]:
     """What a call returned, and what it has made of its arguments."""
     results = result if isinstance(result, tuple) else () if result is None else (result,)
@@ -218,12 +225,14 @@ def test_a_kernel_computes_what_the_body_says(place: Any, dtype: str, name: str,
     for case in CASES[name]():
         arguments = [rounded(value, dtype) for value in case]
         theirs = [on_device(xp, value, dtype, layout) for value in arguments]
-        result = getattr(module, name)(*theirs)
+        result = call(getattr(module, name), theirs)
         if result is NotImplemented:
             assert case[-1] in DECLINED.get((module.__name__, name), ()), "what is declined is written down"
             continue
-        expected = outcome(fast.FUSED[name].body(*arguments), arguments)
-        T = case[3] if name == "mixed_loss" else 1  # by which the difference of two probabilities is multiplied
+        expected = outcome(call(fast.FUSED[name].body, arguments), arguments)
+        T = (
+            case[-1].get("temperature", 4.0) if name == "distillation_loss" else 1
+        )  # by which the difference of two probabilities is multiplied
         for got, wanted in zip(outcome(result, theirs), expected, strict=True):
             assert got.dtype == (dtype if wanted.dtype.kind == "f" else wanted.dtype)
             assert_close(got.astype("float64"), wanted.astype("float64"), TOLERANCE[dtype] * max(1, T / 100))
@@ -252,12 +261,12 @@ def test_nan_and_infinity_are_in_the_same_places(place: Any, dtype: str, name: s
             continue
         for arguments in spoilt(case):
             theirs = [on_device(xp, value, dtype) for value in arguments]
-            result = getattr(module, name)(*theirs)
+            result = call(getattr(module, name), theirs)
             if result is NotImplemented:
                 continue
             ours = [on_device(np, value, dtype) for value in arguments]
             with np.errstate(all="ignore"):
-                expected = outcome(fast.FUSED[name].body(*ours), ours)
+                expected = outcome(call(fast.FUSED[name].body, ours), ours)
             for got, wanted in zip(outcome(result, theirs), expected, strict=True):
                 assert kinds(got).tolist() == kinds(wanted).tolist(), arguments
 
@@ -265,7 +274,7 @@ def test_nan_and_infinity_are_in_the_same_places(place: Any, dtype: str, name: s
 @pytest.mark.parametrize("kind", ["float16", ">f4", ">f8"])
 def test_what_a_kernel_does_not_take_goes_to_the_body(kind: str) -> None:
     pytest.importorskip("numba")
-    for name in ("bias_activation", "activation_backward", "bias_gradient", "hard_loss", "sgd", "adam"):
+    for name in ("bias_activation", "activation_backward", "bias_gradient", "cross_entropy", "sgd", "adam"):
         case = list(CASES[name]())[-1]
         ours, theirs = (
             [
@@ -290,7 +299,7 @@ def test_a_label_that_is_no_class_makes_the_loss_nan_on_a_gpu(request: Any, stri
     if not host_kernels.has_compiler():
         pytest.skip("no C++ compiler")
     cp = strict_cupy
-    loss, _ = cuda.hard_loss(cp.asarray(sample(3, 4)), cp.asarray([0, label, 2]))
+    loss, _ = cuda.cross_entropy(cp.asarray(sample(3, 4)), cp.asarray([0, label, 2]))
     assert np.isnan(float(loss))
 
 
@@ -300,7 +309,7 @@ def test_the_gradient_is_that_of_the_loss(place: Any, T: float, w: float) -> Non
     z, v, labels = sample(3, 4), xp.asarray(sample(3, 4, seed=1)), xp.asarray(some_labels(3, 4))
 
     def loss_at(z: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, dlogits = module.mixed_loss(xp.asarray(z), labels, v, T, w)
+        loss, dlogits = module.distillation_loss(xp.asarray(z), labels, v, temperature=T, soft_weight=w)
         return float(loss), to_numpy(dlogits)
 
     differences = np.zeros_like(z)
@@ -320,9 +329,9 @@ def test_each_is_one_launch_and_waits_for_nothing(strict_cupy: Any) -> None:
     z, v, b, labels = cp.ones((4, 3)), cp.zeros((4, 3)), cp.ones(3), cp.arange(4) % 3
     vectors, bits = [cp.ones(5) for _ in range(4)], cp.zeros((4, 3), "uint16")
 
-    def cost(function: Any, *args: Any) -> tuple[int, int, int]:
+    def cost(function: Any, *args: Any, **options: Any) -> tuple[int, int, int]:
         cp.reset_counts()
-        assert function(*args) is not NotImplemented
+        assert function(*args, **options) is not NotImplemented
         return cp.launches, cp.syncs, cp.uploads
 
     assert cost(cuda.adam, *vectors, 1, 0.1, 0.9, 0.999, 1e-8, 0.1, 0.0) == (1, 0, 0)
@@ -332,9 +341,9 @@ def test_each_is_one_launch_and_waits_for_nothing(strict_cupy: Any) -> None:
     for name in ACTIVATIONS:
         assert cost(cuda.bias_activation, z, b, name) == (1, 0, 0)
         assert cost(cuda.activation_backward, z, z, z, name) == (1, 0, 0)
-    assert cost(cuda.hard_loss, z, labels) == (2, 0, 0)  # the second launch adds up the rows
-    for given in ((labels, v, 4.0, 0.9), (None, v, 4.0, 1.0)):
-        assert cost(cuda.mixed_loss, z, *given) == (2, 0, 0)
+    assert cost(cuda.cross_entropy, z, labels) == (2, 0, 0)  # the second launch adds up the rows
+    for given in ((labels, 0.9), (None, 1.0)):
+        assert cost(cuda.distillation_loss, z, given[0], v, soft_weight=given[1]) == (2, 0, 0)
 
 
 @needs_compiler

@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
@@ -27,43 +27,41 @@ from ..checks import check_choice
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-FUSED: dict[
-    str, Any
-] = {}  # every fused function by name; its attribute `kernels` holds what runs for each type of array
+FUSED: dict[str, Any] = {}  # all fused functions; the attribute `kernels` of each holds what runs for a type of array
 MISSING = "Numba is not installed: pip install 'minikd[fast]'"
 quiet = False  # whether compiling, which takes a few seconds once, is not announced on stderr
 
 
 def fused(body: Function) -> Function:
-    """Let a kernel stand in for `body`, which defines what is computed. Arguments go by position, an array first."""
+    """Let a kernel stand in for `body`, which defines what is computed. The first argument, an array, decides which."""
     kernels: dict[type, Callable[..., Any]] = {}
 
     @wraps(body)
-    def function(*args: Any) -> Any:
-        array_type = type(args[0])
+    def function(*args: Any, **options: Any) -> Any:
+        array_type = type(args[0]) if args else object
         if array_type not in kernels:
             kernels[array_type] = _kernel(body.__name__, array_type) or body
         kernel = kernels[array_type]
         try:
-            result = kernel(*args)
+            result = kernel(*args, **options)
         except OSError:
-            result = _call_again(kernel, args)
-        return body(*args) if result is NotImplemented else result
+            result = _call_again(partial(kernel, *args, **options))
+        return body(*args, **options) if result is NotImplemented else result
 
     function.body, function.kernels = body, kernels  # type: ignore[attr-defined]
     FUSED[body.__name__] = function
     return cast(Function, function)
 
 
-def _call_again(kernel: Callable[..., Any], args: Any) -> Any:
+def _call_again(call: Callable[[], Any]) -> Any:
     """Call a kernel when Numba found no room on disk for what it had compiled.
 
     Nothing has been computed then, but one more loop, of those that call each other, is compiled and in memory.
     """
     for _ in range(8):
         with suppress(OSError):
-            return kernel(*args)
-    return kernel(*args)
+            return call()
+    return call()
 
 
 def _kernel(name: str, array_type: type) -> Callable[..., Any] | None:

@@ -30,6 +30,7 @@ from ..backend import Array
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
 INDEX = np.dtype("int64")  # the only type of labels for which the loops are compiled
 NO_LABELS = np.zeros(0, INDEX)
+REFUSED = -math.inf  # no loss is this: it says that the body must look at the arguments, and explain what is wrong
 FLAGS = {"contract", "reassoc", "arcp", "nsz", "afn"}
 
 
@@ -177,6 +178,29 @@ def _softmax(z, T, p):
     return top, log_total
 
 
+@elementwise
+def _astray(labels, classes):
+    """Whether a label is not the number of a class."""
+    astray = False
+    for i in range(labels.size):
+        astray |= labels[i] < 0 or labels[i] >= classes
+    return astray
+
+
+@summing
+def _distributions(t):
+    """Whether rows are surely probabilities; the body decides about what is nearly one."""
+    for i in range(t.shape[0]):
+        total = 0.0
+        for j in range(t.shape[1]):
+            if t[i, j] < 0:
+                return False
+            total += t[i, j]
+        if not abs(total - 1) < 9e-4:
+            return False
+    return True
+
+
 @summing
 def _hard_loss(z, labels, dlogits):
     one, batch = z.dtype.type(1), z.dtype.type(z.shape[0])
@@ -204,9 +228,21 @@ def _soft_loss(z, t, T, dlogits):
 
 
 @summing
-def _mixed_loss(z, labels, v, T, w, dlogits):
+def _cross_entropy(z, labels, dlogits):
+    return REFUSED if _astray(labels, z.shape[1]) else _hard_loss(z, labels, dlogits)
+
+
+@summing
+def _soft_cross_entropy(z, t, T, dlogits):
+    return _soft_loss(z, t, T, dlogits) if _distributions(t) else REFUSED
+
+
+@summing
+def _distillation_loss(z, labels, v, T, w, dlogits):
     one = z.dtype.type(1)
     hard = soft = 0.0
+    if _astray(labels, z.shape[1]):
+        return REFUSED
     if w < one:
         hard = _hard_loss(z, labels, dlogits)
     else:
@@ -225,37 +261,54 @@ def _typed(array: Array, dtype: Any) -> Array:
     return array if array.dtype is dtype else array.astype(dtype)
 
 
-def _floats(logits: Array) -> Array:
-    """Whole numbers as float64, as in the plain formulas; others as they are."""
-    return logits.astype("float64") if logits.dtype.kind in "iu" else logits
+def _as_floats(logits: Array) -> Array:
+    """Logits as the loops take them, whole numbers as float64; None where they do not."""
+    z = logits.astype("float64") if logits.dtype.kind in "iu" else logits
+    return z if z.dtype in FLOATS and z.ndim == 2 and z.size else None
 
 
-def hard_loss(logits: Array, labels: Array) -> Any:
-    """`losses.hard_loss`."""
-    z = _floats(logits)
-    if z.dtype not in FLOATS:
+def _fits(array: Any, z: Array) -> bool:
+    """Whether teacher's logits or targets have the shape of the logits z."""
+    return type(array) is np.ndarray and array.shape == z.shape and array.dtype.kind in "fiu"
+
+
+def _are_labels(labels: Any, z: Array) -> bool:
+    return type(labels) is np.ndarray and labels.shape == z.shape[:1] and labels.dtype.kind in "iu"
+
+
+def cross_entropy(logits: Array, labels: Array) -> Any:
+    """`losses.cross_entropy`."""
+    z = _as_floats(logits)
+    if z is None or not _are_labels(labels, z):
         return NotImplemented
     dlogits = np.empty(z.shape, z.dtype)
-    return z.dtype.type(_hard_loss(z, _typed(labels, INDEX), dlogits)), dlogits
+    loss = _cross_entropy(z, _typed(labels, INDEX), dlogits)
+    return NotImplemented if loss == REFUSED else (z.dtype.type(loss), dlogits)
 
 
-def soft_loss(logits: Array, targets: Array, T: float) -> Any:
-    """`losses.soft_loss`."""
-    z = _floats(logits)
-    if z.dtype not in FLOATS:
+def soft_cross_entropy(logits: Array, targets: Array, *, temperature: float = 1.0) -> Any:
+    """`losses.soft_cross_entropy`."""
+    z, T = _as_floats(logits), temperature
+    if z is None or not _fits(targets, z) or type(T) not in (float, int) or not 0 < T < math.inf:
         return NotImplemented
     kind, dlogits = z.dtype.type, np.empty(z.shape, z.dtype)
-    return kind(_soft_loss(z, _typed(targets, z.dtype), kind(T), dlogits)), dlogits
+    loss = _soft_cross_entropy(z, _typed(targets, z.dtype), kind(T), dlogits)
+    return NotImplemented if loss == REFUSED else (kind(loss), dlogits)
 
 
-def mixed_loss(logits: Array, labels: Array | None, teacher_logits: Array, T: float, w: float) -> Any:
-    """`losses.mixed_loss`."""
-    z = _floats(logits)
-    if z.dtype not in FLOATS:
+def distillation_loss(
+    logits: Array, labels: Array | None, teacher_logits: Array, *, temperature: float = 4.0, soft_weight: float = 0.9
+) -> Any:
+    """`losses.distillation_loss`."""
+    z, v, T, w = _as_floats(logits), teacher_logits, temperature, soft_weight
+    if z is None or not _fits(v, z) or not (w == 1 if labels is None else _are_labels(labels, z)):
+        return NotImplemented
+    if type(T) not in (float, int) or type(w) not in (float, int) or not (0 < T < math.inf and 0 <= w <= 1):
         return NotImplemented
     kind, dlogits = z.dtype.type, np.empty(z.shape, z.dtype)
-    labels = NO_LABELS if w == 1 else _typed(labels, INDEX)
-    return kind(_mixed_loss(z, labels, _typed(teacher_logits, z.dtype), kind(T), kind(w), dlogits)), dlogits
+    labels = NO_LABELS if labels is None else _typed(labels, INDEX)
+    loss = _distillation_loss(z, labels, _typed(v, z.dtype), kind(T), kind(w), dlogits)
+    return NotImplemented if loss == REFUSED else (kind(loss), dlogits)
 
 
 # ---- optimizers -----------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from functools import cache
 from typing import Any
 
 from ..backend import Array, xp_of
+from ..checks import check_classes, check_distillation, check_matrix
 
 # One thread goes through one row of logits, entry by entry. With many more classes than this, most of the GPU would
 # be idle meanwhile, and the plain formulas, which spread a row over many threads, are faster.
@@ -143,13 +144,23 @@ def mask_of(bits: Array, dropped: int, dtype: Any) -> Array:
     return mask
 
 
-def hard_loss(z: Array, labels: Array) -> Any:
-    """`losses.hard_loss`."""
-    return mixed_loss(z, labels, z, 1.0, 0.0)
+def cross_entropy(logits: Array, labels: Array) -> Any:
+    """`losses.cross_entropy`."""
+    check_matrix("logits", logits)
+    check_classes(labels, logits)
+    return _mixed_loss(logits, labels, logits, 1.0, 0.0)
 
 
-def mixed_loss(z: Array, labels: Array | None, v: Array, T: float, w: float) -> Any:
-    """`losses.mixed_loss`. A label that is no class makes the loss NaN."""
+def distillation_loss(
+    logits: Array, labels: Array | None, teacher_logits: Array, *, temperature: float = 4.0, soft_weight: float = 0.9
+) -> Any:
+    """`losses.distillation_loss`."""
+    check_distillation(logits, labels, teacher_logits, temperature, soft_weight)
+    return _mixed_loss(logits, labels, teacher_logits, float(temperature), float(soft_weight))
+
+
+def _mixed_loss(z: Array, labels: Array | None, v: Array, T: float, w: float) -> Any:
+    """`losses.distillation_loss` without its checks. A label that is no class makes the loss NaN."""
     xp, (batch, classes) = xp_of(z), z.shape
     z = z.astype("float64") if z.dtype.kind in "iu" else z
     if not _fit(z) or classes > MAX_CLASSES:
