@@ -134,7 +134,7 @@ class MLP:
 
         ValueError where there was no such forward, or where its shape was another.
         """
-        injected = check_backward(dlogits, hidden_grads, [*self.hidden, *(z for _, _, z in self._cache[-1:])])
+        injected = check_backward(dlogits, hidden_grads, [*self.hidden, self._cache[-1][2]] if self._cache else [])
         dz = dlogits if dlogits.dtype == self._float else dlogits.astype(self._float)
         for i in reversed(range(len(self.weights))):
             x, mask, _ = self._cache[i]

@@ -23,7 +23,7 @@ from .fast import fused
 
 def linear(x: Array, W: Array, b: Array) -> Array:
     """Affine map z = x W + b.  x (B, D), W (D, K), b (K,) -> z (B, K)"""
-    z = xp_of(x).dot(x, W)
+    z = x.dot(W)
     z += b
     return z
 
@@ -37,10 +37,9 @@ def linear_backward(
     first layer seldom needs it.
     """
     # z = x W + b, so dL/dW sums x_i dz_i^T over the batch, and x reaches z through W alone
-    xp = xp_of(dz)
-    dW = xp.dot(x.T, dz, out=out[0])  # (D, K)
+    dW = x.T.dot(dz, out=out[0])  # (D, K)
     db = bias_gradient(dz, out[1])  # (K,)
-    dx = xp.dot(dz, W.T) if need_dx else None  # (B, D)
+    dx = dz.dot(W.T) if need_dx else None  # (B, D)
     return dx, dW, db
 
 
@@ -143,7 +142,7 @@ ACTIVATIONS: dict[str, tuple[Activation, Activation]] = {
 
 def dense(x: Array, W: Array, b: Array, activation: str) -> tuple[Array, Array]:
     """A hidden layer: z = x W + b and a = f(z), with f the activation of that name.  -> z, a, both (B, K)"""
-    z = xp_of(x).dot(x, W)
+    z = x.dot(W)
     return z, bias_activation(z, b, activation)
 
 

@@ -38,10 +38,9 @@ def fused(body: Function) -> Function:
 
     @wraps(body)
     def function(*args: Any, **options: Any) -> Any:
-        array_type = type(args[0]) if args else object
-        if array_type not in kernels:
-            kernels[array_type] = _kernel(body.__name__, array_type) or body
-        kernel = kernels[array_type]
+        kernel = kernels.get(type(args[0])) if args else body
+        if kernel is None:
+            kernel = kernels[type(args[0])] = _kernel(body.__name__, type(args[0])) or body
         try:
             result = kernel(*args, **options)
         except OSError:
