@@ -166,8 +166,15 @@ def test_the_command_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert "1 methods, 1 seeds, in runs/compare-1/" in captured.out and "label-smoothing" in captured.out
     assert "seed 1/1: label-smoothing-4" in captured.err
     content = json.loads((tmp_path / "runs/compare-1/compare.json").read_text())
-    assert (tmp_path / "runs/compare-1/compare.png").read_bytes().startswith(b"\x89PNG")
     assert content["settings"]["epochs"] == content["settings"]["teacher_epochs"] == 1
+
+
+@pytest.mark.slow
+def test_the_command_leaves_a_picture_and_a_report(tmp_path: Path) -> None:
+    flags = ["--student", "8", "--teacher", "8", "--epochs", "1", "--seeds", "1", "--methods", "label-smoothing"]
+    main(["compare", *flags, "--quiet", "--out", str(tmp_path / "run")])
+    assert (tmp_path / "run/compare.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

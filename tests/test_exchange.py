@@ -23,11 +23,12 @@ from safetensors.numpy import save_file
 from minikd import MLP, CheckpointError, distill, evaluate, load_data
 from minikd.cli import distill as command
 from minikd.cli.main import main
-from minikd.exchange import Answers, onnx_file, opened, read_teacher
+from minikd.exchange import Answers, onnx_file, read_teacher
 from minikd.exchange.cost import multiply_adds
 from minikd.exchange.export import export
 from minikd.experiments.summary import cells
 from minikd.report import html as report
+from minikd.scale.stream import Stream
 
 ROOT = Path(__file__).parents[1]
 X = np.random.default_rng(5).standard_normal((2500, 64)).astype("float32")
@@ -185,9 +186,9 @@ def test_a_convolutional_network_of_pytorch_teaches_as_onnx(torch_onnx: tuple[An
     assert teacher.num_params == 4 * 9 + 4 + 256 * 10 + 10
     assert teacher.multiply_adds == 64 * 4 * 9 + 2560
     teacher.save(tmp_path / "alone.onnx")  # without the file of weights beside it
-    assert_close(opened(tmp_path / "alone.onnx").predict(X), said(net), 1e-5)
+    assert_close(read_teacher(tmp_path / "alone.onnx").predict(X), said(net), 1e-5)
     student, same, y = MLP((64, 10)), MLP((64, 10)), np.arange(2500) % 10
-    distill(student, path, X, y, epochs=1, progress=False)
+    distill(student, read_teacher(path), X, y, epochs=1, progress=False)
     distill(same, teacher.predict(X), X, y, epochs=1, progress=False)
     assert student.theta.tobytes() == same.theta.tobytes()
 
@@ -204,10 +205,10 @@ def test_a_network_of_keras_teaches_as_function_as_onnx_and_as_answers(tmp_path:
         y = np.arange(len(X)) % 10
         ours = MLP((64, 10))
         distill(ours, lambda x: net.predict(x, verbose=0), X, y, epochs=1, progress=False)
-    assert_close(opened(tmp_path / "keras.onnx").predict(X), logits, 1e-5)
+    assert_close(read_teacher(tmp_path / "keras.onnx").predict(X), logits, 1e-5)
     np.save(tmp_path / "keras.npy", logits)
     student = MLP((64, 10))
-    distill(student, tmp_path / "keras.npy", X, y, epochs=1, progress=False)
+    distill(student, Stream(read_teacher(tmp_path / "keras.npy").logits), X, y, epochs=1, progress=False)
     assert student.theta.tobytes() == ours.theta.tobytes()
 
 
@@ -230,7 +231,7 @@ def test_an_onnx_file_runs_in_pieces_whatever_batch_it_fixes_and_in_its_own_type
     batch: Any, kind: int, tmp_path: Path
 ) -> None:
     W = graph(tmp_path / "t.onnx", batch, kind=kind)
-    assert_close(opened(tmp_path / "t.onnx").predict(X).astype(np.float64), (X @ W).astype(np.float64), 2e-5)
+    assert_close(read_teacher(tmp_path / "t.onnx").predict(X).astype(np.float64), (X @ W).astype(np.float64), 2e-5)
 
 
 def test_onnx_files_that_cannot_teach_are_refused_with_the_reason(tmp_path: Path) -> None:
@@ -387,8 +388,8 @@ def test_an_exported_network_says_the_same_in_onnx_runtime_and_in_pytorch(
     session = onnxruntime.InferenceSession(tmp_path / "s.onnx", providers=["CPUExecutionProvider"])
     for rows in (1, 300):  # the batch is free
         assert_close(session.run(["logits"], {"x": x[:rows]})[0], wanted[:rows], 1e-5)
-    assert opened(tmp_path / "s.onnx").multiply_adds == multiply_adds(model) == 64 * 12 + 12 * 9 + 9 * 10
-    assert opened(tmp_path / "s.onnx").num_params == model.num_params
+    assert read_teacher(tmp_path / "s.onnx").multiply_adds == multiply_adds(model) == 64 * 12 + 12 * 9 + 9 * 10
+    assert read_teacher(tmp_path / "s.onnx").num_params == model.num_params
 
     net = torch_network(activation).to(getattr(import_torch(), dtype))
     from safetensors.torch import load_file

@@ -83,18 +83,19 @@ for row in history: print(row["epoch"], row["loss"], row["val_accuracy"])
 """
 
 
-def test_fit_shows_epoch_loss_validation_error_and_time_left() -> None:
+def test_fit_shows_epoch_loss_validation_accuracy_and_time_left() -> None:
     seen, out = in_a_terminal([sys.executable, "-c", "import time" + FIT])
     rows = [line.split() for line in out.splitlines()]
     shown = looks(seen)
-    assert len(rows) == 3 and len(shown) >= 2
+    assert len(rows) == 3 and len(shown) >= 3 and "\x1b" not in seen
     for look in shown:
-        assert re.fullmatch(LOOK, look) and len(look) < 80
-        epoch = int(look[6])
-        _, loss, accuracy = rows[epoch - 1]
-        assert f"loss {float(loss):.3g}, val. error {100 * (1 - float(accuracy)):.2f} %" in look
-    assert shown[-1].startswith("epoch 3/3, ") and "00:00 left" in shown[-1]
-    assert "#" in shown[-1] and seen.endswith("\n")
+        found = re.fullmatch(r" *(\d+)%\|.+\| (\d)/3 \[\d\d:\d\d<(\?|\d\d:\d\d), .*epoch.*\] *", look)
+        assert found and len(look) < 80 and int(found[1]) == round(100 * int(found[2]) / 3)
+        if "loss=" in look:  # of this epoch, or where the bar has only moved, of the one before
+            of = [row for row in rows if int(found[2]) - 1 <= int(row[0]) <= int(found[2]) + 1]
+            assert any(f"loss={float(row[1]):.3g}, val_accuracy={float(row[2]):.3g}]" in look for row in of)
+    assert " 3/3 [" in shown[-1] and "<00:00, " in shown[-1] and f"loss={float(rows[2][1]):.3g}" in shown[-1]
+    assert seen.endswith("\n")
 
 
 @pytest.mark.parametrize("columns", [80, 120])

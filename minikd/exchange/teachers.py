@@ -90,14 +90,6 @@ def read_teacher(path: str | os.PathLike[str], *, activation: str | None = None,
     return model
 
 
-def opened(teacher: Any) -> Any:
-    """`teacher`, or, where it is the path of a file, what is in the file; answers as an array of logits."""
-    if not isinstance(teacher, str | os.PathLike) or (isinstance(teacher, str) and not Path(teacher).suffix):
-        return teacher
-    found = read_teacher(teacher)
-    return found.logits if isinstance(found, Answers) else found
-
-
 def check_fits(teacher: Teacher, name: str, data: str, x: np.ndarray, classes: int) -> None:
     """The teacher in the file `name` must fit the training samples x (N, D) of `data`; CheckpointError if not."""
     if isinstance(teacher, Answers):

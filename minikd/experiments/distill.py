@@ -30,6 +30,7 @@ from ..metrics import History, Scores, evaluate
 from ..mlp import MLP
 from ..optim import Adam, cosine
 from ..scale.processes import Processes
+from ..scale.stream import Stream
 from ..training import fit
 from .config import Config
 from .given_teacher import given_teacher, keep_copy
@@ -144,7 +145,7 @@ class Experiment:
         how = METHODS[method]
         # The others of a committee have numbers that no seed has.
         committee = [self.train_teacher(COMMITTEE * i + seed).model for i in range(1, how.teachers)]
-        asked: list[Any] = [t.logits if isinstance(t, Answers) else t for t in (teacher, *committee)]
+        asked: list[Any] = [Stream(t.logits) if isinstance(t, Answers) else t for t in (teacher, *committee)]
         source = asked if committee else asked[0]
         try:
             history = how.train(student, source, self.data.x_train, self.data.y_train, **options)
