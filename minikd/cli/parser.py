@@ -30,7 +30,8 @@ class Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *given: Any) -> NoReturn:
         """Print it, and exit."""
-        parser.exit(0, f"minikd {__version__}\nkernels: {fast.status()}\n")
+        print(f"minikd {__version__}\nkernels: {fast.status()}")
+        parser.exit()
 
 
 def command_parser() -> argparse.ArgumentParser:
