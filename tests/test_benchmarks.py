@@ -97,6 +97,7 @@ def test_a_contender_must_agree_with_the_reference_on_one_batch() -> None:
         contests._agreement(Answers({}), "", {}, {})
 
 
+@pytest.mark.slow
 def test_the_command_measures_writes_and_shows_again(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     command = [sys.executable, str(BENCHMARKS / "bench.py")]
@@ -172,6 +173,7 @@ def test_what_is_measured_already_is_not_measured_again(monkeypatch: pytest.Monk
 # ---- gpu.py ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_says_so_in_a_sentence_and_leaves_no_file(tmp_path: Path) -> None:
     file = tmp_path / "gpu.json"
     command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--quick", "--baseline", str(ROOT), "--json", str(file)]
@@ -204,6 +206,7 @@ def test_of_no_device(): raise AssertionError
 """
 
 
+@pytest.mark.slow
 def test_every_test_of_a_device_gets_one_outcome_even_if_one_ends_the_process(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_made_up.py").write_text(TESTS)
@@ -223,6 +226,7 @@ def test_every_test_of_a_device_gets_one_outcome_even_if_one_ends_the_process(tm
     assert "2 passed, 2 failed, 1 were skipped." in said and "- test_made_up.py::test_fails: " in said
 
 
+@pytest.mark.slow
 def test_the_suite_runs_on_the_stand_in_and_stops_when_the_time_is_up(tmp_path: Path) -> None:
     log, files = tmp_path / "log.jsonl", ("tests/test_backend.py",)
     first = gpu.run_tests(log, time.monotonic() + 0.1, "strict", files)  # over before the first test starts

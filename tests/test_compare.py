@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import assert_same_bits
+from no_pictures import report_nothing
 
 from minikd import MLP
 from minikd.cli.main import main
@@ -157,8 +158,8 @@ def test_the_table_fits_a_terminal_and_is_shown_from_a_file(
             read(tmp_path / "bad.json")
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_the_command_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    report_nothing(monkeypatch.setattr)
     monkeypatch.chdir(tmp_path)
     flags = ["--student", "8", "--teacher", "8", "--epochs", "1", "--seeds", "1", "--methods", "label-smoothing"]
     main(["compare", *flags])

@@ -91,6 +91,7 @@ def test_the_details_are_json_that_can_be_read_back(graded: tuple[Path, list[Gra
     assert sorted(path.name for path in out.parent.iterdir()) == ["grades.csv", "grades.json"], "nothing else is left"
 
 
+@pytest.mark.slow
 def test_two_at_a_time_give_the_same_grades(graded: tuple[Path, list[Grade]], school: Path, tmp_path: Path) -> None:
     assert scores(grade_class(school, tmp_path / "g.csv", jobs=2, seed=77)) == scores(graded[1])
 

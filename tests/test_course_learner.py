@@ -266,6 +266,7 @@ def test_what_cannot_be_read_is_passed_over(tmp_path: Path, capsys: pytest.Captu
     assert "a.py  b.py: 1 alike" in out and "Alike is not copied" in out
 
 
+@pytest.mark.slow
 def test_a_class_of_200_is_compared_in_seconds(tmp_path: Path) -> None:
     for i in range(200):
         (tmp_path / f"s{i:03d}.py").write_text(SOLUTION.replace("T * (p - q)", f"T * (p - q) + {i}"))

@@ -39,6 +39,7 @@ def numbers(text: str) -> list[float]:
     return [float(number.replace(",", "")) for number in re.findall(NUMBER, text)]
 
 
+@pytest.mark.slow
 def test_the_example_runs_and_prints_what_the_readme_shows() -> None:
     printed, shown = run(block("example")), block("example-output")
     assert words(printed) == words(shown)
@@ -91,6 +92,7 @@ def test_the_methods_are_listed_as_the_command_lists_them(capsys: pytest.Capture
     assert block("methods") == capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_example_of_the_gallery_runs_and_its_student_learns() -> None:
     assert 0.9 < float(run(block("methods-example"))) < 1
 

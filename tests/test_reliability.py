@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 from test_training import bits, blobs, network, noise
 
 import minikd
-from minikd import SGD, Adam, AdamW, CheckpointError, DivergedError, History, cross_entropy, distill, fit
+from minikd import SGD, Adam, AdamW, CheckpointError, DivergedError, History, cross_entropy, distill, fast, fit
 from minikd.backend import to_numpy
 from minikd.checkpoint import load_arrays
 from minikd.mlp import MLP
@@ -235,7 +236,9 @@ def test_a_run_on_one_device_goes_on_on_another(tmp_path: Path, device: str) -> 
     fit(alone, x, labels, **{**options, "checkpoint": None})
     with pytest.raises(KeyboardInterrupt):
         fit(first, x, labels, callbacks=[stop], **options)
-    fit(second, x, labels, resume=True, **options)
+    others = fast.name(device) != fast.name("cpu")
+    with pytest.warns(UserWarning, match="the last bits may differ") if others else nullcontext():
+        fit(second, x, labels, resume=True, **options)
     np.testing.assert_allclose(second.theta, alone.theta, rtol=1e-4, atol=1e-6)
 
 

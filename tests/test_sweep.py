@@ -451,6 +451,7 @@ def test_one_worker_is_this_process_and_gets_its_threads_back(monkeypatch: pytes
             }
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_an_error_and_the_next_pool_works() -> None:
     with pool.pool(2) as workers:
         with pytest.raises(MinikdError, match="a worker process was killed"):

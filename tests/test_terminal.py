@@ -98,7 +98,7 @@ def test_fit_shows_epoch_loss_validation_accuracy_and_time_left() -> None:
     assert seen.endswith("\n")
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [80, pytest.param(120, marks=pytest.mark.slow)])
 def test_distill_shows_seed_network_epoch_loss_validation_error_and_time_left(columns: int, tmp_path: Path) -> None:
     command = minikd("distill", *QUICK, "--out", str(tmp_path / "run"))
     seen, out = in_a_terminal(command, columns, NO_COLOR="1", TERM="dumb")
