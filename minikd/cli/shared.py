@@ -44,10 +44,8 @@ def threads_for(options: argparse.Namespace, threads: int | None) -> Iterator[No
     """NumPy's matrix products have so many threads within the block; with --verbose it says how many."""
     with limited_blas(threads):
         if options.verbose:
-            if variable := chosen_by_user():
-                why = f"as {variable} says"
-            else:
-                why = "one for each core" if threads is None else "which suits the data"
+            why = "one for each core" if threads is None else "which suits the data"
+            why = f"as {variable} says" if (variable := chosen_by_user()) else why
             print(f"minikd: threads for matrix products: {blas_threads() or 'unknown'}, {why}", file=sys.stderr)
         yield
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -49,9 +50,9 @@ def latencies(networks: Sequence[Network], x: np.ndarray, batch: int) -> list[li
     return times
 
 
-def _call(network: Network, rows: np.ndarray) -> Callable[[], None]:
+def _call(network: Network, rows: np.ndarray) -> Callable[[], Any]:
     if not isinstance(network, MLP) or network.device == "cpu":
-        return lambda: void(network.predict(rows))
+        return lambda: network.predict(rows)
     xp, placed = get_xp(network.device), to_device(rows, network.device)
 
     def call() -> None:
@@ -59,10 +60,6 @@ def _call(network: Network, rows: np.ndarray) -> Callable[[], None]:
         xp.cuda.Device().synchronize()
 
     return call
-
-
-def void(_: object) -> None:
-    """Let go of a result."""
 
 
 def cost_table(names: Sequence[str], networks: Sequence[Network], x: np.ndarray) -> list[list[str]]:
