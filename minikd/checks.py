@@ -204,8 +204,8 @@ def check_run(run: Any) -> tuple[Any, ...]:
     """The arguments of `fit`, as attributes of `run`; returns the targets as a tuple."""
     if run.optimizer.model is not run.model:
         raise ValueError("optimizer must be made for the model that is trained, got one made for another")
-    for name, value in (("loss", run.loss), ("schedule", run.schedule), ("augment", run.augment or abs)):
-        check_type(name, value, Callable, "a function")
+    for name in ("loss", "schedule", "augment")[: 3 if run.augment is not None else 2]:
+        check_type(name, getattr(run, name), Callable, "a function")
     for name, low in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
         check_count(name, getattr(run, name), low)
     validation, processes = run.validation, run.processes
