@@ -84,6 +84,7 @@ def test_a_folder_without_work_is_one_clear_line(what: str, tmp_path: Path, caps
         assert error.count("\n") == 1 and "minikd course start DIR" in error
 
 
+@pytest.mark.slow
 def test_progress_of_a_right_solution_is_100_of_100_and_no_exercise_takes_2_seconds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +109,7 @@ def test_hints_are_printed_and_wrapped(n: int, capsys: pytest.CaptureFixture[str
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_the_notebook_earns_nothing_empty_and_all_with_the_solutions_in_its_cells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

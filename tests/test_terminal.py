@@ -144,6 +144,7 @@ def test_quiet_leaves_stderr_empty_and_the_result_on_stdout(tmp_path: Path) -> N
     assert re.search(r"^distilled +\d+ ", out, re.MULTILINE) and "Networks, numbers and pictures" in out
 
 
+@pytest.mark.slow
 def test_quiet_holds_for_the_processes_of_a_comparison(tmp_path: Path) -> None:
     command = ("compare", "--methods", "kd", "--jobs", "2", *QUICK, "--quiet", "--out", str(tmp_path / "run"))
     seen, out = in_a_terminal(minikd(*command))
