@@ -201,7 +201,7 @@ def _distributions(t):
     return True
 
 
-@summing
+@elementwise  # not in any order: z - top must come before log_total is taken off
 def _hard_loss(z, labels, dlogits):
     one, batch = z.dtype.type(1), z.dtype.type(z.shape[0])
     top, log_total = _softmax(z, one, dlogits)
@@ -214,7 +214,7 @@ def _hard_loss(z, labels, dlogits):
     return loss / z.shape[0]
 
 
-@summing
+@elementwise  # not in any order: z - top must come before log_total is taken off
 def _soft_loss(z, t, T, dlogits):
     batch = z.dtype.type(z.shape[0])
     top, log_total = _softmax(z, T, dlogits)
