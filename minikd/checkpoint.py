@@ -23,11 +23,10 @@ from .backend import to_numpy
 from .errors import CheckpointError
 
 FORMAT, VERSION = "minikd", "1"
+PathLike = str | os.PathLike[str]
 
 
-def save_arrays(
-    path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapping[str, str], *, sync: bool = True
-) -> None:
+def save_arrays(path: PathLike, arrays: Mapping[str, Any], metadata: Mapping[str, str], *, sync: bool = True) -> None:
     """Write arrays (CPU or GPU, at least one dimension) and text metadata to `path`, atomically.
 
     sync=False does not wait for the disk: safe against a kill and a full disk, though not against a power cut, after
@@ -41,7 +40,7 @@ def save_arrays(
     write_atomically(path, save(host, {**header, "sha256": _digest(host, header)}), sync=sync)
 
 
-def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
+def load_arrays(path: PathLike) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
     """Read back what `save_arrays` wrote: NumPy arrays and metadata.
 
     CheckpointError for a file that is missing, truncated, altered, of another format or of another version.
@@ -56,22 +55,20 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray[Any,
             if header.get("format") != FORMAT:
                 raise CheckpointError(f"{path} is a safetensors file, but not one that minikd wrote")
             if header.get("version") != VERSION:
-                raise CheckpointError(
-                    f"{path} has format version {header.get('version', '')[:20]!r}; this minikd reads version {VERSION}"
-                )
+                found = header.get("version", "")[:20]
+                raise CheckpointError(f"{path} has format version {found!r}; this minikd reads version {VERSION}")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError) as error:
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
     if header.pop("sha256", None) != _digest(arrays, header):
-        raise CheckpointError(
-            f"{path} was altered or damaged after it was written: its SHA-256 does not fit its contents"
-        )
+        words = "was altered or damaged after it was written: its SHA-256 does not fit its contents"
+        raise CheckpointError(f"{path} {words}")
     return arrays, header
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes, *, sync: bool = True) -> None:
+def write_atomically(path: PathLike, content: bytes, *, sync: bool = True) -> None:
     """Write bytes so that `path` holds either all of them or what it held before, whatever happens in between.
 
     CheckpointError where that is impossible.
@@ -87,15 +84,14 @@ def write_atomically(path: str | os.PathLike[str], content: bytes, *, sync: bool
                 os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
-        raise CheckpointError(
-            f"cannot write {target}: {error.strerror or error}; the file there before, if any, is untouched"
-        ) from error
+        kept = "the file there before, if any, is untouched"
+        raise CheckpointError(f"cannot write {target}: {error.strerror or error}; {kept}") from error
     finally:
         with suppress(OSError):  # it is not there after success, nor where it could not be made
             temporary.unlink()
 
 
-def save_run(path: str | os.PathLike[str], theta: Any, metadata: Mapping[str, str], state: Any, progress: Any) -> None:
+def save_run(path: PathLike, theta: Any, metadata: Mapping[str, str], state: Any, progress: Any) -> None:
     """Write a training run: the parameters with their metadata, the optimizer's state, settings and history.
 
     state     {"t": steps, name: vector, ...};  progress  plain values, "settings" among them

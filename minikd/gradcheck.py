@@ -132,9 +132,7 @@ def _along(name: str, block: Array, claimed: np.ndarray, j: int) -> tuple[Pertur
     return _perturb({name: one}, {name: np.ones(1)}), Check(name, str(list(at)), float(claimed[at]))
 
 
-def _along_any(
-    blocks: dict[str, Array], claimed: dict[str, np.ndarray], rng: np.random.Generator, k: int
-) -> tuple[Perturb, Check]:
+def _along_any(blocks: dict[str, Any], claimed: dict[str, Any], rng: Any, k: int) -> tuple[Perturb, Check]:
     """How to perturb all blocks along a random unit direction u, and the claimed slope, grad · u."""
     u = {name: rng.standard_normal(block.shape) for name, block in blocks.items()}
     length = math.sqrt(sum(float((d * d).sum()) for d in u.values()))

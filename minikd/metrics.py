@@ -25,10 +25,9 @@ class Scores(dict[str, float]):
     """Numbers by name, readable as `scores["nll"]` and as `scores.nll`."""
 
     def __getattr__(self, name: str) -> float:
-        try:
+        if name in self:
             return self[name]
-        except KeyError:
-            raise AttributeError(f"no score named {name!r}, only {', '.join(self)}") from None
+        raise AttributeError(f"no score named {name!r}, only {', '.join(self)}")
 
 
 class Predictor:

@@ -167,6 +167,7 @@ HUGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HUGE)
 def test_the_grader_cannot_be_made_to_compute_without_end(name: str, runner: Runner) -> None:
     source = f"import numpy as np\n\ndef {HUGE[name]}\n"

@@ -150,6 +150,7 @@ def test_a_picture_looks_the_same_whatever_the_users_style(name: str) -> None:
         assert plots.svg(EVERY[name]()) == svg_of(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_nothing_is_cut_off_at_the_edge(name: str) -> None:
     figure = figure_of(name)
@@ -408,6 +409,7 @@ def test_svg_is_one_element_the_same_every_time_without_date_or_black(name: str)
     assert re.search(r"<text ", text)  # letters remain letters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_svg_has_no_white_background(name: str) -> None:
     root = ElementTree.fromstring(svg_of(name))

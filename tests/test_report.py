@@ -78,6 +78,7 @@ def numbers_of(page: str) -> dict[str, Any]:
     return numbers
 
 
+@pytest.mark.slow
 def test_the_same_folder_gives_the_same_bytes(run: Run, page: str) -> None:
     assert report.write(run[0]).read_bytes() == page.encode()
     assert not list(run[0].glob(".*"))  # nothing half-written is left
