@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, get_xp, to_device, to_numpy
+from .backend import Array, generator, get_xp, to_device, to_numpy
 from .checkpoint import load_arrays, save_arrays
 from .checks import check_backward, check_choice, check_count, check_dropout, check_input, check_sizes, check_theta
 from .errors import CheckpointError
@@ -101,7 +101,7 @@ class MLP:
 
     def seed_dropout(self, *seed: int) -> None:
         """Start the dropout masks afresh from one or more whole numbers: the same numbers, the same masks."""
-        self._rng = self._xp.random.default_rng(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        self._rng = generator(self.device, *seed)
 
     def forward(self, x: Array, train: bool = False) -> Array:
         """Logits z = x W + b of the last layer.  x (B, D) -> (B, K)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from coursework import E1_ALONE, MUSEUM, SOLUTION, accept_ctrl_c
+from coursework import E1_ALONE, MUSEUM, SOLUTION
 
 from minikd.cli.main import main
 from minikd.course.exercises import EXERCISES
@@ -185,9 +185,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(how: str, jobs: int, tmp_pa
     command = [sys.executable, "-m", "minikd", "course", "grade", str(folder), "--out", str(out), "--jobs", str(jobs)]
     said = tmp_path / "said"
     with said.open("w") as stderr:
-        process = subprocess.Popen(
-            command, start_new_session=True, stderr=stderr, cwd=tmp_path, preexec_fn=accept_ctrl_c
-        )
+        process = subprocess.Popen(command, start_new_session=True, stderr=stderr, cwd=tmp_path)
     begun = time.monotonic()
     while not log.exists() or log.read_text().count("\n") < 3:
         assert process.poll() is None and time.monotonic() - begun < 120

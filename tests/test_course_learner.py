@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from coursework import COURSE, MUSEUM, SOLUTION, accept_ctrl_c
+from coursework import COURSE, MUSEUM, SOLUTION
 
 from minikd.cli import course as command
 from minikd.cli.main import main
@@ -158,7 +158,7 @@ def test_watching_checks_again_when_a_file_is_saved_and_ends_well_with_ctrl_c(tm
     path = tmp_path / "solution.py"
     path.write_text("def log_softmax(z, T):\n    raise NotImplementedError('E1')\n")
     command = [sys.executable, "-u", "-m", "minikd", "course", "check", "E1", "--watch", "--folder", str(tmp_path)]
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "preexec_fn": accept_ctrl_c}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, **options) as process:
         at_the_latest = threading.Timer(120, process.kill)
         at_the_latest.start()
