@@ -10,12 +10,13 @@ import zipfile
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minikd.data import DATASETS, Data, digits, fetch, fsdd, load_data, mnist, udhr
+from minikd.data import DATASETS, Data, digits, fetch, few, fsdd, load_data, mnist, udhr
 from minikd.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -345,3 +346,47 @@ def test_hashed_n_grams_are_those_of_a_loop_in_plain_python() -> None:
     x = udhr.hash_n_grams(codes)
     assert {column: round(float(v) ** 2) for column, v in enumerate(x[0]) if v} == dict(counts)
     np.testing.assert_allclose((x**2).sum(axis=1), 3 * len(text) - 3, rtol=1e-6)
+
+
+# ---- a few samples ------------------------------------------------------------------------------------------------
+
+LABELS = np.repeat(np.arange(5), (10, 20, 30, 40, 50))
+
+
+def test_a_few_samples_are_drawn_by_the_seed_each_once_and_more_contain_fewer() -> None:
+    drawn = {n: few(LABELS, n, seed=3) for n in (5, 40, 150)}
+    for n, index in drawn.items():
+        assert index.shape == (n,) and len(set(index.tolist())) == n and (np.diff(index) > 0).all()
+        np.testing.assert_array_equal(index, few(LABELS, n, seed=3))
+    assert set(drawn[5]) < set(drawn[40]) < set(drawn[150]) == set(range(150))
+    assert set(few(LABELS, 40, seed=4)) != set(drawn[40])
+
+
+def test_every_sample_is_as_likely_to_be_drawn() -> None:
+    counts = np.zeros(150)
+    for seed in range(2000):
+        counts[few(LABELS, 15, seed=seed)] += 1
+    assert abs(counts.mean() - 200) < 1e-9 and np.abs(counts - 200).max() < 5 * 200**0.5  # five standard deviations
+
+
+def test_samples_of_left_out_classes_are_never_drawn() -> None:
+    for n in (None, 3, 60):
+        index = few(LABELS, n, without=(1, 4), seed=0)
+        assert set(LABELS[index]) <= {0, 2, 3} and len(index) == (n or 80)
+    np.testing.assert_array_equal(few(LABELS), np.arange(150))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": 0}, "images must be at least 1, got 0"),
+        ({"images": 4}, "images must be from 5, one for each class, to 150, all training samples"),
+        ({"images": 151}, "images must be from 5, one for each class, to 150, .*; got 151"),
+        ({"images": 81, "without": (1, 4)}, "images must be from 3, one for each class, to 80"),
+        ({"without": (0, 1, 2, 3, 4)}, "without must leave at least two classes, got 5 of 5"),
+        ({"without": (0, 1, 2, 3)}, "without must leave at least two classes, got 4 of 5"),
+    ],
+)
+def test_a_few_samples_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        few(LABELS, **options)

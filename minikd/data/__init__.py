@@ -12,9 +12,10 @@ from ..checks import check_choice
 from . import digits, fsdd, mnist, udhr
 from .dataset import Data, Dataset
 from .download import data_dir, read
+from .few import few
 from .jitter import jitter
 
-__all__ = ["DATASETS", "Data", "Dataset", "fetch", "jitter", "load_data"]
+__all__ = ["DATASETS", "Data", "Dataset", "fetch", "few", "jitter", "load_data"]
 
 DATASETS: dict[str, Dataset] = {
     "digits": digits.DATASET,

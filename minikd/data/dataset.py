@@ -41,6 +41,7 @@ class Dataset(NamedTuple):
     citation: str
     files: tuple[RemoteFile, ...]  # none where the data come inside the package
     load: Callable[[], Data]
+    noun: str = "images"  # what the samples are
     # What a row of x_test was made from, in the same order, where a row itself is not for people to look at.
     test_texts: Callable[[], list[str]] | None = None
     test_sounds: Callable[[], list[NDArray[np.int16]]] | None = None  # (samples,) each, 8,000 a second

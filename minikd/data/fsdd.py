@@ -144,5 +144,6 @@ DATASET = Dataset(
     citation="Jackson et al.: Free Spoken Digit Dataset. https://doi.org/10.5281/zenodo.1342401",
     files=(ARCHIVE,),
     load=load,
+    noun="recordings",
     test_sounds=test_sounds,
 )

@@ -162,5 +162,6 @@ DATASET = Dataset(
     citation="United Nations: Universal Declaration of Human Rights (1948), in the XML collection of E. Muller",
     files=FILES,
     load=load,
+    noun="texts",
     test_texts=test_texts,
 )

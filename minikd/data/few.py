@@ -1,0 +1,31 @@
+"""A few training samples, drawn by a seed: what a student is shown where labels are scarce."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import check_count
+
+
+def few(
+    labels: NDArray[np.integer], images: int | None = None, *, without: Sequence[int] = (), seed: int = 0
+) -> NDArray[np.intp]:
+    """Indices of `images` samples (None: all) of the classes not in `without`, in ascending order.
+
+    labels (N,). Every such sample is as likely to be drawn as any other, so that classes come as often as they happen
+    to. With the same seed, a larger number of samples contains every smaller one.
+
+    ValueError for more samples than there are, for fewer than there are classes, and where no two classes are left.
+    """
+    known = np.flatnonzero(~np.isin(labels, without))
+    classes = len(np.unique(labels[known]))
+    if classes < 2:
+        raise ValueError(f"without must leave at least two classes, got {len(without)} of {len(np.unique(labels))}")
+    count = len(known) if images is None else check_count("images", images)
+    if not classes <= count <= len(known):
+        wanted = f"from {classes}, one for each class, to {len(known):,}, all training samples of these classes"
+        raise ValueError(f"images must be {wanted}; got {count:,}")
+    return np.sort(np.random.default_rng((seed, 0xFE3)).permutation(known)[:count])
