@@ -85,4 +85,5 @@ METHOD = Method(
     "Jafari et al. 2021, arXiv 2104.07163",
     train,
     parallel=True,
+    temperature="max_temperature",
 )

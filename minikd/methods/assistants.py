@@ -58,6 +58,7 @@ def train(
     strength: float = 1.0,
     optimizer: MakeOptimizer = Adam,
     sizes: Sequence[Sequence[int]] | None = None,
+    temperature: float = 4.0,
     **fit_options: Any,
 ) -> History:
     """`kd` along a chain; `sizes` of the assistants, the largest first, by default one at the geometric mean.
@@ -73,13 +74,13 @@ def train(
                 f"sizes[{i}] must have the student's {student.sizes[0]} inputs and "
                 f"{student.sizes[-1]} classes, got {one}"
             )
+    how: dict[str, Any] = {"strength": strength, "optimizer": optimizer, "temperature": temperature}
     guide = teacher
     for i, one in enumerate(chain):
         assistant = new_like(student, i + 1, fit_options, one)
-        options = companion_options(fit_options, f"assistant-{i + 1}")
-        kd.train(assistant, guide, x, labels, strength=strength, optimizer=optimizer, **options)
+        kd.train(assistant, guide, x, labels, **how, **companion_options(fit_options, f"assistant-{i + 1}"))
         guide = assistant
-    return kd.train(student, guide, x, labels, strength=strength, optimizer=optimizer, **fit_options)
+    return kd.train(student, guide, x, labels, **how, **fit_options)
 
 
 METHOD = Method(
@@ -88,4 +89,5 @@ METHOD = Method(
     "Mirzadeh et al. 2020, arXiv 1902.03393",
     train,
     teacher="network",
+    temperature="temperature",
 )

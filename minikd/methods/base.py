@@ -58,6 +58,8 @@ class Method:
     name      what `--method` takes;  title  the method in a line;  source  the paper
     train     see above
     weighted  whether `strength` changes anything
+    temperature   the option of `train` that softens the teacher's answers, if there is one
+    reads     what it needs of the data: "labels" (and samples), "images" without labels, or "nothing"
     teacher   "logits": whatever has logits; "network": an MLP; "none": does without
     teachers  how many the method wants; more than one are handed to it as a list
     parallel  whether several processes can train it together (minikd/scale/processes.py): its loss must be a mean over
@@ -72,6 +74,8 @@ class Method:
     teacher: str = "logits"
     teachers: int = 1
     parallel: bool = False
+    temperature: str = ""
+    reads: str = "labels"
 
 
 # ---- training on logits -----------------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ from ..optim import Adam, Optimizer
 from .base import MakeOptimizer, Method, fit_along, option
 
 SMALL = 1e-5  # added to a variance
+GAIN, THRESHOLD = 6.0, 1.5
 
 
 def generator_loss(
@@ -96,6 +97,11 @@ def generator_loss(
     dv = one_hot * dv + balance * softmax_backward((xp.log(mean) + 1) / len(v) + xp.zeros_like(q), q) - away
     value = one_hot * sure + balance * spread - activation * xp.abs(h).mean()
     return value - disagreement * xp.abs(difference).mean(), dv, -activation / h.size * xp.sign(h), away
+
+
+def random_samples(rows: Array, rng: Any) -> Array:
+    """Noise of the generator's kind, sigmoid(GAIN (u - THRESHOLD)) with u from N(0, 1), as many rows: as `augment`."""
+    return sigmoid(GAIN * (rng.standard_normal(rows.shape).astype(rows.dtype) - THRESHOLD))
 
 
 def normalise(r: Array) -> tuple[Array, Array]:
@@ -128,8 +134,8 @@ class Generator:
         student: MLP,
         *,
         every: int = 5,
-        gain: float = 6.0,
-        threshold: float = 1.5,
+        gain: float = GAIN,
+        threshold: float = THRESHOLD,
         **weights: float,
     ) -> None:
         self.network, self.update, self.student = network, update, student
@@ -189,8 +195,8 @@ def train(
     hidden: int = 256,
     every: int = 5,
     generator_lr: float = 1e-3,
-    gain: float = 6.0,
-    threshold: float = 1.5,
+    gain: float = GAIN,
+    threshold: float = THRESHOLD,
     **fit_options: Any,
 ) -> History:
     """`fit` the student on what the teacher says of made-up samples in [0, 1].
@@ -242,4 +248,6 @@ METHOD = Method(
     "Chen et al. 2019, arXiv 1904.01186; Fang et al. 2019, 1912.11006",
     train,
     teacher="network",
+    temperature="temperature",
+    reads="nothing",
 )

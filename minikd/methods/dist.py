@@ -89,5 +89,9 @@ def train(
 
 
 METHOD = Method(
-    "dist", "correlate with the teacher, by sample and by class", "Huang et al. 2022, arXiv 2205.10536", train
+    "dist",
+    "correlate with the teacher, by sample and by class",
+    "Huang et al. 2022, arXiv 2205.10536",
+    train,
+    temperature="temperature",
 )

@@ -131,4 +131,5 @@ METHOD = Method(
     "Zhao et al. 2022, arXiv 2203.08679",
     train,
     parallel=True,
+    temperature="temperature",
 )

@@ -117,4 +117,11 @@ def train(
     return kd.train(student, committee, x, labels, strength=strength, optimizer=optimizer, **options)
 
 
-METHOD = Method("ensemble", "the mean of several teachers", "Hinton et al. 2015, arXiv 1503.02531", train, teachers=3)
+METHOD = Method(
+    "ensemble",
+    "the mean of several teachers",
+    "Hinton et al. 2015, arXiv 1503.02531",
+    train,
+    teachers=3,
+    temperature="temperature",
+)

@@ -79,11 +79,12 @@ def train(
     layer: int | None = None,
     teacher_layer: int | None = None,
     hint_epochs: int | None = None,
+    temperature: float = 4.0,
     **fit_options: Any,
 ) -> History:
     """Two stages, hint_epochs and the rest of the epochs; layers are hidden layers, None the middle one.
 
-    strength   of the teacher's answers in the second stage, as in kd
+    strength, temperature   of the teacher's answers in the second stage, as in kd
     """
     check_student(student, x, labels)
     check_type("teacher", teacher, MLP, "an MLP, for its hidden layers and its answers are asked")
@@ -105,8 +106,9 @@ def train(
         guided.weights[-1][...] = 0
         history = fit(guided, x, hints, loss=hint_loss, optimizer=optimizer(guided), **first)
         copy_layers(guided, student, layer + 1)
-    second = {**fit_options, "epochs": epochs - hint_epochs, "strength": strength, "optimizer": optimizer}
-    return joined(history, kd.train(student, teacher, x, labels, **second))
+    second = {"strength": strength, "temperature": temperature, "optimizer": optimizer}
+    options = {**fit_options, **second, "epochs": epochs - hint_epochs}
+    return joined(history, kd.train(student, teacher, x, labels, **options))
 
 
 METHOD = Method(
@@ -115,4 +117,5 @@ METHOD = Method(
     "Romero et al. 2015, arXiv 1412.6550",
     train,
     teacher="network",
+    temperature="temperature",
 )

@@ -23,6 +23,7 @@ Source: arXiv 1503.02531.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..backend import Array, xp_of
@@ -30,9 +31,7 @@ from ..losses import distillation_loss
 from ..metrics import History
 from ..mlp import MLP
 from ..ops import log_softmax
-from ..optim import Adam
-from ..training import distill
-from .base import MakeOptimizer, Method, check_student, mix
+from .base import Method, mix, teach
 
 
 def kl_loss(
@@ -53,15 +52,20 @@ def train(
     labels: Array,
     *,
     strength: float = 1.0,
-    optimizer: MakeOptimizer = Adam,
     temperature: float = 4.0,
     soft_weight: float = 0.9,
-    **fit_options: Any,
+    **options: Any,
 ) -> History:
-    """`distill`, with an optimizer made by `optimizer`."""
-    check_student(student, x, labels)
-    options = {"temperature": temperature, "soft_weight": mix(soft_weight, strength)}
-    return distill(student, teacher, x, labels, optimizer=optimizer(student), **options, **fit_options)
+    """`distill`, but the history tells `kl_loss`, which goes to 0, and not the cross-entropy, which does not."""
+    loss = partial(kl_loss, temperature=temperature, soft_weight=mix(soft_weight, strength))
+    return teach(student, teacher, x, labels, loss, **options)
 
 
-METHOD = Method("kd", "soft targets at a temperature", "Hinton et al. 2015, arXiv 1503.02531", train, parallel=True)
+METHOD = Method(
+    "kd",
+    "soft targets at a temperature",
+    "Hinton et al. 2015, arXiv 1503.02531",
+    train,
+    parallel=True,
+    temperature="temperature",
+)

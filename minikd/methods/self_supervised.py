@@ -174,4 +174,5 @@ METHOD = Method(
     train,
     weighted=False,
     teacher="network",
+    reads="images",
 )

@@ -98,5 +98,10 @@ def train(
 
 
 METHOD = Method(
-    "standardised", "soft targets of standardised logits", "Sun et al. 2024, arXiv 2403.01427", train, parallel=True
+    "standardised",
+    "soft targets of standardised logits",
+    "Sun et al. 2024, arXiv 2403.01427",
+    train,
+    parallel=True,
+    temperature="temperature",
 )
