@@ -3,13 +3,16 @@
     with pool(4) as workers:
         for result in workers.as_completed(function, [(1, "a"), (2, "b")]): ...
 
-Sweeps, comparisons, `reproduce --jobs`, drawing and grading all use it. Dask is an extra (`minikd[dask]`).
+Sweeps, comparisons, `reproduce --jobs` and grading all use it. Dask is an extra (`minikd[dask]`).
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -23,6 +26,7 @@ from ..fast.threads import chosen_by_user, cores, limited_blas
 
 SCHEDULER_SECONDS = 5.0  # in which a scheduler must answer
 FIRST_WORKER_SECONDS = 30.0  # in which a cluster must have its first worker: it may have been started just now
+PARENT_SECONDS = 0.5  # between two looks of a worker at whether its parent still lives
 
 
 class WorkerKilledError(MinikdError):
@@ -56,10 +60,8 @@ class Workers:
         import joblib
 
         with joblib.parallel_config(**self._backend, max_nbytes=None):
-            # One task at a time, not in batches: a result must be on the disk before the next is at stake. For a
-            # single process joblib would take this one; so it gets two, of which one waits.
-            pre_dispatch = 1 if self.count == 1 else "all"
-            parallel = joblib.Parallel(return_as=return_as, batch_size=1, pre_dispatch=pre_dispatch)
+            # One task at a time, not in batches: a result must be on the disk before the next is at stake.
+            parallel = joblib.Parallel(return_as=return_as, batch_size=1, pre_dispatch="all")
             return parallel(joblib.delayed(function)(*task) for task in tasks)
 
 
@@ -69,8 +71,8 @@ def pool(
     *,
     dask: str | None = None,
     threads: bool = False,
-    isolated: bool = False,
     blas_threads: int | None = None,
+    hear: Callable[..., None] | None = None,
 ) -> Iterator[Workers]:
     """`jobs` workers at a time (None: one for each core): processes, which live as long as the block.
 
@@ -78,9 +80,9 @@ def pool(
     there are cores for it, unless the user's environment or `blas_threads` says otherwise. Ctrl-C is for the process
     that waits, and the workers do not hear it. Functions, tasks and results must be such as can be pickled.
 
-    dask      the address of a scheduler: the workers of that Dask cluster instead
-    threads   threads of this process instead
-    isolated  a process of its own even for a single worker
+    dask     the address of a scheduler: the workers of that Dask cluster instead
+    threads  threads of this process instead
+    hear     called in this process, by a thread, with what a task on another of its processes tells: see `tell`
 
     DeviceError where Dask is missing, where the address cannot be one or nobody answers there, and where the
     cluster has no workers.
@@ -93,25 +95,57 @@ def pool(
             client.close(timeout=SCHEDULER_SECONDS)
         return
     count = jobs or cores()
-    if threads or (count == 1 and not isolated):
+    if threads or count == 1:
         with limited_blas(blas_threads):
             yield Workers(count, {"backend": "threading", "n_jobs": count} if count > 1 else {})
         return
-    backend = {"backend": "loky", "n_jobs": max(2, count), "initializer": _begin, "initargs": (fast.quiet,)}
+    from joblib.externals.loky import backend as loky
+    from joblib.externals.loky import get_reusable_executor
+
+    told = loky.get_context("loky").SimpleQueue() if hear else None
+    backend = {"backend": "loky", "n_jobs": count, "initializer": _begin, "initargs": (fast.quiet, told)}
     share = max(1, cores() // count) if blas_threads is None else blas_threads
+    listener = threading.Thread(target=_listen, args=(told, hear), daemon=True)
+    listener.start()
     try:
         yield Workers(count, {**backend, "inner_max_num_threads": None if chosen_by_user() else share})
     finally:
         # joblib would keep the processes for the next call, with the environment of this one.
-        from joblib.externals.loky import get_reusable_executor
-
         get_reusable_executor().shutdown(wait=True)
+        if told is not None:
+            told.put(None)
+        listener.join()
 
 
-def _begin(quiet: bool) -> None:
+_told: Any = None  # in a worker, the queue to the process that started it
+
+
+def tell(*words: Any) -> None:
+    """In a task on a worker process: hand these to the `hear` of the pool. Elsewhere nothing happens."""
+    if _told is not None:
+        _told.put(words)
+
+
+def _listen(told: Any, hear: Any) -> None:
+    """Call `hear` with everything that is told, until None is."""
+    while told is not None and (words := told.get()) is not None:
+        hear(*words)
+
+
+def _begin(quiet: bool, told: Any) -> None:
     """The first thing that a worker process does."""
+    global _told
+    _told = told
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     fast.quiet = quiet
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when the process that started it has been killed (on POSIX, where its parent is another then)."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os._exit(1)
 
 
 def _guarded(results: Iterator[Any]) -> Iterator[Any]:
