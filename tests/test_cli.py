@@ -17,23 +17,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import assert_same_bits
 
-from minikd import MLP, evaluate, fast, load_data
+from minikd import MLP, Adam, cross_entropy, evaluate, fast, fit, load_data
 from minikd.backend import DEVICES
 from minikd.cli import distill as distill_command
 from minikd.cli import parser
 from minikd.cli.main import main
-from minikd.data import DATASETS
+from minikd.data import DATASETS, few
 from minikd.errors import MinikdError
 from minikd.experiments.config import RECIPES, Config
-from minikd.experiments.distill import smooth_labels
+from minikd.experiments.distill import STUDENT_SEED, Experiment, smooth_labels
 from minikd.experiments.environment import machine
-from minikd.experiments.intervals import mean_interval
+from minikd.experiments.intervals import mean_interval, verdict
 from minikd.experiments.summary import STUDENTS
 from minikd.fast.threads import VARIABLES, blas_threads, limited_blas
+from minikd.optim import cosine
 
 QUICK = ("--epochs", "3", "--seeds", "2", "--teacher", "16", "--student", "4")
-PICTURES = {"learning-curves.png", "dark-knowledge.png", "confusion.png", "reliability.png"}
 
 
 def minikd(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -63,20 +64,31 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_the_folder_of_a_run_holds_settings_networks_numbers_and_pictures(tmp_path: Path) -> None:
+def test_the_folder_of_a_run_holds_settings_networks_numbers_a_picture_and_a_report(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "minikd", "distill", *QUICK, "--out", str(folder)]
     subprocess.run(command, capture_output=True, timeout=120, env=environment(), check=True)
     networks = {f"{kind}-{seed}.safetensors" for kind in ("teacher", *STUDENTS) for seed in (0, 1)}
-    others = {"config.json", "metrics.json", "history.csv", "report.html"}
-    assert {p.name for p in folder.iterdir()} == networks | PICTURES | others
-    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in PICTURES)
-    assert (folder / "report.html").read_text(encoding="utf-8").count("<svg") > 3
+    others = {"config.json", "metrics.json", "history.csv", "dark-knowledge.png", "report.html"}
+    assert {p.name for p in folder.iterdir()} == networks | others
+    assert (folder / "dark-knowledge.png").read_bytes().startswith(b"\x89PNG")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 3 and page.count('<table class="confusion"') == 4
     assert json.loads((folder / "config.json").read_text())["settings"]["epochs"] == 3
     rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
     assert len(rows) == 2 * 4 * 3
     assert {row["model"] for row in rows} == {"teacher", *STUDENTS}
     assert {row["epoch"] for row in rows} == {"1", "2", "3"}
+
+
+def test_no_pictures_leaves_neither_picture_nor_report_and_explore_builds_it_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["distill", *QUICK, "-q", "--no-pictures", "--out", str(tmp_path / "run")])
+    assert {path.suffix for path in (tmp_path / "run").iterdir()} == {".safetensors", ".json", ".csv"}
+    assert "\nNetworks and numbers are in" in capsys.readouterr().out
+    main(["explore", str(tmp_path / "run"), "--no-open"])
+    assert "<svg" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_numbers_on_file_are_those_of_the_networks_on_file(finished: tuple[Path, str]) -> None:
@@ -104,19 +116,84 @@ def test_students_of_a_seed_start_from_the_same_weights_and_differ_by_what_they_
     assert max(np.abs(final[0] - theta).mean() for theta in final[1:]) < np.abs(final[0] - other).mean() / 2
 
 
-def test_the_table_fits_80_columns_and_the_verdict_is_one_sentence_with_an_interval(finished: tuple[Path, str]) -> None:
+def test_the_table_fits_80_columns_and_each_score_has_a_verdict_with_an_interval(
+    finished: tuple[Path, str],
+) -> None:
     _, printed = finished
     assert max(map(len, printed.splitlines()[1:-2])) <= 80  # the first and the last two name the folder, however long
     for words in ("params", "errors", "acc. %", "NLL", "ECE %", "agree %", "time s"):
         assert words in printed
     for name in ("teacher", "labels alone", "label smoothing", "distilled"):
-        assert re.search(rf"^{name} +[\d,]+ +[\d.]+±[\d.]+ ", printed, re.MULTILINE), name
-    sentence = " ".join(printed.split("\n\n")[2].split())
-    word = "(gains|loses|makes no difference that 2 seeds can show)"
-    clause = r"[+-][\d.]+ (points|nats) \(95 % interval [+-][\d.]+ to [+-][\d.]+; label smoothing [+-][\d.]+\)"
-    assert re.fullmatch(
-        rf"Against labels alone, distillation {word} in accuracy, {clause} and {word} in NLL, {clause}\.", sentence
-    )
+        assert re.search(rf"^{name} +[\d.]+±[\d.]+ +[\d.]+±[\d.]+ ", printed, re.MULTILINE), name
+    interval = r"[+-][\d.]+ to [+-][\d.]+  (helps|hurts|undecided)"
+    rows = re.findall(rf"^(.{{20}})  (accuracy|NLL) +[+-][\d.]+ (points|nats) +{interval}$", printed, re.MULTILINE)
+    assert [(name.strip(), score) for name, score, *_ in rows] == [
+        ("distilled", "accuracy"), ("", "NLL"), ("label smoothing", "accuracy"), ("", "NLL")
+    ]  # fmt: skip
+
+
+def test_the_verdicts_are_those_of_paired_differences_over_seeds(finished: tuple[Path, str]) -> None:
+    folder, printed = finished
+    content = json.loads((folder / "metrics.json").read_text())
+    scores = {(row["model"], row["seed"]): row for row in content["test"]}
+    for kind in ("smoothed", "distilled"):
+        for score, sign in (("accuracy", 1), ("nll", -1)):
+            found = content["against_labels"][kind][score]
+            mean, half = mean_interval([scores[kind, s][score] - scores["labels", s][score] for s in (0, 1)])
+            assert (found["mean"], found["half_width_95"]) == (pytest.approx(mean), pytest.approx(half))
+            assert found["verdict"] == verdict(sign * mean, half) and found["verdict"] in printed
+    assert [verdict(*pair) for pair in ((1, 0.5), (-1, 0.5), (0.4, 0.5), (1, float("nan")), (0, 0))] == [
+        "helps", "hurts", "undecided", "undecided", "undecided"
+    ]  # fmt: skip
+
+
+def test_students_are_shown_the_same_few_samples_and_one_the_labels_of_all(finished: tuple[Path, str]) -> None:
+    folder, printed = finished
+    data = load_data("digits")
+    experiment = Experiment(Config.read(folder), folder)
+    for seed in (0, 1):
+        rows = few(data.y_train, 100, seed=seed)
+        np.testing.assert_array_equal(experiment.shown(seed), rows)
+        for kind in ("labels", "all"):
+            model = MLP((64, 4, 10), seed=STUDENT_SEED + seed)
+            of = rows if kind == "labels" else slice(None)
+            options: dict[str, Any] = {"epochs": 3, "batch_size": 32, "schedule": cosine(), "seed": seed}
+            adam = Adam(model, lr=0.03)
+            fit(
+                model, data.x_train[of], data.y_train[of], loss=cross_entropy, optimizer=adam, progress=False, **options
+            )
+            assert_same_bits(model.theta, MLP.load(folder / f"{kind}-{seed}.safetensors").theta)
+    text = " ".join(printed.split())
+    assert "The students are shown 100 of 899 images; the teacher has learned from all." in text
+    assert "with the labels of all 899." in text
+
+
+def test_all_images_is_a_run_without_a_few_and_says_so(tmp_path: Path) -> None:
+    result = minikd("distill", *QUICK, "--seeds", "1", "--images", "all", "--out", "run", cwd=tmp_path)
+    assert "student 4 on all images" in result.stdout and "all labels" not in result.stdout
+    assert "The students are shown all 899 images." in result.stdout
+    assert not (tmp_path / "run/all-0.safetensors").exists()
+
+
+def test_classes_can_be_kept_from_the_students_and_a_column_says_how_they_are_read(tmp_path: Path) -> None:
+    result = minikd("distill", *QUICK, "--without", "3,5", "--out", "run", cwd=tmp_path)
+    data, text = load_data("digits"), " ".join(result.stdout.split())
+    assert "unseen %" in text and "The students are shown 100 of 899 images, no 3, no 5;" in text
+    unseen = np.isin(data.y_test, (3, 5))
+    for row in json.loads((tmp_path / "run/metrics.json").read_text())["test"]:
+        model = MLP.load(tmp_path / "run" / f"{row['model']}-{row['seed']}.safetensors")
+        right = model.predict(data.x_test).argmax(axis=1) == data.y_test
+        assert row["unseen"] == pytest.approx(right[unseen].mean())
+    experiment = Experiment(Config.read(tmp_path / "run"), tmp_path / "run")
+    assert not np.isin(data.y_train[experiment.shown(0)], (3, 5)).any()
+
+
+def test_several_networks_at_a_time_end_with_the_same_bits_as_one_after_the_other(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    for jobs in ("1", "2"):
+        assert minikd("distill", *QUICK, "--jobs", jobs, "--out", jobs, cwd=tmp_path).returncode == 0
+    assert contents(tmp_path / "1") == contents(tmp_path / "2") == contents(finished[0])
 
 
 @pytest.mark.slow
@@ -245,6 +322,13 @@ BAD = {
     "an unknown command": ("distil",),
     "an unknown flag": ("distill", "--alpha", "0.5"),
     "unknown data": ("distill", "--data", "cifar"),
+    "no images": ("distill", "--images", "0"),
+    "more images than there are": ("distill", "--images", "900"),
+    "fewer images than classes": ("distill", "--images", "9"),
+    "images by letters": ("distill", "--images", "many"),
+    "without all classes": ("distill", "--without", "0,1,2,3,4,5,6,7,8,9"),
+    "without a class that there is not": ("distill", "--without", "eleven"),
+    "no jobs": ("distill", "--jobs", "0"),
     "temperature 0": ("distill", "--temperature", "0"),
     "temperature of letters": ("distill", "--temperature", "hot"),
     "temperature nan": ("distill", "--temperature", "nan"),
@@ -340,6 +424,7 @@ def test_help_fits_80_columns_and_says_what_the_defaults_are(
     assert max(map(len, text.splitlines())) <= 80
     if arguments[0] == "distill":
         defaults = Config()
+        assert defaults == Config.for_data("digits")
         words = " ".join(text.split())
         for shown in ("temperature", "soft_weight", "epochs", "batch_size", "lr", "teacher_lr", "seeds"):
             flag = f"--{shown.replace('_', '-')} "

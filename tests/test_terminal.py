@@ -19,7 +19,6 @@ import pytest
 from minikd.cli import progress as terminal
 from minikd.cli.main import main
 from minikd.cli.progress import Progress
-from minikd.experiments.compare import STRENGTHS
 from minikd.experiments.config import Config
 from minikd.experiments.distill import Experiment
 from minikd.experiments.progress import clock, epoch_words
@@ -106,7 +105,7 @@ def test_distill_shows_seed_network_epoch_loss_validation_error_and_time_left(co
     shown = looks(seen)
     assert shown and max(map(len, shown)) < columns
     assert any(re.fullmatch(rf"seed \d/2, \w+( \w+)?: {LOOK}", look) for look in shown)
-    assert re.fullmatch(r"seed 2/2, distilled: epoch 3/3, .* %, 00:00 left.*", shown[-1])
+    assert re.fullmatch(r"seed 2/2, all labels: epoch 3/3, .* %, 00:00 left.*", shown[-1])
     assert "labels alone" in out and "\r" not in out and "\x1b" not in out
 
 
@@ -114,9 +113,8 @@ def test_colours_are_not_written_even_where_they_would_be_welcome(tmp_path: Path
     command = minikd("compare", "--methods", "kd", "--seeds", "1", *QUICK[:2], *QUICK[4:], "--out", str(tmp_path / "r"))
     seen, out = in_a_terminal(command, TERM="xterm-256color", COLORTERM="truecolor")
     assert "\x1b" not in seen + out
-    finished = [line for line in looks(seen) if re.fullmatch(r"seed 1/1: [\w.-]+, \d+ s", line)]
-    names = [line.split()[2].rstrip(",") for line in finished]
-    assert names == ["teacher", "labels", *(f"kd-{strength:g}" for strength in STRENGTHS)]
+    shown = [line for line in looks(seen) if re.match(r"kd-T[\d.]+-[\d.]+: network \d+ of 16", line)]
+    assert shown and re.search(r"network 16 of 16", looks(seen)[-1])
     assert max(map(len, looks(seen))) < 80
 
 
@@ -141,7 +139,7 @@ def test_a_log_file_has_no_carriage_returns_and_few_lines(tmp_path: Path) -> Non
 def test_quiet_leaves_stderr_empty_and_the_result_on_stdout(tmp_path: Path) -> None:
     seen, out = in_a_terminal(minikd("distill", *QUICK, "-q", "--out", str(tmp_path / "run")))
     assert seen == ""
-    assert re.search(r"^distilled +\d+ ", out, re.MULTILINE) and "Networks, numbers and pictures" in out
+    assert re.search(r"^distilled +[\d.]+±", out, re.MULTILINE) and "Networks, numbers and pictures" in out
 
 
 @pytest.mark.slow
@@ -149,7 +147,7 @@ def test_quiet_holds_for_the_processes_of_a_comparison(tmp_path: Path) -> None:
     command = ("compare", "--methods", "kd", "--jobs", "2", *QUICK, "--quiet", "--out", str(tmp_path / "run"))
     seen, out = in_a_terminal(minikd(*command))
     assert seen == ""
-    assert re.search(r"^kd +×", out, re.MULTILINE)
+    assert re.search(r"^kd +[\d.]+ ±", out, re.MULTILINE)
 
 
 def test_quiet_does_not_hide_what_went_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,7 +173,7 @@ class Stopped(Exception):
 
 
 def test_an_experiment_tells_how_many_of_all_its_epochs_are_done_even_when_it_goes_on(tmp_path: Path) -> None:
-    config = Config(epochs=2, teacher_epochs=3, seeds=2, teacher=(8,), student=(4,))
+    config = Config(epochs=2, teacher_epochs=3, seeds=2, teacher=(8,), student=(4,), images=None)
     told: list[tuple[int, str]] = []
 
     def note(done: int, total: int, words: str, **more: Any) -> None:

@@ -10,8 +10,8 @@ from textwrap import fill
 from ..backend import get_xp
 from ..experiments.config import Config
 from ..experiments.distill import Experiment
-from ..experiments.environment import suited_threads
-from ..experiments.summary import NAMES, Trained, score_table, verdict
+from ..experiments.environment import suited_jobs, suited_threads
+from ..experiments.summary import ALL, NAMES, Trained, regime, score_table, shown, verdict
 from ..experiments.text import dashed
 from ..scale.mpi import neighbours, world
 from ..scale.pool import pool
@@ -26,30 +26,39 @@ def run(options: argparse.Namespace) -> None:
     config, folder = processes.from_first(lambda: _settle(options))
     with threads_for(options, suited_threads(config.data, neighbours())):
         processes.choose_gpu(get_xp(config.device))  # a missing GPU is an error before anything is written
-        experiment = Experiment(config, folder, processes=processes)
+        with refused():
+            experiment = Experiment(config, folder, processes=processes)
+            jobs = suited_jobs(config.data, config.device, options.jobs) if processes.size == 1 else 1
         if not options.resume:
             processes.from_first(lambda: config.write(folder))
         how = f"method {config.method}"
         if config.method == "kd":
             how = f"T = {config.temperature:g}, soft weight {config.soft_weight:g}"
         student = dashed(config.student, "without hidden layers")
-        print(
-            f"{config.data}: teacher {experiment.teacher_words}, student {student}, "
-            f"{how}, seeds {config.seeds}, in {folder}/"
-        )
+        words = f"{config.data}: teacher {experiment.teacher_words}, student {student} on {shown(config)}, "
+        words += f"{how}, seeds {config.seeds}, in {folder}/"
+        print(fill(words, 80, break_long_words=False, break_on_hyphens=False), flush=True)
         with stopped(f"minikd distill --resume --out {folder}"):
-            with Progress(quiet=options.quiet or not processes.first) as progress:
+            with (
+                Progress(quiet=options.quiet or not processes.first) as progress,
+                pool(jobs, blas_threads=suited_threads(config.data, jobs), hear=experiment.hear) as workers,
+            ):
                 experiment.notify = progress
-                done = experiment.run()
-            print(f"\n{score_table(done)}\n\n{fill(verdict(done), 80)}\n")
-            if processes.first:
+                done = experiment.run(workers)
+            print(f"\n{score_table(done)}\n\n{verdict(done)}\n")
+            print(f"{fill(regime(config, experiment.data, done), 80)}\n")
+            if processes.first and not options.no_pictures:
                 _draw(experiment, done)
-    print(f"Networks, numbers and pictures are in {folder}/\nTo look at them: minikd explore {folder}")
+    what = "Networks and numbers" if options.no_pictures else "Networks, numbers and pictures"
+    print(f"{what} are in {folder}/\nTo look at them: minikd explore {folder}")
 
 
 def _settle(options: argparse.Namespace) -> tuple[Config, Path]:
     """The settings and the folder of the run that was asked for."""
-    given = {f.name: getattr(options, f.name) for f in fields(Config) if getattr(options, f.name) is not None}
+    names = [f.name for f in fields(Config) if hasattr(options, f.name)]
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.images is not None:
+        (given["images"],) = options.images  # None for all
     if options.resume:
         folder = new_folder(options, "")
         config = Config.read(folder)
@@ -70,18 +79,15 @@ def _settle(options: argparse.Namespace) -> tuple[Config, Path]:
 
 
 def _draw(experiment: Experiment, done: list[Trained]) -> None:
-    """The pictures of a run, and on another core its report; what looks at single networks takes the first seed's."""
+    """The picture of what the first seed's networks say of single images, and the report.
+
+    One after the other: a second process would take longer to load matplotlib than to draw.
+    """
     from ..report import html, plots, run_plots
 
-    first = {NAMES[t.kind]: t.model for t in done if t.seed == 0 and hasattr(t.model, "predict")}
-    some = {name: model for name, model in first.items() if name != NAMES["smoothed"]}
-    with pool(1, isolated=True) as workers:
-        report = workers.as_completed(html.write, [(experiment.folder,)])
-        for name, figure in (
-            ("learning-curves", run_plots.learning_curves(done, NAMES)),
-            ("dark-knowledge", run_plots.dark_knowledge(some, experiment.data)),
-            ("confusion", run_plots.confusions(some, experiment.data)),
-            ("reliability", run_plots.reliabilities(first, experiment.data)),
-        ):
-            plots.save(figure, experiment.folder / f"{name}.png")
-        list(report)  # wait for it
+    first = [t for t in done if t.seed == 0 and t.kind not in ("smoothed", ALL) and hasattr(t.model, "predict")]
+    of = f"of {len(experiment.data.y_train):,} " if experiment.config.images is not None else ""
+    what = shown(experiment.config, of)
+    figure = run_plots.dark_knowledge({NAMES[t.kind]: t.model for t in first}, experiment.data, shown=what)
+    plots.save(figure, experiment.folder / "dark-knowledge.png")
+    html.write(experiment.folder)

@@ -90,6 +90,10 @@ def _data(words: str = " (default digits)", required: bool = False) -> argparse.
     return _flag("--data", ", ".join(DATA) + words, choices=DATA, metavar="NAME", required=required)
 
 
+def _images(words: str) -> argparse.ArgumentParser:
+    return _flag("--images", words, type=_count_or_all, metavar="N")
+
+
 def _network(name: str, metavar: str, default: str = "") -> argparse.ArgumentParser:
     return _flag(f"--{name}", f"widths of the {name}'s hidden layers{default}", type=_widths, metavar=metavar)
 
@@ -97,6 +101,10 @@ def _network(name: str, metavar: str, default: str = "") -> argparse.ArgumentPar
 def _activation(choices: tuple[str, ...] | None = ACTIVATIONS) -> argparse.ArgumentParser:
     words = "of a PyTorch file's hidden layers: relu, tanh, sigmoid or gelu"
     return _flag("--activation", words, choices=choices, metavar="NAME")
+
+
+def _pictures() -> argparse.ArgumentParser:
+    return _flag("--no-pictures", "draw nothing: no picture, no report", below=True, action="store_true")
 
 
 def _loudness() -> argparse.ArgumentParser:
@@ -109,6 +117,8 @@ def _loudness() -> argparse.ArgumentParser:
 
 VERBOSE = "say how many threads NumPy's BLAS uses"
 SEEDS_AT_A_TIME = "seeds at a time, sharing the cores out (default 1)"
+NETWORKS_AT_A_TIME = "networks at a time (default one for each core; mnist: one)"
+SHOWN = "training samples that the students are shown, or all (default 100); the teacher has all"
 USE_NETWORKS = "use the networks that are in --out already, finished or not"
 
 
@@ -117,26 +127,28 @@ USE_NETWORKS = "use the networks that are in --out already, finished or not"
 
 def _add_distill(commands: Any) -> None:
     text = (
-        "Train a teacher, and the same small student three times: on labels alone, with label smoothing, and by "
-        "distillation. Prints how they compare on test data over several seeds, and leaves networks, numbers and "
-        "pictures in a folder. Where a default differs between data sets, the one for digits is shown."
+        "Train a teacher, and the same small student three times on a few samples: on labels alone, with label "
+        "smoothing, and by distillation. Prints how they compare on test data over several seeds, and leaves networks, "
+        "numbers and pictures in a folder. Where a default differs between data sets, the one for digits is shown."
     )
     networks = _network("teacher", "N-N", " (default 256-256)"), _network("student", "N", " (default 64)")
-    folder = _folder("NAME", "go on with the run in --out, with the settings it has")
-    families = (_data(), *networks, _activation(None), _loudness(), _seeds(), _device(), *folder)
+    folder = *_folder("NAME", "go on with the run in --out, with the settings it has"), _pictures()
+    own = _images(SHOWN), *networks, _activation(None)
+    families = (_data(), *own, _loudness(), _seeds(), _jobs(NETWORKS_AT_A_TIME), _device(), *folder)
     words = "a teacher teaches a student, compared with the student alone"
     p = _command(commands, "distill", words, text, *families)
     add = p.add_argument
+    add("--without", type=_names, metavar="A,B", help="classes that the students are never shown")
     add("--teacher-from", type=_file, metavar="FILE", help=TEACHER_HELP)
     add("--method", metavar="NAME", help="how the teacher teaches: a name that `minikd methods` lists (default kd)")
     add("--temperature", type=float, metavar="T", help="kd: softens the teacher's probabilities (default 4)")
     add("--soft-weight", type=float, metavar="W", help="kd: the teacher's part of the loss, 0 to 1 (default 0.9)")
     add("--epochs", type=int, metavar="N", help="passes of a student over the data (default 100)")
-    words = "passes of the teacher (default 50, or as many as --epochs says)"
+    words = "passes of the teacher (default 20, or as many as --epochs says)"
     add("--teacher-epochs", type=int, metavar="N", help=words)
     add("--batch-size", type=int, metavar="N", help="samples a step (default 32)")
     add("--lr", type=float, metavar="RATE", help="the students' learning rate (default 0.03)")
-    add("--teacher-lr", type=float, metavar="RATE", help="the teacher's learning rate (default 0.002)")
+    add("--teacher-lr", type=float, metavar="RATE", help="the teacher's learning rate (default 0.003)")
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -175,34 +187,39 @@ def _add_reproduce(commands: Any) -> None:
 def _add_compare(commands: Any) -> None:
     text = (
         "Train the same student by several methods, with everything else the same, and compare them with labels alone. "
-        "How strongly the teacher counts is tuned for each method on validation data. Leaves networks, numbers (JSON) "
-        "and the picture in a folder. Defaults are those of `minikd distill` for the data set."
+        "Temperature and strength of each method are tuned on validation data. Leaves networks, numbers (JSON) and the "
+        "picture in a folder. Defaults are those of `minikd distill` for the data set."
     )
-    networks, jobs = (_network("teacher", "N-N"), _network("student", "N")), _jobs(SEEDS_AT_A_TIME, 1)
-    families = (_data(), *networks, _loudness(), _seeds(), jobs, _device(), *_folder("compare", USE_NETWORKS))
-    p = _command(commands, "compare", "the methods, on the same student", text, *families)
+    networks = _network("teacher", "N-N"), _network("student", "N")
+    folder = *_folder("compare", USE_NETWORKS), _pictures()
+    families = (_images(SHOWN), *networks, _loudness(), _seeds(), _jobs(NETWORKS_AT_A_TIME), _device(), *folder)
+    p = _command(commands, "compare", "the methods, on the same student", text, _data(), *families)
     add = p.add_argument
     add("--methods", metavar="A,B", help="some of the names that `minikd methods` lists (default all)")
-    add("--epochs", type=int, metavar="N", help="passes of a student over the data")
+    add("--epochs", type=int, metavar="N", help="passes of a student over what it is shown")
+    words = "the first seeds, on which temperature and strength are tuned (default 3)"
+    add("--tuning-seeds", type=int, default=3, metavar="N", help=words)
     add("--show", type=_file, metavar="FILE", help="run nothing: the table of a compare.json")
 
 
 def _add_sweep(commands: Any) -> None:
     text = (
         "Train a student for every combination of temperature, soft weight and student, and each seed; choose by "
-        "validation samples. Lists have commas. Leaves one file of results, networks and heat maps in a folder. "
-        "Defaults not named here are those of `minikd distill` for the data set."
+        "validation samples. Or, with several --images, see how much a teacher helps the fewer of them there are. "
+        "Lists have commas. Leaves one file of results, networks, the picture and the report in a folder. Defaults "
+        "not named here are those of `minikd distill` for the data set."
     )
     jobs = _jobs("students at a time (default one for each core)")
-    folder = _folder("sweep", "go on with the sweep in --out, with the settings it has")
+    folder = *_folder("sweep", "go on with the sweep in --out, with the settings it has"), _pictures()
     families = (_data(), _network("teacher", "N-N"), _loudness(), _seeds(), jobs, *folder)
     p = _command(commands, "sweep", "which temperature, soft weight and student", text, *families)
     add = p.add_argument
-    add("--temperature", type=_numbers, metavar="T,T", help="default 1,2,4,8,20")
-    add("--soft-weight", type=_numbers, metavar="W,W", help="default 0.5,0.9,1")
+    add("--images", type=_counts_or_all, metavar="N,N", help="training samples that the student is shown: 50,100,all")
+    add("--temperature", type=_numbers, metavar="T,T", help="default 1,2,4,8,20; with several --images the usual one")
+    add("--soft-weight", type=_numbers, metavar="W,W", help="default 0.5,0.9,1; with several --images the usual one")
     add("--student", type=_students, metavar="N,N-N", help="widths of hidden layers, of several students")
     add("--method", metavar="NAME", help="a name that `minikd methods` lists (default kd)")
-    add("--epochs", type=int, metavar="N", help="passes of teacher and students over the data")
+    add("--epochs", type=int, metavar="N", help="passes of teacher and students over what they are shown")
     add("--dask", metavar="ADDRESS", help="train on the Dask cluster whose scheduler is there: tcp://HOST:8786")
 
 
@@ -237,6 +254,23 @@ def _widths(text: str) -> tuple[int, ...]:
 
 def _students(text: str) -> tuple[tuple[int, ...], ...]:
     return tuple(_widths(part) for part in text.split(","))
+
+
+def _counts_or_all(text: str) -> tuple[int | None, ...]:
+    try:
+        return tuple(None if part == "all" else int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be whole numbers or all, got {text!r}") from None
+
+
+def _count_or_all(text: str) -> tuple[int | None, ...]:
+    if len(counts := _counts_or_all(text)) > 1:
+        raise argparse.ArgumentTypeError(f"must be one whole number or all, got {text!r}")
+    return counts
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -1,12 +1,16 @@
 """The main job: does a teacher help a student?
 
 For each seed four networks are trained: a teacher; and three times the same small student, from the same initial
-weights, on the same batches, for the same number of steps, which differ in nothing but what they are told:
+weights, on the same batches, for the same number of steps, and only the targets differ:
 
     labels     the right class, nothing else
     smoothed   the right class, with a little probability for every other class alike (label smoothing, Szegedy et
                al. 2016, arXiv 1512.00567): the control, which regularises as a teacher does but knows nothing
     distilled  what the teacher thinks of every class, and the right class, by one of the methods of the gallery
+
+The teacher has learned from all training samples. The students are shown a few of them, the same for all three, or
+none of some classes: that is where a teacher has most to tell. Then a fourth student, on the labels of all samples,
+says what the missing labels would have been worth ("all").
 
 The folder of a run holds everything: the settings, each network, the scores, the curves and the pictures. Each
 network's file is also the checkpoint of its training, so resuming a run is running it again: what is finished is
@@ -15,33 +19,37 @@ read, what was interrupted goes on from its last epoch, and the rest is trained.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data import Data, load_data
+from ..checks import check_choice
+from ..data import Data, few, load_data
 from ..errors import CheckpointError, MinikdError
 from ..exchange.teachers import Answers, Teacher, check_fits, describe_teacher
-from ..losses import cross_entropy, soft_cross_entropy
-from ..methods import METHODS
+from ..losses import Loss, cross_entropy, soft_cross_entropy
+from ..methods import METHODS, Method
 from ..metrics import History, Scores, evaluate
 from ..mlp import MLP
 from ..optim import Adam, cosine
+from ..scale.pool import Workers, tell
 from ..scale.processes import Processes
 from ..scale.stream import Stream
 from ..training import fit
 from .config import Config
 from .given_teacher import given_teacher, keep_copy
 from .progress import Notify, epoch_words, silent
-from .summary import NAMES, STUDENTS, Trained, write
+from .summary import ALL, NAMES, ROWS, STUDENTS, Trained, write
 from .text import dashed
 
 SMOOTHING = 0.1
 # A teacher that is sure of everything has nothing to add. Dropout keeps it in doubt where there is doubt; smoothed
 # labels would do for accuracy, but wipe out which wrong classes are likelier (Müller et al. 2019, arXiv 1906.02629).
 TEACHER_DROPOUT = (0.0, 0.5)  # of the inputs, of hidden units
+CURVE_SAMPLES = 1000  # validation samples, at most, that are looked at after every epoch; what is chosen looks at all
 COMMITTEE = 100_000  # the second teacher of seed 0 is teacher 100,000
 STUDENT_SEED = 1000  # student seeds start here, so that no student starts from its teacher's random numbers
 
@@ -66,8 +74,15 @@ class Experiment:
             parallel = ", ".join(name for name, method in METHODS.items() if method.parallel)
             raise MethodError(f"method {config.method} is for one process; several train: {parallel}")
         self._begun = 0  # epochs of all networks that were begun
+        self._epochs: dict[tuple[str, int], int] = {}  # of the networks that others train
+        self._heard = notify  # is told of them
         self.data: Data = load_data(config.data)
         self.n_inputs, self.n_classes = self.data.x_train.shape[1], len(self.data.class_names)
+        for name in config.without:
+            check_choice("without", name, self.data.class_names)
+        self.unseen = tuple(self.data.class_names.index(name) for name in config.without)
+        self._curve = slice(None, None, -(-len(self.data.y_val) // CURVE_SAMPLES))
+        self.shown(0)  # too many or too few images are an error now
         self.given_teacher: Teacher | None = None
         if config.teacher_from:
             # The run keeps a copy, so that it does not depend on a file elsewhere.
@@ -86,26 +101,65 @@ class Experiment:
         return dashed(self.config.teacher, "without hidden layers")
 
     @property
+    def few(self) -> bool:
+        """Whether the students are shown fewer samples than there are."""
+        return self.config.images is not None or bool(self.unseen)
+
+    @property
+    def students(self) -> tuple[str, ...]:
+        """The kinds of students of the run."""
+        return (*STUDENTS, ALL) if self.few else STUDENTS
+
+    def shown(self, seed: int) -> Any:
+        """Which training samples the students of a seed are shown: an index of the rows."""
+        if not self.few:
+            return slice(None)
+        return few(self.data.y_train, self.config.images, without=self.unseen, seed=seed)
+
+    @property
     def total_epochs(self) -> int:
         """How many epochs the run has in all."""
-        teachers = self.config.teacher_epochs * (self.given_teacher is None)
-        return self.config.seeds * (len(STUDENTS) * self.config.epochs + teachers)
+        config = self.config
+        teachers = config.teacher_epochs * (self.given_teacher is None)
+        return config.seeds * (len(STUDENTS) * config.epochs + teachers + config.all_epochs * self.few)
 
-    def run(self) -> list[Trained]:
+    def run(self, workers: Workers | None = None) -> list[Trained]:
         """Train, or read where already trained, every network; write history.csv and metrics.json."""
         if self.processes.first:
             tidy(self.folder)
         if self.given_teacher is not None and self.processes.first:
             keep_copy(self.given_teacher, self.folder)
+        if workers is not None and workers.count > 1:
+            self._train(workers)  # and below all networks are read
         done: list[Trained] = []
         for seed in range(self.config.seeds):
             if seed == 0 or self.given_teacher is None:  # a given teacher is one for all seeds
                 teacher = self.train_teacher(seed)
                 done.append(teacher)
-            done += [self.train_student(kind, seed, teacher.model) for kind in STUDENTS]
+            done += [self.train_student(kind, seed, teacher.model) for kind in self.students]
         if self.processes.first:
             write(done, self.folder)
         return done
+
+    def _train(self, workers: Workers) -> None:
+        """Train every network, several at a time: first the teachers, then the students."""
+        seeds = range(self.config.seeds)
+        teachers = [] if self.given_teacher is not None else teacher_seeds(self.config.method, seeds)
+        rounds = [[("teacher", seed) for seed in teachers], [(kind, seed) for seed in seeds for kind in self.students]]
+        self._heard, self.notify = self.notify, silent
+        for networks in rounds:
+            tasks = [(self.config, self.folder, kind, seed) for kind, seed in networks]
+            for kind, seed in workers.as_completed(_train_network, tasks):
+                self._epochs[kind, seed] = self._length(kind)
+
+    def hear(self, kind: str, seed: int, epochs: int, words: str) -> None:
+        """What a worker tells of a network: how many epochs it has."""
+        self._epochs[kind, seed] = epochs
+        self._heard(sum(self._epochs.values()), self.total_epochs, words)
+
+    def _length(self, kind: str) -> int:
+        lengths = {"teacher": self.config.teacher_epochs, ALL: self.config.all_epochs}
+        return lengths.get(kind, self.config.epochs)
 
     def train_teacher(self, seed: int) -> Trained:
         """The teacher of a seed, or the given one."""
@@ -120,42 +174,51 @@ class Experiment:
         history = fit(model, self.data.x_train, self.data.y_train, loss=cross_entropy, optimizer=adam, **options)
         return Trained("teacher", seed, model, history, self._test(model))
 
-    def train_student(self, kind: str, seed: int, teacher: Teacher) -> Trained:
-        """The student of a seed, one of STUDENTS."""
+    def train_student(self, kind: str, seed: int, teacher: Teacher, file: str = "") -> Trained:
+        """The student of a seed, one of STUDENTS or ALL; `file` names the network's file, by default `kind` does."""
         if kind == "distilled":
             kd = {"temperature": self.config.temperature, "soft_weight": self.config.soft_weight}
             return self.teach(self.config.method, seed, teacher, kind, **(kd if self.config.method == "kd" else {}))
         student = self._network(self.config.student, STUDENT_SEED + seed)
-        options = self._options(self.config.epochs, kind, NAMES[kind], seed)
-        labels = self.data.y_train
-        targets, loss = (
-            (labels, cross_entropy)
-            if kind == "labels"
-            else (smooth_labels(labels, self.n_classes, SMOOTHING), soft_cross_entropy)
-        )
-        adam = Adam(student, self.config.lr)
-        history = fit(student, self.data.x_train, targets, loss=loss, optimizer=adam, **options)
+        epochs, rows = (self.config.all_epochs, slice(None)) if kind == ALL else (self.config.epochs, self.shown(seed))
+        options = self._options(epochs, file or kind, ROWS[kind], seed)
+        x, targets = self.data.x_train[rows], self.data.y_train[rows]
+        loss: Loss = cross_entropy
+        if kind == "smoothed":
+            targets, loss = smooth_labels(targets, self.n_classes, SMOOTHING), soft_cross_entropy
+        history = fit(student, x, targets, loss=loss, optimizer=Adam(student, self.config.lr), **options)
         return Trained(kind, seed, student, history, self._test(student, teacher))
 
-    def teach(self, method: str, seed: int, teacher: Teacher, kind: str, **method_options: Any) -> Trained:
-        """The student of a seed, taught by a method of the gallery; `kind` names the network's file."""
+    def teach(self, method: str | Method, seed: int, teacher: Teacher, kind: str, **method_options: Any) -> Trained:
+        """The student of a seed, taught by a method or one of that name; `kind` names the network's file."""
         student = self._network(self.config.student, STUDENT_SEED + seed)
         options = self._options(self.config.epochs, kind, NAMES.get(kind, kind), seed) | method_options
         options["optimizer"] = partial(Adam, lr=self.config.lr)
-        how = METHODS[method]
+        how = METHODS[method] if isinstance(method, str) else method
         # The others of a committee have numbers that no seed has.
         committee = [self.train_teacher(COMMITTEE * i + seed).model for i in range(1, how.teachers)]
-        asked: list[Any] = [Stream(t.logits) if isinstance(t, Answers) else t for t in (teacher, *committee)]
+        rows = self.shown(seed)
+        asked = [self._answers(t, rows) if isinstance(t, Answers) else t for t in (teacher, *committee)]
         source = asked if committee else asked[0]
         try:
-            history = how.train(student, source, self.data.x_train, self.data.y_train, **options)
+            history = how.train(student, source, self.data.x_train[rows], self.data.y_train[rows], **options)
         except ValueError as error:
-            raise MethodError(f"method {method}: {error}") from error
+            raise MethodError(f"method {how.name}: {error}") from error
         return Trained(kind, seed, student, history, self._test(student, teacher))
 
     def _test(self, model: Any, teacher: Teacher | None = None) -> Scores:
         teacher = None if isinstance(teacher, Answers) else teacher
-        return evaluate(model, self.data.x_test, self.data.y_test, teacher=teacher)
+        x, labels = self.data.x_test, self.data.y_test
+        scores = evaluate(model, x, labels, teacher=teacher)
+        if self.unseen:
+            rows = np.isin(labels, self.unseen)
+            scores["unseen"] = evaluate(model, x[rows], labels[rows]).accuracy
+        return scores
+
+    def _answers(self, teacher: Answers, rows: Any) -> Any:
+        """What a file of answers says of the samples that are shown: all of it from the disk, or a few rows."""
+        assert teacher.logits is not None
+        return np.ascontiguousarray(teacher.logits[rows]) if self.few else Stream(teacher.logits)
 
     def _network(self, hidden: tuple[int, ...], seed: int, dropout: Any = 0.0) -> MLP:
         return MLP((self.n_inputs, *hidden, self.n_classes), dropout=dropout, seed=seed, device=self.config.device)
@@ -174,7 +237,7 @@ class Experiment:
             "epochs": epochs,
             "batch_size": self.config.batch_size,
             "schedule": cosine(),
-            "validation": (self.data.x_val, self.data.y_val),
+            "validation": (self.data.x_val[self._curve], self.data.y_val[self._curve]),
             "seed": seed,
             "checkpoint": self.folder / f"{kind}-{seed}.safetensors",
             "resume": True,
@@ -182,6 +245,33 @@ class Experiment:
             "callbacks": (callback,),
             "processes": self.processes,
         }
+
+
+@lru_cache(1)
+def experiment_in(folder: Path, config: Config) -> Experiment:
+    """The run in a folder, one for each process, so that it reads the data once."""
+    return Experiment(config, folder)
+
+
+def _train_network(config: Config, folder: Path, kind: str, seed: int) -> tuple[str, int]:
+    """Train one network of a run, or go on with it; returns which. A student's teacher is trained already."""
+    experiment = experiment_in(folder, config)
+
+    def notify(done: int, total: int, words: str, **_: Any) -> None:
+        tell(kind, seed, done, words)
+
+    experiment.notify = silent if kind != "teacher" else notify
+    teacher = experiment.train_teacher(seed)
+    if kind != "teacher":
+        experiment.notify, experiment._begun = notify, 0
+        experiment.train_student(kind, seed, teacher.model)
+    experiment._begun = 0
+    return kind, seed
+
+
+def teacher_seeds(method: str, seeds: Iterable[int]) -> list[int]:
+    """The seeds of the teachers that these seeds' students need: a committee has several for each."""
+    return [COMMITTEE * i + seed for i in range(METHODS[method].teachers) for seed in seeds]
 
 
 def tidy(folder: Path) -> None:

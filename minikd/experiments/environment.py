@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..checks import check_count
 from ..fast.threads import blas_threads, cores
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -25,6 +26,16 @@ def suited_threads(data: str, processes: int = 1) -> int | None:
     if data not in LARGE:
         return 1
     return max(1, cores() // processes) if processes > 1 else None
+
+
+def suited_jobs(data: str, device: str, wanted: int | None = None) -> int:
+    """How many networks should be trained at a time: `wanted`, or one for each core that a network leaves free.
+
+    ValueError and TypeError, which begin with "jobs", for a number that cannot be.
+    """
+    if wanted is not None:
+        return check_count("jobs", wanted)
+    return 1 if device != "cpu" or suited_threads(data) is None else cores()
 
 
 def machine() -> dict[str, Any]:

@@ -29,3 +29,11 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
         inside = 2 * float(((density[1:] + density[:-1]) / 2 * np.diff(t)).sum())
         low, high = (t[-1], high) if inside < confidence else (low, t[-1])
     return mean, float(high * np.std(values, ddof=1) / math.sqrt(n))
+
+
+def verdict(gain: float, half: float) -> str:
+    """ "helps" or "hurts" where the interval gain ± half lies on one side of 0, else "undecided"; more gain is better.
+
+    A half-width of NaN, of a single run, decides nothing.
+    """
+    return "undecided" if not abs(gain) > half else "helps" if gain > 0 else "hurts"

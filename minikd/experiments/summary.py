@@ -1,4 +1,4 @@
-"""What a run of the main job came to: differences with intervals, a sentence, a table."""
+"""What a run of the main job came to: a table of scores, and one of differences with intervals and verdicts."""
 
 from __future__ import annotations
 
@@ -9,24 +9,37 @@ from typing import Any
 
 import numpy as np
 
+from ..data import DATASETS, Data
 from ..metrics import History, Scores
+from .config import Config
 from .files import write_json
 from .intervals import mean_interval
+from .intervals import verdict as judge
 from .text import text_table
 
-STUDENTS = ("labels", "smoothed", "distilled")
+STUDENTS = ("labels", "smoothed", "distilled")  # on the same samples
+ALL = "all"  # on the labels of all samples, where the others are shown a few
 NAMES = {"teacher": "teacher", "labels": "labels alone", "smoothed": "label smoothing", "distilled": "distilled"}
+ROWS = {**NAMES, ALL: "all labels"}  # of the table
+ONE_SEED = "One seed cannot tell this from luck: try --seeds 5."
 # The scores by which a student is judged against labels alone: name, factor, unit, digits, and the sign of a gain.
 JUDGED = {"accuracy": ("accuracy", 100, "points", ".1f", 1), "nll": ("NLL", 1, "nats", ".3f", -1)}
-# The scores of the table: name, factor, digits.
-SHOWN = (("errors", 1, 1), ("accuracy", 100, 1), ("nll", 1, 3), ("ece", 100, 1), ("agreement", 100, 1))
+# The scores of the table: name, head, factor, digits; the last only where there are classes that no student was shown.
+SHOWN = (
+    ("errors", "errors", 1, 1),
+    ("accuracy", "acc. %", 100, 1),
+    ("nll", "NLL", 1, 3),
+    ("ece", "ECE %", 100, 1),
+    ("agreement", "agree %", 100, 1),
+    ("unseen", "unseen %", 100, 1),
+)
 
 
 @dataclass
 class Trained:
     """One network of a run, with how it got there and how it does on the test images."""
 
-    kind: str  # "teacher" or one of STUDENTS
+    kind: str  # "teacher", one of STUDENTS, or ALL
     seed: int
     model: Any  # an MLP; a given teacher may be any Teacher
     history: History
@@ -42,37 +55,62 @@ def gain(done: list[Trained], kind: str, score: str) -> tuple[float, float]:
     return mean_interval([scores[kind, s] - scores["labels", s] for k, s in scores if k == kind])
 
 
+def verdict_cells(done: list[Trained]) -> list[tuple[str, ...]]:
+    """How the control and distillation differ from labels alone, as text: a head, then a row a student and score."""
+    lines: list[tuple[str, ...]] = [("against labels alone", "score", "difference", "95 % interval", "")]
+    for kind in ("distilled", "smoothed"):
+        name = NAMES[kind]
+        for score, (words, factor, unit, digits, sign) in JUDGED.items():
+            mean, half = (factor * value for value in gain(done, kind, score))
+            interval = "-" if math.isnan(half) else f"{mean - half:+{digits}} to {mean + half:+{digits}}"
+            lines.append((name, words, f"{mean:+{digits}} {unit}", interval, judge(sign * mean, half)))
+            name = ""
+    return lines
+
+
 def verdict(done: list[Trained]) -> str:
-    """One sentence on what distillation did to accuracy and NLL, with intervals, beside what the control did."""
-    seeds = len({t.seed for t in done})
-    clauses = []
-    for score, (name, factor, unit, digits, sign) in JUDGED.items():
-        mean, half = (factor * value for value in gain(done, "distilled", score))
-        control = factor * gain(done, "smoothed", score)[0]
-        word = "gains" if mean * sign > 0 else "loses"
-        if seeds > 1 and abs(mean) <= half:
-            word = f"makes no difference that {seeds} seeds can show"
-        interval = f"95 % interval {mean - half:+{digits}} to {mean + half:+{digits}}; " if seeds > 1 else ""
-        clauses.append(f"{word} in {name}, {mean:+{digits}} {unit} ({interval}label smoothing {control:+{digits}})")
-    sentence = f"Against labels alone, distillation {' and '.join(clauses)}."
-    return sentence if seeds > 1 else f"{sentence} One seed cannot tell this from luck: try --seeds 5."
+    """The differences as text of 80 columns."""
+    table = text_table(verdict_cells(done), (-20, -8, 13, 16, -9), gap="  ")
+    return f"{table}\n\n{ONE_SEED}" if len({t.seed for t in done}) == 1 else table
+
+
+def shown(config: Config, of: str = "") -> str:
+    """What the students of a run are shown: "100 images", "all images, no 3", "100 of 899 images"."""
+    count = "all" if config.images is None else f"{config.images:,}"
+    return f"{count} {of}{DATASETS[config.data].noun}{''.join(f', no {name}' for name in config.without)}"
+
+
+def regime(config: Config, data: Data, done: list[Trained]) -> str:
+    """What teacher and students were shown, when that is the real case, and what all labels would be worth."""
+    noun, n_train = DATASETS[config.data].noun, f"{len(data.y_train):,}"
+    if all(t.kind != ALL for t in done):
+        return f"The students are shown all {n_train} {noun}. A teacher helps most where they are few: see --images."
+    errors = {kind: np.mean([t.scores["errors"] for t in done if t.kind == kind]) for kind in (*STUDENTS, ALL)}
+    teacher = "is given" if config.teacher_from else "has learned from all"
+    return (
+        f"The students are shown {shown(config, f'of {n_train} ')}; the teacher {teacher}. This is the case of a "
+        f"teacher trained on data that one does not have, or of labels that cost. Of {len(data.y_test):,} test {noun}, "
+        f"the student errs on {errors['labels']:.1f} with these labels alone, on {errors['distilled']:.1f} distilled, "
+        f"and on {errors[ALL]:.1f} with the labels of all {n_train}."
+    )
 
 
 def cells(done: list[Trained]) -> list[tuple[str, ...]]:
     """The scores on the test samples, mean ± standard deviation over seeds: a head, then a row a kind of network."""
-    lines: list[tuple[str, ...]] = [("", "params", "errors", "acc. %", "NLL", "ECE %", "agree %", "time s")]
-    for kind in ("teacher", *STUDENTS):
+    kinds = [kind for kind in ROWS if any(t.kind == kind for t in done)]
+    shown = SHOWN if any("unseen" in t.scores for t in done) else SHOWN[:-1]
+    lines: list[tuple[str, ...]] = [("", *(head for _, head, _, _ in shown), "params", "time s")]
+    for kind in kinds:
         runs = [t for t in done if t.kind == kind]
 
-        def cell(name: str, factor: float, digits: int, runs: list[Trained] = runs) -> str:
+        def cell(name: str, _: str, factor: float, digits: int, runs: list[Trained] = runs) -> str:
             values = [factor * t.scores[name] for t in runs if name in t.scores]
             spread = f"±{np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
             return f"{np.mean(values):.{digits}f}{spread}" if values else "-"
 
-        scores = [cell(*score) for score in SHOWN]
         seconds = f"{np.mean([t.history.seconds for t in runs]):.1f}" if runs[0].history.rows else "-"
         parameters = "-" if runs[0].model.num_params is None else f"{runs[0].model.num_params:,}"
-        lines.append((NAMES[kind], parameters, *scores, seconds))
+        lines.append((ROWS[kind], *(cell(*score) for score in shown), parameters, seconds))
     return lines
 
 
@@ -91,8 +129,8 @@ def write(done: list[Trained], folder: Path) -> None:
     ]
     against_labels: dict[str, Any] = {kind: {} for kind in STUDENTS[1:]}
     for kind, differences in against_labels.items():
-        for score in JUDGED:
+        for score, (_, _, _, _, sign) in JUDGED.items():
             mean, half = gain(done, kind, score)
-            differences[score] = {"mean": mean, "half_width_95": None if math.isnan(half) else half}
-    content = {"test": results, "against_labels": against_labels, "verdict": verdict(done)}
-    write_json(folder / "metrics.json", content)
+            words = {"mean": mean, "half_width_95": None if math.isnan(half) else half}
+            differences[score] = {**words, "verdict": judge(sign * mean, half)}
+    write_json(folder / "metrics.json", {"test": results, "against_labels": against_labels})
