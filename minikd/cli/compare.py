@@ -8,15 +8,14 @@ from textwrap import fill
 from typing import Any
 
 from ..backend import get_xp
-from ..checks import check_choice, check_count
+from ..checks import check_choice
 from ..experiments import compare
-from ..experiments.environment import suited_threads
-from ..experiments.progress import silent
+from ..experiments.environment import suited_jobs, suited_threads
 from ..methods import METHODS
-from .progress import Progress, announce
+from .progress import Progress
 from .shared import new_folder, refused, stopped, threads_for
 
-SETTINGS = ("data", "student", "teacher", "epochs", "seeds", "device")
+SETTINGS = ("data", "images", "student", "teacher", "epochs", "seeds", "device")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -27,23 +26,27 @@ def run(options: argparse.Namespace) -> None:
     methods = tuple(METHODS) if options.methods is None else tuple(options.methods.split(","))
     with refused():
         given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
+        if options.images is not None:
+            (given["images"],) = options.images  # None for all
         config = compare.settings_for(**given)
         for method in methods:
             check_choice("methods", method, METHODS)
-        check_count("jobs", options.jobs)
+        jobs = suited_jobs(config.data, config.device, options.jobs)
     get_xp(config.device)
     folder = new_folder(options, "compare")
     print(f"{len(methods)} methods, {config.seeds} seeds, in {folder}/", flush=True)
     with (
-        threads_for(options, suited_threads(config.data, options.jobs)),
+        threads_for(options, suited_threads(config.data, jobs)),
         stopped(f"minikd compare --resume --out {folder}, and the options that were given"),
-        Progress(quiet=options.quiet, log=False) as progress,
+        refused(),
+        Progress(quiet=options.quiet) as progress,
     ):
-        notify = progress if options.jobs == 1 else silent if options.quiet else announce
-        content = compare.compare(config, methods, folder, options.jobs, notify)
+        content = compare.compare(config, methods, folder, jobs, progress, options.tuning_seeds)
     _print(content)
-    _draw(content, folder)
-    print(f"\nNetworks, numbers and the picture are in {folder}/\nTo look at them: minikd explore {folder}")
+    if not options.no_pictures:
+        _draw(content, folder)
+    what = "Networks and numbers" if options.no_pictures else "Networks, numbers and the picture"
+    print(f"\n{what} are in {folder}/\nTo look at them: minikd explore {folder}")
 
 
 def _print(content: dict[str, Any]) -> None:

@@ -1,20 +1,27 @@
 """Which method is best? `minikd compare`: the gallery on one student, with everything else the same.
 
-For each seed one teacher is trained, and then the same student by every method: from the same initial weights, on the
-same batches in the same order, for the same number of steps, by the same optimizer. (Methods of two stages begin the
-order anew in the second; "data-free" has batches of its own; and where a method trains other networks besides,
-ancestors, peers or assistants, those come on top: the column "cost" tells, in which teachers are left out.) How
-strongly the teacher counts against the labels is tuned for each method alike: the student is trained at each of
-STRENGTHS, multiples of the method's own default, and the one with the best mean accuracy over seeds on the validation
-samples is the one whose test errors are shown. What is compared is then paired by seed, with the student on labels
-alone.
+For each seed one teacher is trained on all samples, and then the same student by every method on the few that it is
+shown: from the same initial weights, on the same batches in the same order, for the same number of steps, by the same
+optimizer. (Methods of two stages begin the order anew in the second; and where a method trains other networks
+besides, ancestors, peers or assistants, those come on top: the column "cost" tells.)
+
+Each method is tuned alike, by the mean accuracy over the first TUNING_SEEDS seeds on the validation samples: its
+temperature first, if it has one, over TEMPERATURES; then, at the best one, how strongly the teacher counts against the
+labels, over STRENGTHS, which are multiples of the method's own default. Either grid is extended while an end of it is
+the best. What is compared are test errors over all seeds, paired by seed, with the student on labels alone.
+
+Two methods do without what the others have, so each has a rival of its own: "self-supervised" learns from images
+without labels, as do soft targets at soft weight 1 ("unlabelled"); "data-free" has no data at all, and neither has a
+student that is taught on random noise ("noise").
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -22,97 +29,193 @@ import numpy as np
 
 from ..checkpoint import load_arrays
 from ..checks import check_choice, check_count
-from ..methods import METHODS
+from ..errors import DivergedError
+from ..methods import METHODS, Method
+from ..methods.data_free import random_samples
 from ..metrics import evaluate
-from ..scale.pool import pool
+from ..scale.pool import Workers, pool
 from .config import Config
-from .distill import Experiment, tidy
+from .distill import experiment_in, teacher_seeds, tidy
 from .environment import machine, provenance, suited_threads
 from .files import make_folder, read_json, write_json
-from .intervals import mean_interval
+from .intervals import mean_interval, verdict
 from .progress import Notify, silent
-from .summary import Trained
+from .summary import ALL, ROWS, shown
 from .text import dashed, text_table, with_half_width
 
-STRENGTHS = (0.0625, 0.25, 1.0, 4.0)
-LABELS = "labels"  # the control
-BATCH_SIZE = 64  # at most, for what compares the samples of a batch takes its square or cube
+TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0)
+STRENGTHS = (1 / 256, 1 / 64, 1 / 16, 1 / 4, 1.0, 4.0, 16.0, 64.0, 256.0)
+# By position in a Setting: where an end of the grid is the best, the next value, by this factor, is tried, and so on up
+# to the second number, or down to 1 over it.
+FARTHEST = {1: (2.0, 64.0), 2: (4.0, 4.0**8)}
+TUNING_SEEDS = 3  # by default: the other seeds are trained at the chosen setting alone
+BATCH_SIZE = 64  # at most, because what compares the samples of a batch takes its square or cube
+LABELS = "labels"  # the control of most methods
+CONTROLS = ("teacher", LABELS, ALL)  # what is no method
+AGAINST = {"labels": LABELS, "images": "unlabelled", "nothing": "noise"}  # what a method reads -> what it must beat
+without_labels = replace(METHODS["kd"], train=partial(METHODS["kd"].train, soft_weight=1.0), weighted=False)
+on_noise = replace(without_labels, train=partial(without_labels.train, augment=random_samples))
+ENTRIES: dict[str, Method] = {**METHODS, "unlabelled": without_labels, "noise": on_noise}
+Setting = tuple[str, float | None, float]  # method, temperature (None: it has none), strength
+Record = dict[str, Any]
 
 
 def settings_for(data: str = "digits", **given: Any) -> Config:
     """The recipe of a data set with batches of at most BATCH_SIZE, and as many steps of the student as it has there."""
-    recipe = Config.for_data(data)
+    recipe = Config.for_data(data, **{name: given[name] for name in ("images",) if name in given})
     batch_size = min(BATCH_SIZE, recipe.batch_size)
     epochs = max(1, recipe.epochs * batch_size // recipe.batch_size)
-    teacher = {"teacher_epochs": given.get("epochs", recipe.teacher_epochs)}  # as Config.for_data has it
-    return Config.for_data(data, **{"epochs": epochs, "batch_size": batch_size, **teacher, **given})
+    others = {name: given.get("epochs", getattr(recipe, name)) for name in ("teacher_epochs", "all_epochs")}
+    return Config.for_data(data, **{"epochs": epochs, "batch_size": batch_size, **others, **given})
 
 
 def compare(
-    config: Config, methods: Sequence[str], folder: Path, jobs: int = 1, notify: Notify = silent
+    config: Config,
+    methods: Sequence[str],
+    folder: Path,
+    jobs: int | None = 1,
+    notify: Notify = silent,
+    tuning_seeds: int = TUNING_SEEDS,
 ) -> dict[str, Any]:
     """Train everything, or read what is trained already; write folder/compare.json, and return what is in it.
 
     config   as for `minikd distill`; its `method`, `temperature` and `soft_weight` are not used
-    jobs     seeds at a time, in processes of their own
-    notify   is told how many of all epochs are done; with several jobs each process calls a copy of it
+    jobs     networks at a time, in processes of their own; None: one for each core
+    notify   is told how many networks of all are done
+    tuning_seeds   how many seeds, the first ones, settle temperature and strength: fewer take less time
     """
-    check_count("jobs", jobs)
     for method in methods:
         check_choice("methods", method, METHODS)
+    check_count("tuning_seeds", tuning_seeds)
+    if jobs is not None:
+        check_count("jobs", jobs)
+    experiment = experiment_in(folder, config)  # bad settings are an error now
     make_folder(folder)
     tidy(folder)
     methods = tuple(dict.fromkeys(methods))
-    with pool(jobs, blas_threads=suited_threads(config.data, jobs)) as workers:
-        done = workers.map(one_seed, [(config, methods, folder, seed, notify) for seed in range(config.seeds)])
+    rivals = dict.fromkeys(AGAINST[METHODS[m].reads] for m in methods)
+    names = (*methods, *(name for name in rivals if name in ENTRIES and name not in methods))
+    seeds, tuning = range(config.seeds), range(min(tuning_seeds, config.seeds))
+    controls: list[Setting] = [(name, None, 1.0) for name in (LABELS, ALL)[: 1 + experiment.few]]
+    first = [(name, t, s) for name in names for t in _temperatures(name) for s in _strengths(name, t)]
+    later = sum(len(_strengths(name, None)) - 1 for name in names if ENTRIES[name].temperature)
+    teachers = {seed for name in methods for seed in teacher_seeds(name, seeds)} | set(seeds)
+    total = len(teachers) + (len(controls) + len(names)) * len(seeds) + (len(first) + later - len(names)) * len(tuning)
+    with pool(jobs, blas_threads=suited_threads(config.data, jobs or 2)) as workers:
+        rounds = _Rounds(config, folder, workers, notify, total)
+        records = [r for r in rounds.train([("teacher", None, 1.0)], sorted(teachers)) if r["seed"] in seeds]
+        records += rounds.train(controls, seeds) + rounds.train(first, tuning)
+        records += rounds.train_beyond(names, 1, records, tuning)
+        records += rounds.train([s for name in names for s in _at_best_temperature(name, records, tuning)], tuning)
+        records += rounds.train_beyond(names, 2, records, tuning)
+        groups = by_setting(records)
+        records += rounds.train([best_of(name, groups, tuning)[0] for name in names], seeds[len(tuning) :])
         made_on = workers.map(machine, [()])[0]
     settings = asdict(config)
     for name in ("method", "temperature", "soft_weight"):
         del settings[name]
-    content = {
-        **provenance(),
-        "settings": settings,
-        "strengths": STRENGTHS,
-        "machine": made_on,
-        "records": [record for records in done for record in records],
-    }
+    tuned = {"temperatures": TEMPERATURES, "strengths": STRENGTHS, "tuning_seeds": len(tuning)}
+    content = {**provenance(), "settings": settings, **tuned, "machine": made_on, "records": records}
     write_json(folder / "compare.json", content)
     return content
 
 
-def one_seed(config: Config, methods: Sequence[str], folder: Path, seed: int, notify: Notify) -> list[dict[str, Any]]:
-    """A record for each network of a seed: teacher, control, and the student by each method at each strength."""
-    networks = 1 + sum(len(_strengths(method)) for method in methods)
-    each = config.teacher_epochs + networks * config.epochs
-    so_far = 0  # epochs of this seed
-
-    def tell(done: int, total: int, words: str, *, stays: bool = False, left: float | None = None) -> None:
-        nonlocal so_far
-        so_far = done
-        notify(each * seed + done, each * config.seeds, words, stays=stays, left=left)
-
-    experiment = Experiment(config, folder, tell)
-    records = []
-
-    def record(method: str, strength: float, trained: Trained) -> None:
-        validation = evaluate(trained.model, experiment.data.x_val, experiment.data.y_val)
-        seconds = _seconds(folder, f"{trained.kind}-{seed}")
-        scores = {"val_accuracy": validation.accuracy, "val_nll": validation.nll, **trained.scores}
-        records.append({"method": method, "strength": strength, "seed": seed, "seconds": seconds, **scores})
-        tell(so_far, each, f"seed {seed + 1}/{config.seeds}: {trained.kind}, {seconds:.0f} s", stays=True)
-
-    teacher = experiment.train_teacher(seed)
-    record("teacher", 1.0, teacher)
-    record(LABELS, 1.0, experiment.train_student(LABELS, seed, teacher.model))
-    for method in methods:
-        for strength in _strengths(method):
-            kind = f"{method}-{strength:g}"
-            record(method, strength, experiment.teach(method, seed, teacher.model, kind, strength=strength))
-    return records
+def _temperatures(name: str) -> tuple[float | None, ...]:
+    return TEMPERATURES if ENTRIES[name].temperature else (None,)
 
 
-def _strengths(method: str) -> tuple[float, ...]:
-    return STRENGTHS if METHODS[method].weighted else (1.0,)
+def _default_temperature(name: str) -> Any:
+    return signature(ENTRIES[name].train).parameters[ENTRIES[name].temperature].default
+
+
+def _strengths(name: str, temperature: float | None) -> tuple[float, ...]:
+    """The strengths to try; where a temperature is tried, the default alone."""
+    return STRENGTHS if ENTRIES[name].weighted and temperature is None else (1.0,)
+
+
+def _at_best_temperature(name: str, records: list[Record], tuning: Sequence[int]) -> list[Setting]:
+    """The strengths that remain to be tried of a method with a temperature."""
+    if not ENTRIES[name].temperature:
+        return []
+    (_, temperature, _), _ = best_of(name, by_setting(records), tuning)
+    return [(name, temperature, s) for s in _strengths(name, None) if s != 1]
+
+
+def _neighbours(name: str, axis: int, records: list[Record], tuning: Sequence[int]) -> list[Setting]:
+    """The settings beside a method's best one so far that were not tried, by temperature (axis 1) or strength (2)."""
+    best, _ = best_of(name, by_setting(records), tuning)
+    (factor, farthest), tried = FARTHEST[axis], _tried(best, axis, records)
+    if len(tried) == 1:  # the method has none
+        return []
+    value: Any = best[axis]
+    beyond = [v for v in (value / factor, value * factor) if v not in tried and 1 / farthest <= v <= farthest]
+    if axis == 2:
+        return [(name, best[1], v) for v in beyond]
+    whole = isinstance(_default_temperature(name), int)
+    return [(name, v, best[2]) for v in beyond if not whole or v >= 1]
+
+
+def _tried(best: Setting, axis: int, records: Sequence[Record]) -> set[Any]:
+    """The values of one axis that were tried with the others as in `best`, also where a student diverged."""
+    others = [n for n in range(3) if n != axis]
+    return {s[axis] for s in map(setting_of, records) if [s[n] for n in others] == [best[n] for n in others]}
+
+
+class _Rounds:
+    """Networks trained on workers, one round after the other, and how many of all are done."""
+
+    def __init__(self, config: Config, folder: Path, workers: Workers, notify: Notify, total: int) -> None:
+        self.config, self.folder, self.workers, self.notify, self.total = config, folder, workers, notify, total
+        self.done = 0
+
+    def train(self, settings: Sequence[Setting], seeds: Sequence[int]) -> list[Record]:
+        """A record for each setting and seed, in this order."""
+        tasks = [(self.config, self.folder, setting, seed) for setting in settings for seed in seeds]
+        records = {}
+        for setting, seed, record in self.workers.as_completed(_train_network, tasks):
+            self.done += 1
+            records[setting, seed] = record
+            self.notify(self.done, self.total, f"{kind_of(setting)}: network {self.done} of {self.total}")
+        return [records[setting, seed] for _, _, setting, seed in tasks]
+
+    def train_beyond(
+        self, names: Sequence[str], axis: int, records: list[Record], tuning: Sequence[int]
+    ) -> list[Record]:
+        """Records of further temperatures (axis 1) or strengths (2), until no method's best is the last it tried."""
+        more: list[Record] = []
+        while beyond := [s for name in names for s in _neighbours(name, axis, records + more, tuning)]:
+            self.total += len(beyond) * len(tuning)
+            more += self.train(beyond, tuning)
+        return more
+
+
+def _train_network(config: Config, folder: Path, setting: Setting, seed: int) -> tuple[Setting, int, Record]:
+    """Train one network, or go on with it. The teachers are trained already."""
+    experiment = experiment_in(folder, config)
+    name, temperature, strength = setting
+    record: Record = {"method": name, "temperature": temperature, "strength": strength, "seed": seed}
+    trained = experiment.train_teacher(seed)
+    try:
+        if name in (LABELS, ALL):
+            trained = experiment.train_student(name, seed, trained.model)
+        elif name != "teacher":
+            options: dict[str, Any] = {"strength": strength}
+            if temperature is not None:
+                options[ENTRIES[name].temperature] = type(_default_temperature(name))(temperature)
+            trained = experiment.teach(ENTRIES[name], seed, trained.model, kind_of(setting), **options)
+    except DivergedError as error:  # a setting that cannot be trained is also a result
+        return setting, seed, {**record, "failed": str(error)}
+    validation = evaluate(trained.model, experiment.data.x_val, experiment.data.y_val)
+    scores = {"val_accuracy": validation.accuracy, "val_nll": validation.nll, **trained.scores}
+    return setting, seed, {**record, "seconds": _seconds(folder, f"{kind_of(setting)}-{seed}"), **scores}
+
+
+def kind_of(setting: Setting) -> str:
+    """What the file of a network is named, before its seed."""
+    name, temperature, strength = setting
+    if name in CONTROLS:
+        return name
+    return f"{name}-{strength:g}" if temperature is None else f"{name}-T{temperature:g}-{strength:g}"
 
 
 def _seconds(folder: Path, stem: str) -> float:
@@ -122,73 +225,107 @@ def _seconds(folder: Path, stem: str) -> float:
     return float(sum(json.loads(note)["seconds"] for note in notes if note is not None))
 
 
+def setting_of(record: Record) -> Setting:
+    """The setting of a record."""
+    return record["method"], record["temperature"], record["strength"]
+
+
+def by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]:
+    """The records of each setting, by seed; without settings of which a student diverged."""
+    groups: dict[Setting, list[Record]] = {}
+    for record in records:
+        groups.setdefault(setting_of(record), []).append(record)
+    return {setting: group for setting, group in groups.items() if not any("failed" in r for r in group)}
+
+
+def best_of(name: str, groups: dict[Setting, list[Record]], tuning: Sequence[int]) -> tuple[Setting, list[Record]]:
+    """The setting of a method with the best mean validation accuracy over the seeds `tuning`, and its records.
+
+    Of equals the one nearest to the default.
+    """
+
+    def rank(setting: Setting) -> tuple[float, float, float]:
+        _, temperature, strength = setting
+        default = _default_temperature(name) if temperature else 1
+        distance = abs(np.log((temperature or 1) / default))
+        accuracies = [r["val_accuracy"] for r in groups[setting] if r["seed"] in tuning]
+        return float(np.mean(accuracies)), -abs(np.log(strength)), -distance
+
+    best = max((setting for setting in groups if setting[0] == name), key=rank)
+    return best, groups[best]
+
+
 def summary(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each method, the fewest errors first: its tuned strength, its errors, and how they differ from labels'.
+    """A row for each method, the fewest errors first, after teacher and labels: how it was tuned, and what it gains.
 
     error, half        test errors in percent: mean over seeds and half-width of the 95 % interval
-    gain, gain_half    errors of labels alone less this method's, paired by seed, and the half-width of the interval
-    cost               time of training, in multiples of labels alone: the fastest seed of each, for what else a
+    gain, gain_half    errors of its control, `against`, less this method's, paired by seed, and the half-width of the
+                       interval
+    at_end             whether its tuned temperature or strength is the first or last that was tried
+    cost               time of training, in multiples of labels alone: the fastest seed of each, because what else a
                        machine does can only make a seed slower
     """
-    by_name: dict[str, dict[float, list[dict[str, Any]]]] = {}
-    for record in content["records"]:
-        by_name.setdefault(record["method"], {}).setdefault(record["strength"], []).append(record)
-    labels = by_name[LABELS][1.0]
+    groups, tuning = by_setting(content["records"]), range(content["tuning_seeds"])
+    names = dict.fromkeys(name for name, _, _ in groups)
+    labels = best_of(LABELS, groups, tuning)[1] if LABELS in names else []
     rows = []
-    for name, strengths in by_name.items():
-        # Of equals the one nearest to the default is taken.
-        best = max(strengths, key=lambda s: (np.mean([r["val_accuracy"] for r in strengths[s]]), -abs(np.log(s))))
-        chosen = strengths[best]
+    for name in names:
+        best, chosen = best_of(name, groups, tuning)
+        against = AGAINST[ENTRIES[name].reads] if name in ENTRIES else LABELS
+        base = best_of(against, groups, tuning)[1] if against in names else labels
         error, half = mean_interval([100 - 100 * r["accuracy"] for r in chosen])
-        gain, gain_half = mean_interval(
-            [100 * (r["accuracy"] - base["accuracy"]) for r, base in zip(chosen, labels, strict=True)]
-        )
+        pairs = zip(chosen, base, strict=True)
+        gain, gain_half = mean_interval([100 * (r["accuracy"] - other["accuracy"]) for r, other in pairs])
         cost = min(r["seconds"] for r in chosen) / max(min(r["seconds"] for r in labels), 1e-9)
-        row = {"method": name, "strength": best, "tuned": len(strengths) > 1, "error": error, "half": half}
-        nll = float(np.mean([r["nll"] for r in chosen]))
-        row |= {"gain": gain, "gain_half": gain_half, "nll": nll, "cost": cost}
-        rows.append({**row, "verdict": verdict(row)})
-    return sorted(rows, key=lambda row: (row["method"] != "teacher", row["error"]))
-
-
-def verdict(row: dict[str, Any]) -> str:
-    """Whether a method differs from labels alone by more than its interval."""
-    if row["method"] in ("teacher", LABELS):
-        return ""
-    if not abs(row["gain"]) > row["gain_half"]:  # "not >" so that NaN, of a single seed, is no difference
-        return "no difference"
-    return "fewer errors" if row["gain"] > 0 else "more errors"
+        tried = [_tried(best, axis, content["records"]) for axis in (1, 2)]
+        row = {"method": name, "temperature": best[1], "strength": best[2], "tuned": len(tried[1]) > 1}
+        row["at_end"] = any(len(t) > 1 and best[axis] in (min(t), max(t)) for axis, t in enumerate(tried, 1))
+        row |= {"error": error, "half": half, "against": against, "gain": gain, "gain_half": gain_half, "cost": cost}
+        row |= {"nll": float(np.mean([r["nll"] for r in chosen]))}
+        judged = name not in CONTROLS and name != against
+        rows.append({**row, "verdict": verdict(gain, gain_half) if judged else ""})
+    order = [*CONTROLS[:1], *AGAINST.values()]
+    return sorted(rows, key=lambda r: (r["method"] != "teacher", order.index(r["against"]), r["error"]))
 
 
 def cells(content: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The summary as text: a head, then a row a method."""
-    lines: list[tuple[str, ...]] = [("method", "strength", "errors %", "fewer than labels", "NLL", "cost", "")]
+    """The summary as text: a head, then a row a method, those with a control of their own last."""
+    lines: list[tuple[str, ...]] = [("method", "errors %", "fewer by", "", "NLL", "T", "strength", "cost")]
     for row in summary(content):
         name = row["method"]
         errors = with_half_width(row["error"], row["half"], 2)
-        gain = with_half_width(row["gain"], row["gain_half"], 2, "+")
-        control = name in ("teacher", LABELS)
-        strength = f"× {row['strength']:g}" if row["tuned"] else "-"
-        cost = "-" if name == "teacher" else f"{row['cost']:.1f}"
-        lines.append((name, strength, errors, "-" if control else gain, f"{row['nll']:.3f}", cost, row["verdict"]))
+        gain = with_half_width(row["gain"], row["gain_half"], 2, "+") if row["verdict"] else "-"
+        temperature = "-" if row["temperature"] is None else f"{row['temperature']:g}"
+        strength = f"× {_fraction(row['strength'])}{' |' * row['at_end']}" if row["tuned"] else "-"
+        cost = "-" if name in ("teacher", ALL) else f"{row['cost']:.1f}"
+        words = ROWS.get(name, name)
+        lines.append((words, errors, gain, row["verdict"], f"{row['nll']:.3f}", temperature, strength, cost))
     return lines
+
+
+def _fraction(strength: float) -> str:
+    return f"{strength:g}" if strength >= 1 else f"1/{1 / strength:g}"
 
 
 def method_table(content: dict[str, Any]) -> str:
     """The cells as text of 80 columns."""
-    return text_table(cells(content), (-15, 8, 11, 17, 5, 4, -13))
+    return text_table(cells(content))
 
 
 def caption(content: dict[str, Any]) -> str:
-    """What the table is about, in a sentence or two."""
-    settings = content["settings"]
-    by = {record["method"] for record in content["records"]} - {"teacher", LABELS}
+    """What the table is about, in a few sentences."""
+    settings, strengths, temperatures = content["settings"], content["strengths"], content["temperatures"]
     student, teacher = dashed(settings["student"]), dashed(settings["teacher"])
+    judged = [row for row in summary(content) if row["verdict"]]
+    rivals = [f"{row['method']} against {row['against']}, " for row in judged if row["against"] != LABELS]
     return (
-        f"{settings['data']}, student {student}, teacher {teacher}, {settings['epochs']} epochs, "
-        f"{settings['seeds']} seeds; intervals of 95 %. Strength: of the teacher's part, tuned on validation samples "
-        f"over {', '.join(f'{s:g}' for s in content['strengths'])} times the method's default. "
-        f"Of {len(by)} methods that made no difference, {len(by) / 20:.1f} would seem to, by luck."
+        f"{settings['data']}, student {student} on {shown(Config.from_json(settings))}, teacher {teacher} on all, "
+        f"{settings['epochs']} epochs, {settings['seeds']} seeds; 95 % intervals. Fewer by: percentage points against "
+        f"labels alone, paired ({''.join(rivals)}of {len(judged)} comparisons without a true difference "
+        f"{len(judged) / 20:.1f} would seem decided). Tuned on validation samples, {content['tuning_seeds']} seeds: T "
+        f"from {min(temperatures):g} to {max(temperatures):g}, by factors of 2, strength from "
+        f"{_fraction(min(strengths))} to {max(strengths):g} times the method's default, by factors of 4, and beyond "
+        f"where an end was the best (a bar: it still is)."
     )
 
 
