@@ -14,7 +14,7 @@ from ..scale.pool import pool
 from .progress import Progress
 from .shared import new_folder, refused, stopped, threads_for
 
-SETTINGS = ("data", "teacher", "student", "method", "temperature", "soft_weight", "epochs", "seeds")
+SETTINGS = ("data", "images", "teacher", "student", "method", "temperature", "soft_weight", "epochs", "seeds")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -40,7 +40,7 @@ def settle(options: argparse.Namespace, folder: Path) -> sweep.Sweep:
         return sweep.Sweep.plan(**given)
     begun, _ = sweep.read(folder)
     for name, value in given.items():
-        swept = name == "student" or name in sweep.SWEPT
+        swept = name in sweep.Setting._fields
         was = getattr(begun if swept else begun.base, name)
         if was != (tuple(dict.fromkeys(value)) if swept else value):
             flag = "--" + name.replace("_", "-")
@@ -48,20 +48,30 @@ def settle(options: argparse.Namespace, folder: Path) -> sweep.Sweep:
     return begun
 
 
+def _check_images(plan: sweep.Sweep, folder: Path) -> None:
+    """Data that cannot be had, or more samples than there are, are an error before anything is written."""
+    with refused():
+        for images in plan.images:
+            Experiment(plan.base.shown(images), folder)
+
+
 def _train(plan: sweep.Sweep, folder: Path, options: argparse.Namespace) -> None:
     """Train, or go on; print the table and what was selected; draw. Writes nothing before all is ready."""
     with threads_for(options, 1), pool(options.jobs, dask=options.dask, blas_threads=1) as workers:
         if not options.resume:
-            Experiment(plan.base, folder)  # data that cannot be had is an error now
+            _check_images(plan, folder)
             sweep.begin(plan, folder, workers)
         where = f"on {options.dask}" if options.dask else "at a time"
-        networks = len(plan.settings) * plan.base.seeds
+        networks = (len(plan.settings) + len(plan.controls)) * plan.base.seeds
         print(f"{networks} students, {len(plan.settings)} settings, {workers.count} {where}, in {folder}/", flush=True)
         with Progress(quiet=options.quiet) as progress:
             records = sweep.run_sweep(plan, folder, workers, progress)
-    print(f"\n{selection.report(records)}\n")
-    from ..report import plots
+    print(f"\n{selection.report(plan, records)}\n")
+    what = "All numbers are"
+    if not options.no_pictures:
+        from ..report import html, plots, run_plots
 
-    figure = plots.heat_maps(selection.maps(plan, records), plan.temperature, plan.soft_weight)
-    plots.save(figure, folder / "sweep.png")
-    print(f"All numbers are in {folder / sweep.FILE}, the heat maps in {folder / 'sweep.png'}")
+        plots.save(run_plots.of_sweep(plan, records)[0], folder / "sweep.png")
+        html.write(folder)
+        what = "Numbers, the picture and the report are"
+    print(f"{what} in {folder}/\nTo look at them: minikd explore {folder}")

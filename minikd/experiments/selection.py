@@ -1,7 +1,7 @@
 """Which setting of a sweep is best, and which cannot be told from it? By validation scores, never by test scores.
 
-Two settings are compared seed by seed, for they share the teacher, the order of the samples and, if their students are
-alike, the initial weights: what counts is the mean of the differences and its 95 % interval.
+Two settings are compared seed by seed, because they share the teacher, the order of the samples and, if their students
+are alike, the initial weights: what counts is the mean of the differences and its 95 % interval.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from ..data import DATASETS
 from .intervals import mean_interval
-from .sweep import Record, Setting, Sweep, setting_of
+from .intervals import verdict as judge
+from .summary import NAMES, STUDENTS
+from .sweep import CONTROLS, Record, Setting, Sweep, setting_of
 from .text import dashed, text_table, with_half_width
 
 SCORES = {"error": ("validation errors, %", 2), "nll": ("validation NLL, nats", 3)}  # words, digits; less is better
@@ -59,17 +62,16 @@ def ranking(records: list[Record], by: str = "error") -> list[Row]:
 
 def name_of(setting: Setting) -> str:
     """A setting in words."""
-    student, temperature, soft_weight = setting
-    parts = [f"student {dashed(student)}"]
-    parts += [f"T = {temperature:g}"] if temperature is not None else []
-    return ", ".join(parts + ([f"soft weight {soft_weight:g}"] if soft_weight is not None else []))
+    parts = [f"student {dashed(setting.student)}"]
+    parts += [f"T = {setting.temperature:g}"] if setting.temperature is not None else []
+    return ", ".join(parts + ([f"soft weight {setting.soft_weight:g}"] if setting.soft_weight is not None else []))
 
 
 def cells(records: list[Record]) -> list[tuple[str, ...]]:
     """The ranking by validation errors as text: a head, then a row a setting."""
     lines: list[tuple[str, ...]] = [("student", "T", "weight", "val. errors %", "behind the best", "val. NLL", "")]
     for i, row in enumerate(ranking(records)):
-        student, *options = row["setting"]
+        student, *options, _ = row["setting"]
         texts = ["-" if value is None else f"{value:g}" for value in options]
         behind = with_half_width(row["behind"], row["behind_half"], 2) if i else "-"
         verdict = "" if row["apart"] else "not apart" if i else "best"
@@ -115,9 +117,67 @@ def verdict(records: list[Record]) -> str:
     )
 
 
-def report(records: list[Record]) -> str:
-    """Table and verdict, in 80 columns."""
-    return f"{setting_table(records)}\n\n{fill(verdict(records), 80)}"
+def result(sweep: Sweep, records: list[Record]) -> tuple[list[tuple[str, ...]], str]:
+    """The table of a sweep as cells, and what it says in words."""
+    if len(sweep.images) > 1:
+        return image_cells(sweep, records), image_words(sweep)
+    return cells(records), verdict(records)
+
+
+def report(sweep: Sweep, records: list[Record]) -> str:
+    """Table and words, in 80 columns."""
+    lines, words = result(sweep, records)
+    table = text_table(lines, (-10, 13, 15, 13, 13, -9)) if len(sweep.images) > 1 else setting_table(records)
+    return f"{table}\n\n{fill(words, 80)}"
+
+
+def by_images(sweep: Sweep, records: list[Record]) -> list[Row]:
+    """A row for each number of images: test errors in percent of each kind of student, a value a seed.
+
+    setting          of the distilled student: that with the fewest validation errors at this number of images
+    gain, gain_half  errors of labels alone less those of the distilled student, paired by seed
+    """
+    rows = []
+    for images in sweep.images:
+        mine = sorted((r for r in records if r.get("images", ()) == images), key=lambda r: r["seed"])
+        row: Row = {"images": images, "setting": ranking(mine)[0]["setting"]}
+        for kind in CONTROLS:
+            row[kind] = [score(r, "error", "") for r in mine if r["model"] == kind]
+        row["distilled"] = [score(r, "error", "") for r in by_setting(mine)[row["setting"]]]
+        pairs = zip(row["labels"], row["distilled"], strict=True)
+        row["gain"], row["gain_half"] = mean_interval([alone - distilled for alone, distilled in pairs])
+        rows.append(row)
+    return rows
+
+
+def image_cells(sweep: Sweep, records: list[Record]) -> list[tuple[str, ...]]:
+    """The rows of `by_images` as text, with a head, and the teacher last."""
+    noun = DATASETS[sweep.base.data].noun
+    lines: list[tuple[str, ...]] = [(noun, *(NAMES[kind] for kind in STUDENTS), "fewer by", "")]
+    for row in by_images(sweep, records):
+        errors = [with_half_width(*mean_interval(row[kind]), 2) for kind in STUDENTS]
+        gain = with_half_width(row["gain"], row["gain_half"], 2, "+")
+        shown = "all" if row["images"] is None else f"{row['images']:,}"
+        lines.append((shown, *errors, gain, judge(row["gain"], row["gain_half"])))
+    teacher = with_half_width(*mean_interval(teacher_errors(sweep, records)), 2)
+    return [*lines, ("teacher", "-", "-", teacher, "-", "")]
+
+
+def teacher_errors(sweep: Sweep, records: list[Record]) -> list[float]:
+    """Test errors of the teachers in percent, by seed, without the others of committees."""
+    teachers = sorted((r["seed"], score(r, "error", "")) for r in records if r["model"] == "teacher")
+    return [error for seed, error in teachers if seed < sweep.base.seeds]
+
+
+def image_words(sweep: Sweep) -> str:
+    """What the table of `image_cells` is about."""
+    base, several = sweep.base, len(sweep.temperature) * len(sweep.soft_weight) > 1
+    how = "at the setting with the fewest validation errors" if several else name_of(sweep.settings[0])
+    return (
+        f"{base.data}: test errors in percent against the number of training {DATASETS[base.data].noun} that the "
+        f"student is shown, mean and 95 % interval over {base.seeds} seeds; distilled: {how}. The teacher has learned "
+        f'from all. "Fewer by": percentage points against labels alone, paired by seed.'
+    )
 
 
 def maps(sweep: Sweep, records: list[Record]) -> list[list[dict[str, Any]]]:
@@ -134,7 +194,7 @@ def maps(sweep: Sweep, records: list[Record]) -> list[list[dict[str, Any]]]:
         for student in sweep.student:
             values, best, level = np.full(shape, np.nan), np.zeros(shape, bool), np.zeros(shape, bool)
             for at in np.ndindex(shape):
-                setting = student, sweep.temperature[at[1]], sweep.soft_weight[at[0]]
+                setting = Setting(student, sweep.temperature[at[1]], sweep.soft_weight[at[0]], sweep.images[0])
                 if setting in ranked:
                     place, row = ranked[setting]
                     values[at], best[at], level[at] = row[name], place == 0, not row["apart"]

@@ -1,5 +1,8 @@
 """Which temperature, soft weight and student? `minikd sweep` trains every combination, a student for each seed.
 
+With several numbers of images the question is another: how much does a teacher help, the fewer samples the student is
+shown? Then students on labels alone and with label smoothing are trained for each number as well.
+
 First the teacher of each seed is trained, once, and then the students, in any order and many at a time: on the cores
 of this machine (one process a core, one BLAS thread in each, so that none waits for another), or on a Dask cluster. A
 student depends on its setting and its seed alone, so where and when it is trained changes nothing, and a worker that
@@ -20,11 +23,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from inspect import signature
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..checkpoint import write_atomically
 from ..checks import check_choice
@@ -33,28 +35,39 @@ from ..methods import METHODS
 from ..metrics import evaluate
 from ..scale.pool import Workers
 from .config import Config
-from .distill import COMMITTEE, Experiment, tidy
+from .distill import experiment_in, teacher_seeds, tidy
 from .environment import machine
 from .files import DAMAGED, make_folder
 from .progress import Notify, clock, silent
 
 FILE = "sweep.jsonl"
 SWEPT: dict[str, tuple[float, ...]] = {"temperature": (1.0, 2.0, 4.0, 8.0, 20.0), "soft_weight": (0.5, 0.9, 1.0)}
-Setting = tuple[tuple[int, ...], float | None, float | None]  # student, temperature, soft weight; None: not an option
+CONTROLS = ("labels", "smoothed")  # trained besides, where several numbers of images are swept
 Record = dict[str, Any]
+
+
+class Setting(NamedTuple):
+    """What is swept. None for a temperature or soft weight that is no option of the method; for images: all."""
+
+    student: tuple[int, ...]
+    temperature: float | None
+    soft_weight: float | None
+    images: int | None
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is swept: every combination of these students, temperatures and soft weights, the rest as in `base`.
+    """What is swept: every combination of these students, temperatures, soft weights and numbers of images.
 
-    A method without temperature or soft weight has (None,) for it.
+    The rest is as in `base`, but the number of epochs: see `Config.shown`. A method without temperature or soft weight
+    has (None,) for it.
     """
 
     base: Config
     student: tuple[tuple[int, ...], ...]
     temperature: tuple[float | None, ...]
     soft_weight: tuple[float | None, ...]
+    images: tuple[int | None, ...]
 
     @classmethod
     def plan(cls, data: str = "digits", **given: Any) -> Sweep:
@@ -64,39 +77,52 @@ class Sweep:
         """
         check_choice("method", method := given.get("method", "kd"), METHODS)
         options = signature(METHODS[method].train).parameters
-        lists: dict[str, tuple[Any, ...]] = {}
-        for name, default in SWEPT.items():
-            if name not in options and name in given:
-                raise ValueError(f"{name} is no option of the method {method}: leave it out")
-            lists[name] = given.pop(name, default) if name in options else (None,)
+        images = given.pop("images", None)
+        if images is not None and len(images) == 1:
+            given["images"] = images[0]
         students = given.pop("student", None)
+        lists: dict[str, Any] = {name: given.pop(name) for name in SWEPT if name in given}
         base = Config.for_data(data, **given)
         lists["student"] = (base.student,) if students is None else students
+        lists["images"] = (base.images,) if images is None or len(images) == 1 else images
+        several = len(lists["images"]) > 1
+        if several and len(lists["student"]) > 1:
+            raise ValueError(f"student must be one where several images are swept, got {len(lists['student'])}")
+        for name, default in SWEPT.items():
+            if name not in options and name in lists:
+                raise ValueError(f"{name} is no option of the method {method}: leave it out")
+            if name not in lists:
+                lists[name] = (None,) if name not in options else (getattr(base, name),) if several else default
         for name, values in lists.items():
             if not values:
                 raise ValueError(f"{name} must name at least one value, got none")
             for value in values:  # Config has the checks
-                replace(base, **({} if value is None else {name: value}))
+                base.shown(value) if name == "images" else replace(base, **({} if value is None else {name: value}))
             lists[name] = tuple(dict.fromkeys(values))
         return cls(base, **lists)
 
     @property
     def settings(self) -> list[Setting]:
         """Every combination."""
-        return list(product(self.student, self.temperature, self.soft_weight))
+        return [Setting(*values) for values in product(self.student, self.temperature, self.soft_weight, self.images)]
+
+    @property
+    def controls(self) -> list[tuple[str, Setting]]:
+        """The students without a teacher: kind, and a setting without temperature and soft weight."""
+        if len(self.images) == 1:
+            return []
+        return [(kind, Setting(self.student[0], None, None, images)) for images in self.images for kind in CONTROLS]
 
     def header(self) -> Record:
-        """The first line of the file. Settings that are swept are lists."""
-        lists = {name: list(getattr(self, name)) for name in ("student", *SWEPT)}
-        return {"sweep": {**asdict(self.base), **lists}}
+        """The first line of the file."""
+        return {"sweep": {"base": asdict(self.base), **{name: list(getattr(self, name)) for name in Setting._fields}}}
 
     @classmethod
     def from_header(cls, header: Record) -> Sweep:
         """The sweep whose first line this is. KeyError, ValueError, TypeError, AttributeError where it is none."""
-        values = dict(header["sweep"])
-        lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in SWEPT}
-        students = tuple(tuple(widths) for widths in values.pop("student"))
-        return cls(Config.from_json(values), students, **lists)
+        lists = {name: tuple(header["sweep"][name]) for name in Setting._fields}
+        lists["student"] = tuple(tuple(widths) for widths in lists["student"])
+        return cls(Config.from_json(header["sweep"]["base"]), **lists)
 
 
 # ---- the file of results ----------------------------------------------------------------------------------------
@@ -123,7 +149,7 @@ def read(folder: Path) -> tuple[Sweep, list[Record]]:
 
 def _checked(record: Record) -> Record:
     """A record that has what every record must have."""
-    if record["model"] == "student":
+    if record["model"] != "teacher":
         setting_of(record)
     record["seed"] + 0, record.get("failed") or record["val_accuracy"] + record["val_nll"]
     return record
@@ -131,7 +157,7 @@ def _checked(record: Record) -> Record:
 
 def setting_of(record: Record) -> Setting:
     """The setting of a student's record."""
-    return tuple(record["student"]), record["temperature"], record["soft_weight"]
+    return Setting(**{name: record[name] for name in Setting._fields})._replace(student=tuple(record["student"]))
 
 
 @contextmanager
@@ -167,40 +193,34 @@ def _append(descriptor: int, record: Record) -> None:
 # ---- training ---------------------------------------------------------------------------------------------------
 
 
-@lru_cache(1)
-def _experiment(base: Config, folder: Path) -> Experiment:
-    """One for each process, so that it reads the data once."""
-    return Experiment(base, folder)
-
-
-def train_network(base: Config, folder: Path, seed: int, setting: Setting | None) -> Record:
-    """Train one network, or read it where it is trained already: the teacher of a seed, or its student of a setting."""
+def train_network(base: Config, folder: Path, kind: str, setting: Setting | None, seed: int) -> Record:
+    """Train one network, or read it where it is trained already: a teacher, a control or a student of a setting."""
     if not folder.is_dir():
         raise CheckpointError(f"a worker does not see {folder}: all machines of a cluster must share the folder")
-    experiment = copy(_experiment(base, folder))
-    record: Record = {"model": "teacher" if setting is None else "student", "seed": seed}
+    experiment = copy(experiment_in(folder, base))
+    record: Record = {"model": kind, "seed": seed, **(setting._asdict() if setting else {})}
     try:
-        if setting is None:
-            trained = experiment.train_teacher(seed)
-        else:
-            student, temperature, soft_weight = setting
-            record |= {"student": student, "temperature": temperature, "soft_weight": soft_weight}
-            experiment.config = replace(base, student=student)
-            options = {name: record[name] for name in SWEPT if record[name] is not None}
-            teacher = experiment.train_teacher(seed).model  # trained already: this reads it
-            trained = experiment.teach(base.method, seed, teacher, _kind(setting), **options)
-    except DivergedError as error:  # a setting that cannot be trained is a result, too
+        trained = experiment.train_teacher(seed)  # of a student it is trained already: this reads it
+        if setting is not None:
+            teacher, name = trained.model, _name(kind, setting)
+            experiment.config = replace(base.shown(setting.images), student=setting.student)
+            if kind in CONTROLS:
+                trained = experiment.train_student(kind, seed, teacher, name)
+            else:
+                options = {option: record[option] for option in SWEPT if record[option] is not None}
+                trained = experiment.teach(base.method, seed, teacher, name, **options)
+    except DivergedError as error:  # a setting that cannot be trained is also a result
         return {**record, "failed": str(error)}
     validation = evaluate(trained.model, experiment.data.x_val, experiment.data.y_val)
     scores = {"val_accuracy": validation.accuracy, "val_nll": validation.nll, **trained.scores}
     return {**record, "seconds": trained.history.seconds, "parameters": trained.model.num_params, **scores}
 
 
-def _kind(setting: Setting) -> str:
+def _name(kind: str, setting: Setting) -> str:
     """What the file of a student's network is named, before its seed."""
     student, *rest = setting
-    parts = (f"{letter}{value}" for letter, value in zip("Tw", rest, strict=True) if value is not None)
-    return "-".join(("student", "x".join(map(str, student)) or "0", *parts))
+    parts = (f"{letter}{value}" for letter, value in zip("Twn", rest, strict=True) if value is not None)
+    return "-".join((kind, "x".join(map(str, student)) or "0", *parts))
 
 
 def run_sweep(sweep: Sweep, folder: Path, workers: Workers, notify: Notify = silent) -> list[Record]:
@@ -212,14 +232,15 @@ def run_sweep(sweep: Sweep, folder: Path, workers: Workers, notify: Notify = sil
     with _file(folder) as descriptor:
         tidy(folder)
         _, records = read(folder)
-        have = {(setting_of(r), r["seed"]) for r in records if r["model"] == "student"}
-        students = [(s, seed) for seed in range(sweep.base.seeds) for s in sweep.settings if (s, seed) not in have]
-        teachers = _teachers(sweep, folder, records, {seed for _, seed in students})
+        have = {(r["model"], setting_of(r), r["seed"]) for r in records if r["model"] != "teacher"}
+        kinds = [*sweep.controls, *(("student", setting) for setting in sweep.settings)]
+        students = [(*k, seed) for seed in range(sweep.base.seeds) for k in kinds if (*k, seed) not in have]
+        teachers = _teachers(sweep, folder, records, {seed for *_, seed in students})
         done, total = 0, len(teachers) + len(students)
-        rounds: list[Any] = [[(None, seed) for seed in teachers], students]
+        rounds: list[Any] = [[("teacher", None, seed) for seed in teachers], students]
         for networks in rounds:
             started = time.monotonic()
-            tasks = [(sweep.base, folder, seed, setting) for setting, seed in networks]
+            tasks = [(sweep.base, folder, *network) for network in networks]
             for record in workers.as_completed(train_network, tasks):
                 if "failed" in record and record["model"] == "teacher":
                     raise MinikdError(f"the teacher of seed {record['seed'] + 1}: {record['failed']}")
@@ -239,8 +260,7 @@ def _teachers(sweep: Sweep, folder: Path, records: list[Record], seeds: set[int]
     have = {
         r["seed"] for r in records if r["model"] == "teacher" and (folder / f"teacher-{r['seed']}.safetensors").exists()
     }
-    wanted = [COMMITTEE * i + seed for seed in sorted(seeds) for i in range(METHODS[sweep.base.method].teachers)]
-    return [seed for seed in wanted if seed not in have]
+    return [seed for seed in teacher_seeds(sweep.base.method, sorted(seeds)) if seed not in have]
 
 
 def begin(sweep: Sweep, folder: Path, workers: Workers) -> None:
