@@ -30,7 +30,7 @@ def draw_nothing(set_attribute: Callable[[Any, str, Any], None] = setattr) -> No
 
 
 def report_nothing(set_attribute: Callable[[Any, str, Any], None] = setattr) -> None:
-    """Let the commands leave empty reports, which another process may write, where `draw_nothing` does not reach."""
+    """Let the commands leave empty reports."""
     set_attribute(html, "write", write_empty_report)
 
 

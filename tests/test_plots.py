@@ -65,13 +65,16 @@ def run_of(seeds: int) -> list[Trained]:
 
 ROWS: list[dict[str, Any]] = [
     {"method": "teacher", "gain": 9.0, "gain_half": 0.1, "verdict": ""},
-    {"method": "a", "gain": 1.5, "gain_half": 0.5, "verdict": "fewer errors"},
+    {"method": "a", "against": "labels", "gain": 1.5, "gain_half": 0.5, "verdict": "helps"},
     {"method": "labels", "gain": 0.0, "gain_half": 0.0, "verdict": ""},
-    {"method": "b", "gain": 0.2, "gain_half": 0.4, "verdict": "no difference"},
-    {"method": "c", "gain": -1.0, "gain_half": 0.3, "verdict": "more errors"},
-    {"method": "d", "gain": -60.0, "gain_half": 5.0, "verdict": "more errors"},
+    {"method": "b", "against": "labels", "gain": 0.2, "gain_half": 0.4, "verdict": "undecided"},
+    {"method": "c", "against": "noise", "gain": -1.0, "gain_half": 0.3, "verdict": "hurts"},
+    {"method": "d", "against": "labels", "gain": -60.0, "gain_half": 5.0, "verdict": "hurts"},
 ]
 RUNS = rng.random((5, 12))
+IMAGES = [50, 100, 200, 400, 899]
+ERRORS: dict[str, Any] = {kind: 3 + k + rng.random((3, 5)) for k, kind in enumerate(list(NAMES)[1:])}  # in %
+TEACHER = np.array([2.0, 2.5, 2.4])
 EVERY: dict[str, Any] = {
     "learning_curves": lambda: run_plots.learning_curves(run_of(3), NAMES),
     "dark_knowledge": lambda: run_plots.dark_knowledge(MODELS, PICTURES),
@@ -79,6 +82,8 @@ EVERY: dict[str, Any] = {
     "confusions": lambda: run_plots.confusions(MODELS, PICTURES),
     "confusions of many classes": lambda: run_plots.confusions(MANY_CLASSES, LANGUAGES),
     "reliabilities": lambda: run_plots.reliabilities(MODELS, PICTURES),
+    "reliabilities of one": lambda: run_plots.reliabilities({"teacher": MODELS["teacher"]}, PICTURES),
+    "errors_by_images": lambda: run_plots.errors_by_images(IMAGES, ERRORS, TEACHER, xlabel="images", last="all 899"),
     "comparison": lambda: plots.comparison(ROWS),
     "lines": lambda: plots.lines(range(12), {"one": RUNS, "two": RUNS[0]}, xlabel="epoch", ylabel="NLL, nats"),
     "curve_with_interval": lambda: plots.curve_with_interval(
@@ -238,27 +243,30 @@ def test_a_column_that_is_unknown_is_refused() -> None:
 
 
 def test_dark_knowledge_shows_softened_probabilities_each_group_to_its_own_scale() -> None:
-    figure = run_plots.dark_knowledge(MODELS, PICTURES, count=2)
-    panels = [axes for axes in figure.axes if axes.get_ylabel()]
-    assert [axes.get_ylabel() for axes in panels] == 2 * list(MODELS)
+    figure = run_plots.dark_knowledge(MODELS, PICTURES, count=2, shown="100 of 899 images")
+    assert figure.texts[-1].get_text().startswith("students shown 100 of 899 images; blue, the darker bars")
     teacher = MODELS["teacher"].logits
     p = softmax(teacher)
     right = teacher.argmax(axis=1) == Y
     order = np.argsort(np.abs(p.max(axis=1) - run_plots.SURE) + ~right, kind="stable")
     first = order[0]
     second = next(i for i in order if Y[i] != Y[first])
-    for k, sample in enumerate((first, second)):
-        for axes, model in zip(panels[3 * k : 3 * k + 3], MODELS.values(), strict=True):
-            soft = [softmax(model.logits[sample : sample + 1], T)[0] for T in (1, 2, 4, 8)]
-            np.testing.assert_allclose(heights(axes), np.concatenate([p / p.max() for p in soft]))
-            assert [text.get_text() for text in axes.texts[:4]] == [f"{p.max():.2f}" for p in soft]
-            colours = [to_rgb(bar.get_facecolor()) for bar in axes.patches]
-            assert [i % 3 for i, c in enumerate(colours) if c == to_rgb(plots.TRUTH)] == 4 * [Y[sample]]
-    images = [axes for axes in figure.axes if axes.images]
+    images, panels = figure.axes[::2], figure.axes[1::2]
+    for axes, sample in zip(panels, (first, second), strict=True):
+        soft = [softmax(model.logits[[sample]], T)[0] for model in MODELS.values() for T in (1, 2, 4, 8)]
+        bars = axes.collections[0]
+        corners = [path.vertices for path in bars.get_paths()]
+        np.testing.assert_allclose([np.ptp(c[:, 1]) for c in corners], np.concatenate([p / p.max() for p in soft]))
+        floors = [c[:, 1].min() for c in corners]
+        assert floors == sorted(floors, reverse=True) and len(set(floors)) == len(MODELS)  # the teacher is on top
+        dark = [to_rgb(colour) == to_rgb(plots.TRUTH) for colour in bars.get_facecolors()]
+        assert dark == 12 * [k == Y[sample] for k in range(3)]
+        texts = [text.get_text() for text in axes.texts if not text.get_text().startswith("T = ")]
+        assert texts == [f"{p.max():.2f}" for p in soft] + list(MODELS) + 4 * list(PICTURES.class_names)
+    assert [text.get_text() for text in panels[0].texts[-4:]] == ["T = 1", "T = 2", "T = 4", "T = 8"]
     for axes, sample in zip(images, (first, second), strict=True):
         np.testing.assert_array_equal(axes.images[0].get_array(), X[sample].reshape(2, 3))
         assert axes.get_title() == f"a test {PICTURES.class_names[Y[sample]]}"
-    assert [text.get_text() for text in panels[2].get_xticklabels()] == 4 * list(PICTURES.class_names)
 
 
 def test_confusions_colour_the_errors_and_write_the_counts() -> None:
@@ -304,6 +312,31 @@ def test_reliabilities_are_accuracy_against_confidence_in_percent() -> None:
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("confidence, %", "accuracy, %")
 
 
+# ---- errors by training images ------------------------------------------------------------------------------------
+
+
+def test_errors_by_images_are_means_with_intervals_and_the_teachers_is_a_level() -> None:
+    (axes,) = run_plots.errors_by_images(IMAGES, ERRORS, TEACHER, xlabel="images", title="t", last="all 899").axes
+    level, *curves = axes.lines
+    assert set(level.get_ydata()) == {TEACHER.mean()} and to_rgb(level.get_color()) == to_rgb("black")
+    assert [text.get_text() for text in axes.texts] == ["teacher, all 899 images"]
+    for (kind, runs), line, (low, high) in zip(ERRORS.items(), curves, bands(axes), strict=True):
+        expected = [mean_interval(list(values)) for values in runs.T]
+        np.testing.assert_array_equal(line.get_xdata(), IMAGES)
+        np.testing.assert_allclose(line.get_ydata(), [mean for mean, _ in expected])
+        np.testing.assert_allclose(low, [mean - half for mean, half in expected], rtol=1e-6)
+        np.testing.assert_allclose(high, [mean + half for mean, half in expected], rtol=1e-6)
+        assert to_rgb(line.get_color()) == to_rgb(run_plots.COLOURS[kind]) and line.get_label() == NAMES[kind]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["50", "100", "200", "400", "all 899"]
+    assert axes.get_xticks().tolist() == IMAGES and axes.get_xscale() == axes.get_yscale() == "log"
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("images", "test errors, %", "t")
+
+
+def test_errors_that_do_not_fit_the_numbers_of_images_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"curves\['labels'\] must be of shape \(5,\) or \(seeds, 5\), got \(3,\)"):
+        run_plots.errors_by_images(IMAGES, {"labels": [3, 2, 1]}, TEACHER, xlabel="")
+
+
 # ---- comparison ---------------------------------------------------------------------------------------------------
 
 
@@ -319,7 +352,7 @@ def test_a_comparison_draws_gains_with_intervals_and_says_in_words_what_is_off_t
         (-1.0, pytest.approx(-1.3), pytest.approx(-0.7), "v"),
     ]
     assert [text.get_text() for text in axes.texts] == ["← −60.0 ± 5.0"]
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b", "c", "d"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b", "c, against noise", "d"]
     assert axes.get_xlabel() == "percentage points fewer test errors than labels alone"
     low, high = axes.get_xlim()
     assert low < -1.3 and high > 2.0
@@ -328,7 +361,7 @@ def test_a_comparison_draws_gains_with_intervals_and_says_in_words_what_is_off_t
 
 
 def test_a_comparison_of_one_seed_claims_no_interval() -> None:
-    rows = [{**row, "gain_half": float("nan"), "verdict": "no difference"} for row in ROWS[1:2]]
+    rows = [{**row, "gain_half": float("nan"), "verdict": "undecided"} for row in ROWS[1:2]]
     assert plots.comparison(rows).get_supxlabel() == "one seed: no intervals"
     assert "95 % interval" in plots.comparison(ROWS).get_supxlabel()
 

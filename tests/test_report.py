@@ -20,12 +20,15 @@ from minikd.data import load_data
 from minikd.data.fsdd import log_mel, test_sounds
 from minikd.data.udhr import hash_n_grams, test_texts
 from minikd.errors import CheckpointError
+from minikd.experiments import selection, sweep
 from minikd.experiments.compare import compare, settings_for
 from minikd.experiments.config import Config
 from minikd.experiments.distill import Experiment
-from minikd.experiments.summary import STUDENTS, Trained, cells, verdict
+from minikd.experiments.summary import NAMES, STUDENTS, Trained, cells, regime, verdict_cells
 from minikd.mlp import MLP
 from minikd.report import html as report
+from minikd.report.page import confusion_table
+from minikd.report.run_plots import confusion
 from minikd.report.samples import HARD, choose
 
 QUICK = {"epochs": 2, "teacher": (16,), "student": (4,)}
@@ -90,17 +93,39 @@ def test_what_is_read_back_is_what_the_run_returned(run: Run) -> None:
     assert [(t.kind, t.seed, t.scores, t.history.rows) for t in again] == [
         (t.kind, t.seed, t.scores, t.history.rows) for t in done
     ]
-    assert cells(again) == cells(done) and verdict(again) == verdict(done)
+    assert cells(again) == cells(done) and verdict_cells(again) == verdict_cells(done)
 
 
 def test_the_page_shows_table_verdict_and_settings(run: Run, page: str) -> None:
     _, done = run
     words = words_of(page)
-    for row in cells(done)[1:]:
-        assert " ".join(row) in words
-    assert verdict(done) in words
+    for row in cells(done)[1:] + verdict_cells(done)[1:]:
+        assert " ".join(" ".join(row).split()) in words
+    assert regime(Config.read(run[0]), load_data("digits"), done) in words
     for setting in ("16 hidden units, 1,210 parameters", "T = 4, soft weight 0.9", "batches of 32, 2 seeds, on CPU"):
         assert setting in words
+
+
+def test_the_page_shows_how_often_each_class_was_taken_for_each_on_one_scale(run: Run, page: str) -> None:
+    data, first = load_data("digits"), [t for t in run[1] if t.seed == 0 and t.kind in NAMES]
+    tables = re.findall(r'<table class="confusion">\n<caption>(.*?)</caption>.*?<tbody>(.*?)</tbody>', page, re.DOTALL)
+    assert [name for name, _ in tables] == [NAMES[t.kind] for t in first]
+    counts = [confusion(t.model.predict(data.x_test), data.y_test) for t in first]
+    most = max((c - np.diag(np.diag(c))).max() for c in counts)
+    for (_, body), expected in zip(tables, counts, strict=True):
+        cells = re.findall(r"<td(?: style=\"--part: (.*?)\" title=\"(.*?)\")?>(\d*)</td>", body)
+        np.testing.assert_array_equal([int(count or 0) for *_, count in cells], expected.ravel())
+        for (i, j), (part, title, count) in zip(np.ndindex(expected.shape), cells, strict=True):
+            wrong = i != j and bool(count)  # what is right has no colour
+            assert part == (f"{int(count) / most:.2f}" if wrong else "")
+            assert title == (f"{i} taken for {j}: {count}" if wrong else "")
+
+
+def test_a_confusion_of_many_classes_is_small_and_its_names_are_text() -> None:
+    names = ["<a>", *(f"language {k}" for k in range(1, 20))]
+    table = confusion_table("teacher", 3 - np.eye(20, dtype=int), names, 4, small=True)
+    assert '<table class="confusion small">' in table and "<a>" not in table
+    assert table.count('title="&lt;a&gt; taken for language ') == 19 and table.count("--part: 0.75") == 380
 
 
 def test_a_page_of_digits_holds_all_test_images_and_every_network_of_the_first_seed(page: str) -> None:
@@ -120,7 +145,7 @@ def test_one_seed_has_no_spread_and_says_so(tmp_path: Path) -> None:
 def test_a_run_with_a_given_teacher_has_a_report(run: Run, tmp_path: Path) -> None:
     train(tmp_path / "given", seeds=2, teacher_from=str(run[0] / "teacher-0.safetensors"))
     made = report.build(tmp_path / "given")
-    assert "trained before" in words_of(made) and made.count("<svg") == 10
+    assert "trained before" in words_of(made) and made.count("<svg") == 3
     assert "after the last: labels alone" in words_of(made)  # a teacher that was not trained has no curve
 
 
@@ -164,6 +189,39 @@ def test_a_comparison_has_a_report_with_each_method_at_its_tuned_strength(tmp_pa
     assert "Of 2 methods, against labels alone," in words_of(made) and report.build(tmp_path) == made
     (tmp_path / "compare.json").unlink()
     with pytest.raises(CheckpointError, match="not finished: minikd compare --resume"):
+        report.build(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished sweep over numbers of images."""
+    folder = tmp_path_factory.mktemp("sweep") / "run"
+    flags = ["--images", "20,all", "--student", "4", "--teacher", "8", "--seeds", "2", "--epochs", "2", "--quiet"]
+    main(["sweep", *flags, "--jobs", "1", "--no-pictures", "--out", str(folder)])
+    return folder
+
+
+def test_a_sweep_over_images_has_a_report_with_its_table_and_picture(swept: Path) -> None:
+    made = report.build(swept)
+    plan, records = sweep.read(swept)
+    words = words_of(made)
+    for row in selection.image_cells(plan, records)[1:]:
+        assert " ".join(" ".join(row).split()) in words
+    assert made.count("<svg") == 1 and "Test errors of the same student" in words and "Explorer" not in words
+    assert "all 899" in made and report.build(swept) == made
+
+
+def test_a_sweep_over_settings_has_a_report_with_heat_maps(tmp_path: Path) -> None:
+    flags = ["--temperature", "1,4", "--student", "4", "--teacher", "8", "--seeds", "1", "--epochs", "1", "--quiet"]
+    main(["sweep", *flags, "--jobs", "1", "--no-pictures", "--out", str(tmp_path / "run")])
+    made = report.build(tmp_path / "run")
+    assert "Validation scores of every setting." in words_of(made) and "Chosen by validation errors" in words_of(made)
+
+
+def test_an_unfinished_sweep_has_none_and_says_how_to_go_on(swept: Path, tmp_path: Path) -> None:
+    lines = (swept / sweep.FILE).read_bytes().splitlines(keepends=True)
+    (tmp_path / sweep.FILE).write_bytes(b"".join(lines[:-1]))
+    with pytest.raises(CheckpointError, match=f"is not finished: minikd sweep --resume --out {tmp_path}"):
         report.build(tmp_path)
 
 

@@ -249,7 +249,7 @@ def test_every_control_picture_and_region_has_a_name(page_files: dict[str, Path]
 CONTRAST = """() => {
   const channels = (c) => c.match(/[\\d.]+/g).map(Number);
   const light = (c) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => {
-    const s = channels(c)[i] / 255;
+    const s = channels(c)[i] / (c.startsWith('color(') ? 1 : 255);  // what color-mix() makes is in [0, 1]
     return sum + weight * (s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4);
   }, 0);
   const ground = (e) => {

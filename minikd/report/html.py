@@ -21,23 +21,22 @@ from ..checkpoint import write_atomically
 from ..data import DATASETS, Data, load_data
 from ..errors import CheckpointError
 from ..exchange.teachers import Answers, describe_teacher
-from ..experiments import compare, summary
+from ..experiments import compare, selection, summary, sweep
 from ..experiments.config import Config
 from ..experiments.distill import load_network
 from ..experiments.files import DAMAGED, read_json
 from ..experiments.given_teacher import read_copy
-from ..experiments.summary import NAMES, STUDENTS, Trained
+from ..experiments.summary import ALL, NAMES, STUDENTS, Trained
 from ..experiments.text import dashed
 from ..fast.threads import limited_blas
 from ..methods import METHODS
 from ..metrics import History, Scores
 from ..mlp import MLP
 from . import plots, run_plots
-from .page import figure, gallery, html_table, page
+from .page import confusion_table, figure, gallery, html_table, page
 from .samples import Network, pack
 
 NAME = "report.html"
-CONTROLS = ("teacher", compare.LABELS)  # what is no method
 
 
 def write(folder: Path) -> Path:
@@ -54,7 +53,7 @@ def write(folder: Path) -> Path:
 def find(folder: Path) -> Path:
     """The report of the run in `folder`, written now if there is none. Raises what `write` does."""
     path = folder / NAME
-    return path if path.is_file() and _is_run(folder) else write(folder)
+    return path if path.is_file() and any((folder / file).exists() for file in REPORTS) else write(folder)
 
 
 def explore(folder: Path, browser: bool = True) -> str:
@@ -74,19 +73,16 @@ def build(folder: Path) -> str:
     """The report of the finished run in `folder`, as HTML. Raises what `write` does."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a folder: name that of a run, such as runs/digits-1")
-    if _is_run(folder):
-        with limited_blas(1):  # another number of threads might give other last digits, and so another file
-            return _of_comparison(folder) if (folder / "compare.json").exists() else _of_run(folder)
+    with limited_blas(1):  # another number of threads might give other last digits, and so another file
+        for file, of in REPORTS.items():
+            if (folder / file).exists():
+                return of(folder)
     if (folder / "config.json").exists():
         raise CheckpointError(f"the run in {folder} is not finished: minikd distill --resume --out {folder}")
     if (folder / "labels-0.safetensors").exists() or (folder / "teacher-0.safetensors").exists():
         words = f"minikd compare --resume --out {folder}, and the options that were given"
         raise CheckpointError(f"the comparison in {folder} is not finished: {words}")
-    raise CheckpointError(f"{folder} is not the folder of a run: make one with minikd distill or minikd compare")
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "metrics.json").exists() or (folder / "compare.json").exists()
+    raise CheckpointError(f"{folder} is not the folder of a run: make one with minikd distill, compare or sweep")
 
 
 # ---- a run of `minikd distill` -----------------------------------------------------------------------------------
@@ -109,7 +105,7 @@ def finished(folder: Path, config: Config, data: Data) -> list[Trained]:
             if model is None:
                 model = load_network(folder / f"{kind}-{seed}.safetensors", data, config.data, "cpu")
             done.append(Trained(kind, seed, model, History(histories.get((kind, seed), []), seconds), Scores(scores)))
-        if {t.kind for t in done} != {"teacher", *STUDENTS}:
+        if {t.kind for t in done} - {ALL} != {"teacher", *STUDENTS}:
             raise ValueError("networks are missing in metrics.json")
         return done
 
@@ -136,7 +132,7 @@ def _of_run(folder: Path) -> str:
     data = load_data(config.data)
     done = finished(folder, config, data)
     first = {t.kind: t for t in done if t.seed == 0}
-    shown = {kind: t for kind, t in first.items() if not isinstance(t.model, Answers)}
+    shown = {kind: t for kind, t in first.items() if kind != ALL and not isinstance(t.model, Answers)}
     networks = [Network(NAMES[kind], kind, _logits(t.model, data)) for kind, t in shown.items()]
     seeds = f"Mean ± standard deviation over {config.seeds} seeds" if config.seeds > 1 else "One seed"
     how = METHODS[config.method].title
@@ -144,13 +140,16 @@ def _of_run(folder: Path) -> str:
         how += f", T = {config.temperature:g}, soft weight {config.soft_weight:g}"
     return page(
         title=f"Distillation on {config.data}",
-        verdict=summary.verdict(done),
+        verdict=summary.regime(config, data, done),
         settings=[*_settings(config, first["teacher"].model, first["distilled"].model), ("method", how)],
-        table=html_table(summary.cells(done), f"{seeds}, on {len(data.y_test):,} test samples of {config.data}."),
+        table=html_table(summary.cells(done), f"{seeds}, on {len(data.y_test):,} test samples of {config.data}.")
+        + html_table(
+            summary.verdict_cells(done), summary.ONE_SEED if config.seeds == 1 else "Does the teacher help?", "verdict"
+        ),
         numbers=pack(data, DATASETS[config.data], networks, config.temperature, config.soft_weight)
         if "teacher" in shown
         else None,
-        pictures=_curves(done) + _looks(list(shown.values()), data),
+        pictures=_curves([t for t in done if t.kind != ALL]) + _looks(list(shown.values()), data),
         colours=run_plots.COLOURS,
         version=__version__,
     )
@@ -174,20 +173,21 @@ def _curves(done: list[Trained]) -> str:
 
 def _looks(networks: list[Trained], data: Data) -> str:
     """Confusion and reliability of each network, on the test samples."""
-    confusions, reliabilities = [], []
-    for trained in networks:
-        name = NAMES[trained.kind]
-        counts = run_plots.confusion(_logits(trained.model, data), data.y_test)
-        np.fill_diagonal(counts, 0)
-        i, j = (data.class_names[k] for k in np.unravel_index(counts.argmax(), counts.shape))
-        most = f", most often {i} taken for {j} ({_times(counts.max())})" if counts.any() else ""
-        svg = plots.svg(run_plots.confusions({name: trained.model}, data))
-        confusions.append(figure(svg, f"{name.capitalize()}: {counts.sum()} errors on test samples{most}."))
-        svg = plots.svg(run_plots.reliabilities({name: trained.model}, data))
-        reliabilities.append(figure(svg, f"{name.capitalize()}: ECE {100 * trained.scores['ece']:.1f}\u00a0%."))
-    return gallery(
-        "Confusion: which class is taken for which, each picture to its own scale", confusions, "two"
-    ) + gallery("Reliability: on the diagonal, a network is as sure as it is right", reliabilities, "")
+    counts = [run_plots.confusion(_logits(t.model, data), data.y_test) for t in networks]  # (K, K) each
+    wrongs = [c - np.diag(np.diag(c)) for c in counts]
+    most, small = max(wrong.max() for wrong in wrongs), len(data.class_names) > plots.MANY_CLASSES
+    confusions = []
+    for trained, count, wrong in zip(networks, counts, wrongs, strict=True):
+        i, j = (data.class_names[k] for k in np.unravel_index(wrong.argmax(), wrong.shape))
+        words = f", most often {i} taken for {j} ({_times(wrong.max())})" if wrong.any() else ""
+        table = confusion_table(NAMES[trained.kind], count, data.class_names, most, small)
+        confusions.append(figure(table, f"{wrong.sum()} errors on {count.sum():,} test samples{words}.", small))
+    ece = ", ".join(f"{NAMES[t.kind]} {100 * t.scores['ece']:.1f}\u00a0%" for t in networks)
+    svg = plots.svg(run_plots.reliabilities({NAMES[t.kind]: t.model for t in networks}, data))
+    title = "Confusion: each row is a class, each column what it was taken for"
+    return gallery(title, confusions, "two" if small else "") + gallery(
+        "Reliability: on the diagonal, a network is as sure as it is right", [figure(svg, f"ECE: {ece}.", True)], "one"
+    )
 
 
 def _times(count: int) -> str:
@@ -202,6 +202,7 @@ def _settings(config: Config, teacher: Any, student: MLP) -> list[tuple[str, str
         ("data", DATASETS[config.data].summary),
         ("teacher", f"{_network(teacher)}; {'trained before' if config.teacher_from else origin}"),
         ("student", f"{_network(student)}; {config.epochs} epochs, learning rate {config.lr:g}"),
+        ("shown to the student", summary.shown(config)),
         ("training", f"batches of {config.batch_size}, {seeds}, on {config.device.replace('cpu', 'CPU')}"),
     ]
 
@@ -222,15 +223,14 @@ def _of_comparison(folder: Path) -> str:
     content = compare.read(folder / "compare.json")
     config, rows = Config.from_json(content["settings"]), compare.summary(content)
     data = load_data(config.data)
+    order = {name: i for i, name in enumerate(("teacher", compare.LABELS))}
     models = {}
-    for row in sorted(rows, key=lambda row: (row["method"] != "teacher", row["method"] != compare.LABELS)):
-        name = row["method"]
-        file = f"{name}-0" if name in CONTROLS else f"{name}-{row['strength']:g}-0"
-        models[name] = load_network(folder / f"{file}.safetensors", data, config.data, "cpu")
+    for row in sorted(rows, key=lambda row: order.get(row["method"], len(order))):
+        if row["method"] != ALL:
+            kind = compare.kind_of((row["method"], row["temperature"], row["strength"]))
+            models[row["method"]] = load_network(folder / f"{kind}-0.safetensors", data, config.data, "cpu")
     networks = [
-        Network(
-            NAMES.get(name, name), name if name in CONTROLS else "distilled", _logits(model, data), name in CONTROLS
-        )
+        Network(NAMES.get(name, name), name if name in order else "distilled", _logits(model, data), name in order)
         for name, model in models.items()
     ]
     kd = Config.for_data(config.data)  # where the explorer begins
@@ -249,15 +249,47 @@ def _of_comparison(folder: Path) -> str:
 
 def _comparison_verdict(rows: Sequence[dict[str, Any]]) -> str:
     """How many methods beat labels alone, in a sentence."""
-    verdicts = [row["verdict"] for row in rows if row["verdict"]]
-    counts = {words: verdicts.count(words) for words in ("fewer errors", "no difference", "more errors")}
+    verdicts = [row["verdict"] for row in rows if row["verdict"] and row["against"] == compare.LABELS]
+    counts = {word: verdicts.count(word) for word in ("helps", "hurts", "undecided")}
     best = next((row["method"] for row in rows if row["verdict"]), "none")
     return (
-        f"Of {len(verdicts)} methods, against labels alone, {counts['fewer errors']} make fewer errors, "
-        f"{counts['more errors']} more, and {counts['no difference']} no difference that the seeds can show. "
-        f"The fewest errors on average: {best}."
+        f"Of {len(verdicts)} methods, against labels alone, {counts['helps']} help, {counts['hurts']} hurt, and "
+        f"{counts['undecided']} are undecided. The fewest errors on average: {best}."
+    )
+
+
+# ---- a run of `minikd sweep` -------------------------------------------------------------------------------------
+
+
+def _of_sweep(folder: Path) -> str:
+    plan, records = sweep.read(folder)
+    base, students = plan.base, sum(r["model"] != "teacher" for r in records)
+    if students < (len(plan.settings) + len(plan.controls)) * base.seeds:
+        raise CheckpointError(f"the sweep in {folder} is not finished: minikd sweep --resume --out {folder}")
+    cells, words = selection.result(plan, records)
+    picture, said = run_plots.of_sweep(plan, records)
+    teacher = f"{dashed(base.teacher, 'no')} hidden units; {base.teacher_epochs} epochs"
+    return page(
+        title=f"Sweep on {base.data}",
+        verdict=words,
+        settings=[
+            ("data", DATASETS[base.data].summary),
+            ("teacher", f"{teacher}, learning rate {base.teacher_lr:g}"),
+            ("students", "; ".join(f"{dashed(widths, 'no')} hidden units" for widths in plan.student)),
+            ("training", f"batches of {base.batch_size}, learning rate {base.lr:g}, {base.seeds} seeds"),
+            ("method", METHODS[base.method].title),
+        ],
+        table=html_table(cells, "Mean over seeds, with its 95 % interval."),
+        numbers=None,
+        pictures=figure(plots.svg(picture), said, wide=True),
+        colours=run_plots.COLOURS,
+        version=__version__,
     )
 
 
 def _logits(model: Any, data: Data) -> np.ndarray:
     return to_numpy(model.predict(data.x_test))
+
+
+# The file that a finished run has -> what makes its report.
+REPORTS = {"compare.json": _of_comparison, "metrics.json": _of_run, sweep.FILE: _of_sweep}

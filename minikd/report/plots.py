@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["bars", "comparison", "curve_with_interval", "heat_maps", "image_grid", "lines", "save", "show", "svg"]
 
 TRUTH, OTHERS = "#0072B2", "#BBBBBB"  # the right class is darker than the others
-VERDICTS = {"fewer errors": ("#009E73", "^"), "more errors": ("#D55E00", "v"), "no difference": ("#777777", "o")}
+VERDICTS = {"helps": ("#009E73", "^"), "hurts": ("#D55E00", "v"), "undecided": ("#777777", "o")}
 FAR = 8  # a gain so many times the median gain is out of the picture
 FEW_CURVES = 3  # more curves than this leave no room for a legend between them
 MANY_CLASSES = 12  # more classes than this have no room for all their names or counts
@@ -36,7 +36,7 @@ def lines(x: Any, curves: Mapping[str, Any], *, xlabel: str, ylabel: str, title:
         raise ValueError(f"curves must be at most {len(LOOKS)}, for more cannot be told apart; got {len(curves)}")
     figure = new_figure(7, 4)
     axes: Any = figure.subplots()
-    numbers = {label: _runs(f"curves[{label!r}]", values, len(x)) for label, values in curves.items()}
+    numbers = {label: runs_of(f"curves[{label!r}]", values, len(x)) for label, values in curves.items()}
     for (label, runs), (colour, line, marker) in zip(numbers.items(), LOOKS, strict=False):
         draw_curve(axes, x, runs, color=colour, ls=line, marker=marker, label=label)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
@@ -75,7 +75,7 @@ def bars(
     colours = [TRUTH if truth is None or k == truth else OTHERS for k in at]
     seeds = []
     for axes, (label, values) in zip(panels, rows.items(), strict=True):
-        runs = _runs(f"rows[{label!r}]", values, len(names))  # (seeds, K)
+        runs = runs_of(f"rows[{label!r}]", values, len(names))  # (seeds, K)
         seeds.append(len(runs))
         mean, half = _mean_and_half(runs)
         axes.bar(at, mean, yerr=half if len(runs) > 1 else None, color=colours, ecolor="black", width=0.75)
@@ -106,7 +106,7 @@ def image_grid(x: Any, image_shape: tuple[int, int], titles: Sequence[str] = (),
     return figure
 
 
-def _runs(name: str, values: Any, points: int) -> np.ndarray:
+def runs_of(name: str, values: Any, points: int) -> np.ndarray:
     """Values (points,) or (seeds, points) as (seeds, points)."""
     runs = np.atleast_2d(np.asarray(to_numpy(values), np.float64))
     if runs.ndim != 2 or runs.shape[1] != points:
@@ -142,8 +142,11 @@ def say_interval(figure: Figure, seeds: Sequence[int]) -> None:
 
 @styled
 def comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """By how many percentage points each method errs less than labels alone, with 95 % intervals; see compare.py."""
-    shown = [row for row in rows if row["method"] not in ("teacher", "labels")]
+    """By how many percentage points each method errs less than labels alone, with 95 % intervals; see compare.py.
+
+    What reads no labels, or no data, is compared with a rival that does not either.
+    """
+    shown = [row for row in rows if row["verdict"]]
     figure = new_figure(8, 1.8 + 0.3 * len(shown))
     axes = figure.subplots()
     # What is far off would squeeze the others together; it is said in words at the edge.
@@ -164,7 +167,8 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
             place: dict[str, Any] = {"xy": (0.01 if left else 0.99, at), "xycoords": ("axes fraction", "data")}
             axes.annotate(words, **place, ha="left" if left else "right", va="center", fontsize=10, color=colour)
     axes.axvline(0, color="black", lw=1)
-    axes.set_yticks(range(len(shown)), [row["method"] for row in shown])
+    rivals = [f", against {row['against']}" if row["against"] != "labels" else "" for row in shown]
+    axes.set_yticks(range(len(shown)), [row["method"] + rival for row, rival in zip(shown, rivals, strict=True)])
     axes.set_ylim(len(shown) - 0.4, -0.6)  # the best on top, and room for those that are off the scale
     axes.set(xlabel="percentage points fewer test errors than labels alone", title="What each method gains")
     axes.grid(True, axis="x")

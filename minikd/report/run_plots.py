@@ -9,10 +9,13 @@ import numpy as np
 
 from ..backend import to_numpy
 from ..checks import check_choice, check_labels, check_matrix
-from ..data import Data
+from ..data import DATASETS, Data, load_data
+from ..experiments import selection
+from ..experiments.summary import NAMES, STUDENTS
+from ..experiments.sweep import Record, Sweep
 from ..metrics import reliability
 from ..ops import softmax
-from .plots import MANY_CLASSES, OTHERS, TRUTH, draw_curve, say_interval
+from .plots import MANY_CLASSES, OTHERS, TRUTH, draw_curve, heat_maps, runs_of, say_interval
 from .style import INK, SMALL, log_scale, new_figure, note, styled
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ COLUMNS = {
     "val_ece": ("validation calibration error (lower is better)", "ECE, %", 100),
 }
 TEMPERATURES = (1, 2, 4, 8)
+ROW = 1.6  # from one network's row of bars to the next, in heights of the highest bar
 SURE = 0.9  # how sure the teacher is of the samples that are shown
 FEW_SAMPLES = 3  # a bin of fewer samples says nothing
 
@@ -43,8 +47,7 @@ def learning_curves(
 
     names   kind of network -> its name in the legend;  columns  some of "val_nll", "val_accuracy", "val_ece"
     """
-    figure = new_figure(5.3 * len(columns), 4.2)
-    panels = figure.subplots(1, len(columns), squeeze=False)[0]
+    figure, panels = _side_by_side(len(columns), 5.3, 4.2)
     histories = {kind: [t.history for t in done if t.kind == kind and len(t.history)] for kind in names}
     for axes, column in zip(panels, columns, strict=True):
         check_choice("columns", column, COLUMNS)
@@ -63,6 +66,76 @@ def learning_curves(
     return figure
 
 
+@styled
+def errors_by_images(
+    images: Sequence[int],
+    curves: Mapping[str, Any],
+    teacher: Any,
+    *,
+    xlabel: str,
+    ylabel: str = "test errors, %",
+    title: str = "",
+    last: str = "",
+    noun: str = "images",
+) -> Figure:
+    """Errors in % of students that saw n numbers of training images, and of the teacher, which saw all of them.
+
+    images  the numbers, rising;  last  the words at the last of them, such as "all 899"
+    curves  {"labels", "smoothed", "distilled"} -> (seeds, n): the mean and its 95 % interval;  teacher  (seeds,)
+    """
+    figure = new_figure(8, 4.5)
+    axes: Any = figure.subplots()
+    level = float(np.mean(to_numpy(teacher)))
+    axes.axhline(level, color=COLOURS["teacher"], ls=LINES["teacher"])
+    axes.annotate(f"teacher, {last or images[-1]} {noun}", (images[0], level), (0, 4), textcoords="offset points")
+    runs = {kind: runs_of(f"curves[{kind!r}]", values, len(images)) for kind, values in curves.items()}
+    for kind, errors in runs.items():
+        look = {"color": COLOURS[kind], "ls": LINES[kind], "marker": MARKERS[kind], "label": NAMES[kind], "lw": 2.2}
+        draw_curve(axes, images, errors, **look)
+    means = [level, *(mean for errors in runs.values() for mean in errors.mean(axis=0))]
+    axes.set(xscale="log", yscale="log", ylim=(0.75 * min(means), 1.2 * max(means)), xlabel=xlabel, ylabel=ylabel)
+    axes.set_title(title)
+    log_scale(axes.yaxis, (1, 1.5, 2, 3, 5, 7))
+    axes.set_xticks(images, [*map(str, images[:-1]), last or str(images[-1])])
+    axes.minorticks_off()
+    axes.grid(True)
+    axes.legend(fontsize=11)
+    say_interval(figure, [len(errors) for errors in runs.values()])
+    return figure
+
+
+def of_sweep(plan: Sweep, records: list[Record]) -> tuple[Figure, str]:
+    """The picture of a sweep, and what it shows: errors against the number of images, or heat maps."""
+    if len(plan.images) == 1:
+        maps = selection.maps(plan, records)
+        return heat_maps(maps, plan.temperature, plan.soft_weight), "Validation scores of every setting."
+    train, noun = len(load_data(plan.base.data).y_train), DATASETS[plan.base.data].noun
+    rows = sorted(selection.by_images(plan, records), key=lambda row: row["images"] or train)
+    curves = {kind: np.array([row[kind] for row in rows]).T for kind in STUDENTS}  # (seeds, n) each
+    figure = errors_by_images(
+        [row["images"] or train for row in rows],
+        curves,
+        selection.teacher_errors(plan, records),
+        xlabel=f"training {noun} shown to the student",
+        title=f"The fewer {noun} a student is shown, the more a teacher helps",
+        last="" if rows[-1]["images"] else f"all {train:,}",
+        noun=noun,
+    )
+    return figure, f"Test errors of the same student by the number of training {noun} that it is shown."
+
+
+def _side_by_side(count: int, width: float, height: float) -> tuple[Figure, Sequence[Any]]:
+    """A figure and its `count` panels beside one another, each `width` by `height` inches with its margins.
+
+    The margins are fixed, because matplotlib takes as long to find out which margins the letters need as to draw.
+    """
+    figure = new_figure(count * width, height, layout=None)
+    left, right, bottom, top = 0.75, 0.15, 0.9, 0.35  # inches around each panel
+    room = {"left": left / count / width, "right": 1 - right / count / width, "bottom": bottom / height}
+    room |= {"top": 1 - top / height, "wspace": (left + right) / (width - left - right)}
+    return figure, figure.subplots(1, count, squeeze=False, gridspec_kw=room)[0]
+
+
 def _limit(axes: Any, column: str) -> None:
     """Show where the curves are and end: bands that reach below 0, and the first epochs, would squeeze them."""
     curves = [line.get_ydata() for line in axes.lines if np.isfinite(line.get_ydata()).any()]
@@ -77,41 +150,50 @@ def _limit(axes: Any, column: str) -> None:
 
 
 @styled
-def dark_knowledge(models: Mapping[str, Any], data: Data, count: int = 3) -> Figure:
+def dark_knowledge(models: Mapping[str, Any], data: Data, count: int = 3, shown: str = "") -> Figure:
     """What networks think of a few test samples: class probabilities, softened by rising temperatures.
 
     models   name -> network; the first is the teacher. Shown are samples of different classes that it is right about,
              and rather sure of: at T = 1 they look like labels, and at higher T the rest comes out
+    shown    what the students were shown in training: "100 of 899 images"
     """
-    logits = {name: to_numpy(model.predict(data.x_test)) for name, model in models.items()}
-    first = next(iter(logits.values()))
+    asked = {name: to_numpy(model.predict(data.x_test)) for name, model in models.items()}  # (N, K) each
+    first = next(iter(asked.values()))
     distance = np.abs(softmax(first).max(axis=1) - SURE) + (first.argmax(axis=1) != data.y_test)
-    shown = _one_per_class(np.argsort(distance, kind="stable"), data.y_test, count)
+    chosen = _one_per_class(np.argsort(distance, kind="stable"), data.y_test, count)
     rows, classes = len(models), len(data.class_names)
-    height = 1.2 + (0.58 * rows + 0.3) * count  # inches
+    gap = 0.52 if classes <= MANY_CLASSES else 0.95  # inches below each sample, for the names of the classes
+    each = 0.59 * rows - 0.22  # inches of a sample
+    height = 0.95 + (each + gap) * len(chosen)
     figure = new_figure(12, height, layout=None)
     figure.suptitle("What the labels do not say: class probabilities at rising temperature T", y=1 - 0.12 / height)
-    words = "blue, the darker bars: the right class; each group of bars to its own scale"
+    words = (
+        f"students shown {shown}; " * bool(shown)
+        + "blue, the darker bars: the right class; each group to its own scale"
+    )
     figure.text(0.5, 1 - 0.55 / height, words, ha="center", fontsize=10)
-    gap = 0.6 if classes <= MANY_CLASSES else 1.3  # below each sample, for the names of the classes
-    room = {"hspace": 0.6, "wspace": 0.26, "left": 0.01, "right": 0.99, "top": 1 - 1.15 / height, "bottom": 0.01}
-    heights = ([1.0] * rows + [gap]) * count
-    cells = figure.add_gridspec(len(heights), 2, width_ratios=[1, 10], height_ratios=heights, **room)
-    for k, sample in enumerate(shown):
-        top = k * (rows + 1)
-        _picture(figure.add_subplot(cells[top : top + rows, 0]), data, sample)
-        panels = [figure.add_subplot(cells[top + r, 1]) for r in range(rows)]
-        for axes, (name, z) in zip(panels, logits.items(), strict=True):
-            p = np.stack([softmax(z[sample : sample + 1], T)[0] for T in TEMPERATURES])  # (temperatures, K)
-            _groups(axes, p, int(data.y_test[sample]), name)
-        if k == 0:
-            for T, middle in zip(TEMPERATURES, _group_places(classes).mean(axis=1), strict=True):
-                panels[0].text(middle, 1.55, f"T = {T}", ha="center")
+    room: dict[str, Any] = {
+        "left": 0.01,
+        "right": 0.99,
+        "top": 1 - 1.1 / height,
+        "bottom": (gap - 0.15) / height,
+        "wspace": 0.26,
+    }
+    room |= {"hspace": gap / each, "width_ratios": [1, 10]}
+    pairs = figure.subplots(len(chosen), 2, squeeze=False, gridspec_kw=room)
+    for sample, (left, right) in zip(chosen, pairs, strict=True):
+        _picture(left, data, sample)
+        z = np.stack([logits[sample] for logits in asked.values()])  # (networks, K)
+        p = np.stack([softmax(z, T) for T in TEMPERATURES], axis=1)  # (networks, temperatures, K)
+        _bars(right, p, int(data.y_test[sample]), list(asked))
         # All classes by name where there is room, or else those that the teacher thinks likeliest.
         named = np.arange(classes) if classes <= MANY_CLASSES else np.sort(np.argsort(-first[sample])[:3])
-        slant: dict[str, Any] = {} if classes <= MANY_CLASSES else {"rotation": 25, "ha": "right"}
-        ticks = [data.class_names[c] for c in named] * len(TEMPERATURES)
-        panels[-1].set_xticks(_group_places(classes)[:, named].ravel(), ticks, fontsize=SMALL, **slant)
+        look = {"ha": "center"} if classes <= MANY_CLASSES else {"rotation": 25, "ha": "right"}
+        for place in _group_places(classes)[:, named]:
+            for x, c in zip(place, named, strict=True):
+                right.text(x, -0.1, data.class_names[c], va="top", fontsize=SMALL, **look)
+    for T, middle in zip(TEMPERATURES, _group_places(classes).mean(axis=1), strict=True):
+        pairs[0, 1].text(middle, ROW * rows, f"T = {T}", ha="center")
     return figure
 
 
@@ -120,18 +202,29 @@ def _group_places(classes: int) -> np.ndarray:
     return np.arange(classes) + (classes + 1.5) * np.arange(len(TEMPERATURES))[:, None]
 
 
-def _groups(axes: Any, p: np.ndarray, truth: int, name: str) -> None:
-    """A network's probabilities p (temperatures, K) as a row of groups of bars, the largest of each group in words."""
-    at = _group_places(p.shape[1])
-    dark = np.tile(np.arange(p.shape[1]) == truth, len(p))
-    heights = p / p.max(axis=1, keepdims=True)
-    axes.bar(at.ravel(), heights.ravel(), color=np.where(dark, TRUTH, OTHERS))
-    for row, group in zip(p, at, strict=True):
-        axes.text(group[row.argmax()], 1.03, f"{row.max():.2f}", ha="center", fontsize=SMALL)
-    axes.set(ylim=(0, 1), yticks=(), xlim=(-0.8, at.max() + 0.8), xticks=())
-    axes.set_ylabel(name, fontsize=SMALL, rotation=0, ha="right", va="center")
-    axes.tick_params(length=2)
-    axes.spines["left"].set_visible(False)
+def _bars(axes: Any, p: np.ndarray, truth: int, names: Sequence[str]) -> None:
+    """Probabilities p (networks, temperatures, K): a row of groups of bars a network, each group's largest in words.
+
+    All bars are one artist and letters stand for ticks, because a patch a bar and a tick a class take twice the time.
+    """
+    from matplotlib.collections import PolyCollection
+
+    at = np.broadcast_to(_group_places(p.shape[2]), p.shape)
+    floor = np.broadcast_to(ROW * np.arange(len(p))[::-1, None, None], p.shape)  # the first network's row is on top
+    top = floor + p / p.max(axis=2, keepdims=True)
+    x, y = [at - 0.4, at + 0.4, at + 0.4, at - 0.4], [floor, floor, top, top]
+    colours = [TRUTH if k == truth else OTHERS for k in range(p.shape[2])] * (p.size // p.shape[2])
+    corners = np.stack([x, y], axis=-1).reshape(4, -1, 2).swapaxes(0, 1)  # (bars, 4, 2)
+    axes.add_collection(PolyCollection(list(corners), facecolors=colours))
+    for i, j in np.ndindex(p.shape[:2]):
+        k = p[i, j].argmax()
+        axes.text(at[i, j, k], floor[i, j, k] + 1.03, f"{p[i, j, k]:.2f}", ha="center", fontsize=SMALL)
+    edges = -0.8, at.max() + 0.8
+    for y, name in zip(floor[:, 0, 0], names, strict=True):
+        axes.text(-1.1, y + 0.5, name, ha="right", va="center", fontsize=SMALL)
+    axes.hlines(floor[:, 0, 0], *edges, color="black", lw=0.8, clip_on=False)
+    axes.set(xlim=edges, ylim=(0, ROW * (len(p) - 1) + 1))
+    axes.axis("off")
 
 
 def _one_per_class(order: np.ndarray, labels: np.ndarray, count: int) -> list[int]:
@@ -190,8 +283,7 @@ def confusions(models: Mapping[str, Any], data: Data) -> Figure:
 @styled
 def reliabilities(models: Mapping[str, Any], data: Data) -> Figure:
     """For each network, accuracy against confidence in ten bins: on the diagonal, it is as sure as it is right."""
-    figure = new_figure(max(4.0, 3.4 * len(models)), 4.1)
-    panels = figure.subplots(1, len(models), squeeze=False)[0]
+    figure, panels = _side_by_side(len(models), max(2.9, 4 / len(models)), 3.3)
     for axes, (name, model) in zip(panels, models.items(), strict=True):
         p = softmax(to_numpy(model.predict(data.x_test)).astype(np.float64))
         bins = reliability(p, data.y_test, bins=10)  # (10, 3)
@@ -201,7 +293,7 @@ def reliabilities(models: Mapping[str, Any], data: Data) -> Figure:
         sizes = 20 + 300 * share
         axes.scatter(100 * bins[used, 0], 100 * bins[used, 1], s=sizes, color=TRUTH, zorder=3, clip_on=False)
         axes.set(xlim=(0, 103), ylim=(0, 103), xlabel="confidence, %", ylabel="accuracy, %", aspect="equal")
-        axes.set_title(name)
+        axes.set(xticks=(0, 25, 50, 75, 100), yticks=(0, 25, 50, 75, 100), title=name)
         axes.grid(True)
     words = "a point for each bin of confidence, its area the share of test samples; networks of the first seed"
     note(figure, words)

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -98,12 +98,12 @@ def note(figure: Figure, words: str) -> None:
     figure.supxlabel(fill(words, int(14 * figure.get_figwidth())), fontsize=SMALL)
 
 
-def log_scale(axis: Any) -> None:
-    """A logarithmic axis with plain numbers at 1, 2 and 5."""
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+def log_scale(axis: Any, at: Sequence[float] = (1, 2, 5)) -> None:
+    """A logarithmic axis with plain numbers at 1, 2 and 5, or elsewhere, and these times powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(ScalarFormatter())
+    axis.set_major_locator(LogLocator(subs=at))
+    axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 
 

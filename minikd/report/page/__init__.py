@@ -13,6 +13,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import numpy as np
+
 FOLDER = Path(__file__).parent
 # What a page without the explorer leaves out, as regular expressions: it, the ways to it, and the script.
 WITHOUT_EXPLORER = (
@@ -33,38 +35,65 @@ MEANINGS = {
     "time s": "seconds of training",
     "strength": "how much the teacher counts, in multiples of the method's default; tuned on validation samples",
     "errors %": "how many of 100 test samples are wrong",
-    "fewer than labels": "percentage points fewer errors than labels alone, paired by seed",
+    "fewer by": "percentage points fewer errors than labels alone, or than the method's own rival; paired by seed",
+    "T": "the temperature; tuned on validation samples",
+    "unseen %": "accuracy on the classes that the students were never shown",
+    "difference": "on the same samples, paired by seed",
     "cost": "time of training, in multiples of labels alone",
 }
 
 
-def html_table(lines: Sequence[Sequence[str]], caption: str) -> str:
-    """A head and rows as an HTML table that scrolls in its own box, and below it what the heads mean."""
+def html_table(lines: Sequence[Sequence[str]], caption: str, name: str = "table") -> str:
+    """A head and rows as an HTML table that scrolls in its own box, and below it what the heads mean.
+
+    name   begins the ids of the table, where a page has several
+    """
     head, *rows = lines
     unseen = '<span class="unseen">{}</span>'  # for those who listen
     columns = [escape(text) or unseen.format("verdict" if i else "network") for i, text in enumerate(head)]
     heads = "".join(f'<th scope="col">{text}</th>' for text in columns)
     body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(text)}</td>" for text in cells)}</tr>\n'
-        for name, *cells in rows
+        f'<tr><th scope="row">{escape(first)}</th>{"".join(f"<td>{escape(text)}</td>" for text in cells)}</tr>\n'
+        for first, *cells in rows
     )
     return (
-        '<div class="scroll" role="region" aria-labelledby="table-caption" tabindex="0">\n<table>\n'
-        f'<caption id="table-caption"><span>{escape(caption)}</span></caption>\n'
+        f'<div class="scroll" role="region" aria-labelledby="{name}-caption" tabindex="0">\n<table>\n'
+        f'<caption id="{name}-caption"><span>{escape(caption)}</span></caption>\n'
         f"<thead><tr>{heads}</tr></thead>\n"
         f"<tbody>\n{body}</tbody>\n</table>\n</div>\n"
         "<details><summary>What the columns mean</summary>"
-        f'<dl class="pairs">{_pairs([(name, MEANINGS[name]) for name in head if name in MEANINGS])}</dl></details>'
+        f'<dl class="pairs">{_pairs([(text, MEANINGS[text]) for text in head if text in MEANINGS])}</dl></details>'
     )
 
 
-def figure(svg: str, words: str, wide: bool = False) -> str:
-    """A picture, an <svg> element with a name of its own, and the words below it.
+def confusion_table(title: str, counts: np.ndarray, names: Sequence[str], most: int, small: bool) -> str:
+    """How often each class (row) was taken for each (column), counts (K, K), as an HTML table of coloured cells.
+
+    most    the count of errors that has the full colour;  small  whether cells have no room for their counts
+    """
+
+    def cell(i: int, j: int) -> str:
+        if i == j or not counts[i, j]:
+            return f"<td>{counts[i, j] or ''}</td>"
+        words = escape(f"{names[i]} taken for {names[j]}: {counts[i, j]}")
+        return f'<td style="--part: {counts[i, j] / most:.2f}" title="{words}">{counts[i, j]}</td>'
+
+    every = range(len(names))
+    rows = (f'<tr><th scope="row">{escape(names[i])}</th>{"".join(cell(i, j) for j in every)}</tr>\n' for i in every)
+    heads = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
+    return (
+        f'<table class="confusion{" small" * small}">\n<caption>{escape(title)}</caption>\n'
+        f"<thead><tr><td></td>{heads}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody>\n</table>"
+    )
+
+
+def figure(picture: str, words: str, wide: bool = False) -> str:
+    """A picture, an <svg> or <table> element with a name of its own, and the words below it.
 
     wide   too wide for a phone: it scrolls in its own box there
     """
     box = '<div class="wide" role="region" aria-label="the picture" tabindex="0">{}</div>' if wide else "{}"
-    return f"<figure>\n{box.format(svg)}\n<figcaption>{escape(words)}</figcaption>\n</figure>\n"
+    return f"<figure>\n{box.format(picture)}\n<figcaption>{escape(words)}</figcaption>\n</figure>\n"
 
 
 def gallery(title: str, figures: Sequence[str], kind: str) -> str:
