@@ -1,14 +1,15 @@
 # %% [markdown]
 # # 05 · How to choose teacher, student, temperature and weight?
 #
-# **In short.** Tune the learning rate for each contender; then take a temperature of 2 to 4, the best teacher you
-# have, and the largest student you can afford. The weight hardly matters there. Choose by the mean over seeds on
-# validation images: the best of many single runs promises what it does not keep.
+# **In short.** Tune the learning rate for each contender, and choose by the mean over seeds on validation images. A
+# student that is shown 100 images of digits wants a temperature of 4 or more and a soft weight of 0.9 or 1: it errs on
+# 6.1 % of the test images instead of 11.7 %. A student that is shown all 899 wants a weight of 0.1 and gains 0.3
+# points. The best of many single runs finds large differences, and promises small ones that it does not keep.
 #
 # Tutorial 04 trained one student at one temperature. Someone had chosen it: the temperature, the weight of the
-# teacher, both widths. This tutorial makes such choices in the open, by plain loops over settings, and asks after each
-# how sure it is. Every choice is made on validation images. The test images are touched once, at the end, and once
-# before, in a demonstration of what goes wrong with them.
+# teacher, both widths. Here such choices are made in the open, by plain loops over settings, for a student that is
+# shown 100 images and for one that is shown all 899. Every choice is made on validation images. The test images are
+# touched once, at the end, and once before, in a demonstration of what goes wrong with them.
 
 # %%
 import os
@@ -17,75 +18,92 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from minikd import MLP, Adam, cross_entropy, distill, evaluate, fit, load_data
-from minikd.experiments.intervals import mean_interval
+from minikd.data import few
+from minikd.experiments.intervals import mean_interval, verdict
 from minikd.optim import cosine
 from minikd.report import plots
 
-FAST = bool(os.environ.get("MINIKD_FAST"))  # set by the tests: less training, the same claims
-SEEDS, FEW = (2, 2) if FAST else (10, 5)  # for the sweep, and for what comes after it
-TEACHER_EPOCHS, EPOCHS = (10, 6) if FAST else (50, 40)
+FAST = bool(os.environ.get("MINIKD_FAST"))  # set by the tests: fewer seeds and settings
+SEEDS = 2 if FAST else 10
 data = load_data("digits")
-D, K = 64, 10
+x, y, D, K = data.x_train, data.y_train, 64, 10
+FEW, ALL = 100, len(x)  # images that the student is shown
 options = {"batch_size": 32, "schedule": cosine(), "progress": False}
 
 
 def train_teacher(width, seed):
     teacher = MLP((D, width, width, K), dropout=(0, 0.5, 0.5), seed=seed)
-    adam, epochs = Adam(teacher, lr=2e-3), TEACHER_EPOCHS
-    fit(teacher, data.x_train, data.y_train, loss=cross_entropy, optimizer=adam, epochs=epochs, seed=seed, **options)
+    fit(teacher, x, y, loss=cross_entropy, optimizer=Adam(teacher, lr=3e-3), epochs=20, seed=seed, **options)
     return teacher
 
 
-def train_student(width, seed, logits, T, w, lr):
+def train_student(width, seed, logits, T, w, lr, n=FEW):
+    rows = few(y, n, seed=seed)  # (n,)
     student = MLP((D, width, K), seed=1000 + seed)
-    how = {"temperature": T, "soft_weight": w, "optimizer": Adam(student, lr=lr), "epochs": EPOCHS, "seed": seed}
-    distill(student, logits, data.x_train, data.y_train, **how, **options)
+    how = {"temperature": T, "soft_weight": w, "optimizer": Adam(student, lr=lr), "epochs": 100 if n == FEW else 30}
+    distill(student, logits[rows], x[rows], y[rows], seed=seed, **how, **options)
     return student
 
 
-def scores(model, x, y):
-    result = evaluate(model, x, y)
+def scores(model, images=data.x_val, labels=data.y_val):
+    result = evaluate(model, images, labels)
     return 100 * (1 - result.accuracy), result.nll  # errors in %, nats
+
+
+def say(name, fewer):
+    # fewer (SEEDS,): points fewer errors, paired seed by seed
+    mean, half = mean_interval(fewer)
+    print(f"{name:<58}{mean:+7.2f} ± {half:.2f}  {verdict(mean, half)}")
+    return verdict(mean, half)
+
+
+def draw(sizes, curves, xlabel, title):
+    figure = plots.lines(sizes, curves, xlabel=xlabel, ylabel="validation errors, %", title=title)
+    figure.set_size_inches(5.4, 2.9)
+    figure.axes[0].set(xscale="log", yscale="log")
+    figure.axes[0].set_xticks(sizes, [f"{size:,}" for size in sizes])
+    figure.axes[0].set_yticks((2, 5, 10, 20, 50), (2, 5, 10, 20, 50))
+    figure.axes[0].minorticks_off()
+    return figure
 
 
 # %% [markdown]
 # ## The rules of a fair comparison
 #
-# 1. **The same budget.** Every student sees the training images 40 times, in the same order within a seed, from the
-#    same first weights. Were one of them trained for longer, we would learn what training longer does.
-# 2. **More than one seed**, with intervals.
+# 1. **The same budget.** Within a seed, all students see the same images equally often, from the same first weights.
+# 2. **More than one seed**, with intervals. Each seed also draws the 100 images anew.
 # 3. **Validation images** decide. They are others than those that are learned from, and others than the test's.
 # 4. **Nobody is favoured.** What matters to all, each may tune for itself. First of all that is the learning rate.
 #
 # ## The learning rate first
+#
+# The student has 64 hidden units, the teacher 256 and 256, and the teacher has learned from all 899 images. We choose
+# by NLL, which is less coarse than a count of errors.
 
 # %%
-RATES = (0.01, 0.03) if FAST else (0.003, 0.01, 0.03, 0.1)
+RATES = (0.01, 0.03) if FAST else (0.001, 0.003, 0.01, 0.03, 0.1)
 teachers = [train_teacher(256, seed) for seed in range(SEEDS)]
-answers = [teacher.predict(data.x_train) for teacher in teachers]  # SEEDS times (N, K)
-by_rate = {"labels alone": np.zeros((FEW, len(RATES), 2)), "distilled": np.zeros((FEW, len(RATES), 2))}
-for w, results in zip((0.0, 0.9), by_rate.values(), strict=True):
+answers = [teacher.predict(x) for teacher in teachers]  # SEEDS times (N, K)
+by_rate, rate, rate_verdicts = {}, {}, {}
+for n in (FEW, ALL):
+    for w in (0.0, 0.9):
+        tried = [[train_student(64, s, answers[s], 4, w, lr, n) for lr in RATES] for s in range(SEEDS)]
+        by_rate[n, w] = np.array([[scores(model) for model in row] for row in tried])  # (SEEDS, rates, 2)
+        rate[n, w] = RATES[by_rate[n, w][:, :, 1].mean(axis=0).argmin()]
+    print(f"shown {n} images: best rate {rate[n, 0.0]} for labels alone, {rate[n, 0.9]} distilled, T = 4, w = 0.9")
+    alone, taught = (by_rate[n, w][:, :, 0] for w in (0.0, 0.9))  # (SEEDS, rates) each
     for j, lr in enumerate(RATES):
-        for seed in range(FEW):
-            student = train_student(32, seed, answers[seed], 4, w, lr)
-            results[seed, j] = scores(student, data.x_val, data.y_val)  # errors in %, NLL
-
-nll = {name: results[:, :, 1] for name, results in by_rate.items()}  # (FEW, rates) each
-rate_alone, rate_taught = (RATES[r.mean(axis=0).argmin()] for r in nll.values())
-print(f"best: {rate_alone} for labels alone, {rate_taught} for distillation at T = 4, w = 0.9 ({FEW} seeds)")
-for lr, alone, taught in zip(RATES, *(r.T for r in nll.values()), strict=True):
-    mean, half = mean_interval(taught - alone)
-    print(f"at {lr:<5}: NLL {alone.mean():.3f} alone, {taught.mean():.3f} distilled, ", end="")
-    print(f"difference {mean:+.3f} ± {half:.3f} nats")
-own = [r[:, RATES.index(lr)] for r, lr in zip(nll.values(), (rate_alone, rate_taught), strict=True)]
-at_own_rates = mean_interval(own[1] - own[0])
-print(f"each at its own: distilled less alone {at_own_rates[0]:+.3f} ± {at_own_rates[1]:.3f} nats")
+        words = f"  at {lr:<5}: {alone[:, j].mean():5.2f} % alone, {taught[:, j].mean():5.2f} % distilled, fewer by"
+        rate_verdicts[n, lr] = say(words, alone[:, j] - taught[:, j])
+    own = [by_rate[n, w][:, RATES.index(rate[n, w]), 0] for w in (0.0, 0.9)]  # (SEEDS,) each
+    rate_verdicts[n] = say("  each at its own rate, fewer by", own[0] - own[1])
 
 # %% [markdown]
-# The student on labels does about as well at 0.01 as at 0.03, and badly at 0.1; distillation likes 0.03 and bears 0.1.
-# Up to 0.03 the two cannot be told apart at equal rates, at 0.1 the teacher seems to work wonders, and with each at
-# its own best rate it gains a little. So a comparison at one rate answers a question about that rate. From here on
-# each has its own. That is fair, but not final: other settings might want other rates again.
+# **What to notice.** One comparison, every verdict. Shown 100 images, distillation *hurts* by 9 points at 0.001, where
+# 400 steps are too few, and *helps* by 9 points at 0.1, where labels alone suffer. With each at its own rate, it helps
+# by 6.6 ± 2.0 points. Shown all 899, it hurts up to 0.01 and helps at 0.1; with each at its own rate, the gain is
+# +0.06 ± 0.35: *undecided*. Whoever fixes one rate for both has fixed the verdict. From here on each has its own. That
+# is fair, but not final: other settings might want other rates again.
 #
 # ## A sweep over temperature and weight
 #
@@ -94,24 +112,24 @@ print(f"each at its own: distilled less alone {at_own_rates[0]:+.3f} ± {at_own_
 #
 # $$ L = (1 - w)\,\mathrm{CE}(y, p) + w\,T^2\,\mathrm{CE}(q^T, p^T) . $$
 #
-# At $w = 0$ the temperature does not matter: these are labels alone, and one cell stands for all $T$. The student has
-# 32 hidden units, the teacher 256 and 256.
+# At $w = 0$ the temperature does not matter: these are labels alone, and one cell stands for all $T$.
 
 # %%
-TEMPERATURES = (1, 4) if FAST else (1, 2, 4, 8, 16)
-WEIGHTS = (0.5, 1.0) if FAST else (0.1, 0.5, 0.9, 1.0)
+TEMPERATURES = (4,) if FAST else (1, 2, 4, 8, 16)
+WEIGHTS = (0.5, 0.9) if FAST else (0.1, 0.5, 0.9, 1.0)
 settings = [(1, 0.0)] + [(T, w) for T in TEMPERATURES for w in WEIGHTS]  # the first: labels alone
 
-on_val, on_test = np.zeros((2, SEEDS, len(settings), 2))  # errors in %, NLL
-for i, (T, w) in enumerate(settings):
-    for seed in range(SEEDS):
-        student = train_student(32, seed, answers[seed], T, w, rate_taught if w else rate_alone)
-        on_val[seed, i] = scores(student, data.x_val, data.y_val)
-        on_test[seed, i] = scores(student, data.x_test, data.y_test)  # put away: we look at it later
-print(f"{len(settings)} settings × {SEEDS} seeds = {len(settings) * SEEDS} students")
+on_val, on_test = {}, {}
+for n in (FEW, ALL):
+    on_val[n], on_test[n] = np.zeros((2, SEEDS, len(settings), 2))  # errors in %, NLL
+    for i, (T, w) in enumerate(settings):
+        for seed in range(SEEDS):
+            student = train_student(64, seed, answers[seed], T, w, rate[n, 0.9 if w else 0.0], n)
+            on_val[n][seed, i] = scores(student)
+            on_test[n][seed, i] = scores(student, data.x_test, data.y_test)  # put away: we look at it later
 
 # %% [markdown]
-# Each cell of the map is the mean over seeds. One of them is the smallest; some cell always is. Is it better than its
+# Each cell of a map is the mean over seeds. One of them is the smallest; some cell always is. Is it better than its
 # neighbours, or was it lucky? For each cell take the difference from the best, seed by seed, and its 95 % interval.
 # Where the interval holds zero, these seeds cannot tell the cell from the best; it gets a dot.
 
@@ -127,62 +145,66 @@ def against_best(results):
     return best, np.array(surely)
 
 
-def heat_map(axes, results, words, digits):
+def heat_map(axes, results, words):
     best, surely = against_best(results)
     shape = (len(TEMPERATURES), len(WEIGHTS))
     cells = results[:, 1:].mean(axis=0).reshape(shape)  # (temperatures, weights)
     axes.imshow(cells, cmap="cividis_r", aspect="auto")
     for i, (row, column) in enumerate(np.ndindex(shape), start=1):
         dark = cells[row, column] > (cells.max() + cells.min()) / 2
-        text = f"{cells[row, column]:.{digits}f}" + ("" if surely[i] else "\n•") + ("\nbest" if i == best else "")
+        text = f"{cells[row, column]:.1f}" + ("" if surely[i] else "\n•") + ("\nbest" if i == best else "")
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")
     axes.set(xticks=range(shape[1]), xticklabels=WEIGHTS, yticks=range(shape[0]), yticklabels=TEMPERATURES)
     axes.set(xlabel="soft weight w", ylabel="temperature T")
-    axes.set_title(f"{words} (labels alone: {results[:, 0].mean():.{digits}f})", fontsize=10)
+    axes.set_title(f"shown {words} images (labels alone: {results[:, 0].mean():.1f} %)", fontsize=10)
     return best, surely
 
 
 # %% tags=["cover"]
 figure = Figure(figsize=(8, 3.8), layout="constrained")
-left, right = figure.subplots(1, 2)
-best_by_errors, worse_by_errors = heat_map(left, on_val[:, :, 0], "validation errors, %", 2)
-best_by_nll, worse_by_nll = heat_map(right, on_val[:, :, 1], "validation NLL, nats", 3)
-words = f"mean over {SEEDS} seeds; a dot: cannot be told from the best"
-figure.suptitle(words, fontsize=10)
+panels = dict(zip((FEW, ALL), figure.subplots(1, 2), strict=True))
+best, worse, map_verdicts = {}, {}, {}
+for n, axes in panels.items():
+    best[n], worse[n] = heat_map(axes, on_val[n][:, :, 0], n if n == FEW else f"all {n}")
+figure.suptitle(f"Validation errors, %: mean over {SEEDS} seeds; a dot: cannot be told from the best", fontsize=10)
 plots.show(figure)
-for name, best, worse in (("errors", best_by_errors, worse_by_errors), ("NLL", best_by_nll, worse_by_nll)):
-    print(f"{name}: best at T = {settings[best][0]}, w = {settings[best][1]}; ", end="")
-    print(
-        f"{(~worse[1:]).sum() - (best > 0)} of the other {len(settings) - 1 - (best > 0)} cells cannot be told from it"
-    )
+for n in (FEW, ALL):
+    T, w = settings[best[n]]
+    print(f"shown {n} images: best at T = {T}, w = {w}; {(~worse[n]).sum() - 1} others cannot be told from it")
+    for i, (T, w) in enumerate(settings):
+        if (T, w) in ((1, 0.9), (4, 0.1), (4, 0.9), (16, 1.0)):
+            fewer = on_val[n][:, 0, 0] - on_val[n][:, i, 0]  # (SEEDS,)
+            map_verdicts[n, T, w] = say(f"  T = {T:<2} w = {w}: fewer errors than labels alone", fewer)
 
 # %% [markdown]
-# **What to notice.** The map has a valley and two slopes. At $T = 1$ soft targets hardly differ from labels, and there
-# is little gain over labels alone in NLL. At $T = 8$ and 16 much weight on the teacher is worse again: there the loss
-# asks for all logits of the teacher, and 32 units cannot hold them. With little weight, $w = 0.1$, high temperatures
-# do no harm. Between them lie many cells that ten seeds cannot tell from the best; by errors nearly all. "The best
-# temperature is 2" would say more than was measured. "Between 2 and 4, and the weight hardly matters there" is what it
-# shows.
+# **What to notice.** Shown 100 images, the choice matters. Labels alone err on 12.0 % of the validation images, the
+# cells from 11.4 % to 4.8 %. At $T = 1$ soft targets hardly differ from labels, and the gain is below 3 points. Up to
+# $T = 4$ more temperature helps at every weight. From $T = 4$ and $w = 0.5$ on lies a plateau, from 5.9 % down to
+# 4.8 %, with four cells that ten seeds cannot tell from the best. "The best temperature is 16" would say more than was
+# measured. "4 or more, with a weight of 0.9 or 1" is what it shows.
+#
+# Shown all 899, the map turns around. All cells lie within one point, and the weight decides. At $T = 4$ a weight of
+# 0.1 *helps*, by 0.61 ± 0.26 points, the default of 0.9 is *undecided*, and $T = 16$ with $w = 1$ *hurts*, by 0.28 ±
+# 0.25. Where labels are few, the teacher should have most of the weight; where they are many, a tenth of it.
 #
 # The interval knows nothing of the search, though. The best was picked because it is small, so it looks better than it
 # is, and others look "surely worse" too easily (exercise 1).
-#
 #
 # ## The winner's luck
 #
 # The best of many is partly good and partly lucky. Write the score of setting $j$ on the validation images as $r_j =
 # \mu_j + \epsilon_j$, with $\mu_j$ what it is worth and $\epsilon_j$ its luck with these images and this seed. We
 # choose the smallest $r_j$, and tend to pick one with $\epsilon_j < 0$: the winner's own score promises too much, and
-# the more settings we try, the more. On other images the luck is gone.
-#
-# We measure it with what we have. Act as people do who train each setting once: take one seed, try $k$ settings drawn
-# at random, and choose the one with the fewest errors. What it **promises** is how much better it is than the average
-# setting on the images that chose it; what it **keeps** is the same on other images.
+# the more settings we try, the more. On other images the luck is gone. We measure it, and act as people do who train
+# each setting once: take one seed, try $k$ settings drawn at random, and choose the one with the fewest errors. What it
+# **promises** is how much better it is than the average setting on the images that chose it; what it **keeps** is the
+# same on other images. We do this with all settings, which differ much, and with those of the plateau, $T \ge 4$ and
+# $w \ge 0.5$, which hardly differ.
 
 
 # %%
 def choose(results, elsewhere, k, rng, times=300):
-    # results, elsewhere (settings,): what is promised and what is kept by the best of k, in the mean over draws
+    # results, elsewhere (settings,): what is promised and what is kept by the best of k, averaged over draws
     promised, kept = [], []
     for _ in range(times):
         tried = rng.permutation(len(results))[:k]  # (k,)
@@ -192,162 +214,142 @@ def choose(results, elsewhere, k, rng, times=300):
     return np.mean(promised), np.mean(kept)
 
 
-counts = [k for k in (1, 2, 3, 5, 8, 13, 21) if k <= len(settings)]
-rng = np.random.default_rng(0)
-by_val, by_test = (
-    np.array([[choose(a[seed, :, 0], b[seed, :, 0], k, rng) for k in counts] for seed in range(SEEDS)])
-    for a, b in ((on_val, on_test), (on_test, on_val))
-)  # (SEEDS, counts, 2) each
+def luck(group, k, chosen_on=on_val, other=on_test, column=0):
+    # -> what is promised and kept by the best of k of these settings, seed by seed: (SEEDS, 2)
+    rng, pairs = np.random.default_rng(0), zip(chosen_on[FEW], other[FEW], strict=True)
+    return np.array([choose(a[group, column], b[group, column], k, rng) for a, b in pairs])
 
-curves = {
-    "promised, on the images that chose": by_val[:, :, 0],
-    "kept, on other images": by_val[:, :, 1],
-}
-ylabel = "points fewer errors than average"
-figure = plots.lines(counts, curves, xlabel="settings tried", ylabel=ylabel)
-figure.set_size_inches(6, 3.2)
-figure.axes[0].set_title("What the best of k settings promises, and keeps")
+
+plateau = np.array([i for i, (T, w) in enumerate(settings) if T >= 4 and w >= 0.5])
+groups = {"all": np.arange(len(settings)), "plateau": plateau}
+counts, curves = [k for k in (1, 2, 3, 5, 7, 9) if k <= len(plateau)], {}
+for name, group in groups.items():
+    both = np.array([luck(group, k) for k in counts])  # (counts, SEEDS, 2)
+    curves |= {f"{name}: promised": both[:, :, 0].T, f"{name}: kept": both[:, :, 1].T}
+words = {"xlabel": "settings tried", "ylabel": "points fewer than average"}
+figure = plots.lines(counts, curves, title="What the best of k settings promises, and keeps elsewhere", **words)
+figure.set_size_inches(6.2, 3)
 plots.show(figure)
-for name, pairs in (("validation", by_val), ("test (the mistake)", by_test)):
-    (promised, p_half), (kept, k_half) = (mean_interval(pairs[:, -1, i]) for i in (0, 1))
-    print(f"best of {counts[-1]}, chosen on {name:<18}: ", end="")
-    print(f"promised {promised:+.2f} ± {p_half:.2f} points, kept elsewhere {kept:+.2f} ± {k_half:.2f}")
+
+whole = {name: luck(group, len(group)) for name, group in groups.items()}
+whole["plateau, chosen on the test (the mistake)"] = luck(plateau, len(plateau), on_test, on_val)
+for name, both in whole.items():
+    (promised, p_half), (kept, k_half) = (mean_interval(both[:, i]) for i in (0, 1))
+    print(
+        f"best of {name:<42}: promised {promised:.2f} ± {p_half:.2f} points, kept elsewhere {kept:+.2f} ± {k_half:.2f}"
+    )
 
 # %% [markdown]
-# **What to notice.** The more settings are tried, the better the winner looks: with all 21, more than half a point
-# fewer errors than the average setting, on the images that chose it. On other images nothing of it can be seen. The
-# validation score of a chosen setting is **optimistic**, and must not be reported as if it were a result. That is what
-# the test images are for.
-#
-# The second line of numbers is the mistake: a setting chosen on the test images. It promises as much, and keeps as
-# little on the validation images. The difference is that after it no images are left to notice it with. Whoever
-# chooses on the test and reports the test reports the upper curve.
-#
-# How is this different from the map, where some cells were surely worse? The map averages ten seeds; here each choice
-# rests on one, where the luck of a run is as large as all that a setting can do. To average over seeds before choosing
-# is the cure, and a score that is less coarse than errors is another: by NLL even this choice keeps something
-# (exercise 2).
-#
+# **What to notice.** The more settings are tried, the better the winner looks. Among all 21, it promises 2.5 ± 0.8
+# points, and keeps 1.4 ± 0.5: these settings differ by several points, and one run is enough to see that. On the
+# plateau, it promises 0.73 ± 0.19 points and keeps +0.09 ± 0.19, which cannot be told from nothing. The validation
+# score of a chosen setting is **optimistic**, and must not be reported as a result. The last line of numbers is the
+# mistake: a setting chosen on the test images also promises too much, and no images are left to notice it. The cure is
+# to average over seeds before choosing, as the map does. Another is a score that is less coarse than errors: by NLL
+# even the choice on the plateau keeps something (exercise 2).
 #
 # ## Can a teacher be too large for its student?
 #
-# Next the teacher. Six widths, all by one recipe, and two students, of 8 and of 32 hidden units, at $T = 4$ and $w =
-# 0.9$ (the default: this is not tuned anew for each).
+# Next the teacher. Six widths, all by one recipe, and two students, of 8 and of 64 hidden units, shown 100 images, at
+# $T = 4$ and $w = 0.9$ (the default: this is not tuned anew for each).
 
 # %%
 WIDTHS = (8, 64) if FAST else (8, 16, 32, 64, 128, 256)
-gap = np.zeros((3, FEW, len(WIDTHS), 2))  # teacher, student of 8, student of 32; errors in %, NLL
+gap = np.zeros((3, SEEDS, len(WIDTHS)))  # errors in % of teacher, student of 8, student of 64
 for j, width in enumerate(WIDTHS):
-    for seed in range(FEW):
+    for seed in range(SEEDS):
         teacher = teachers[seed] if width == 256 else train_teacher(width, seed)
-        logits = teacher.predict(data.x_train)  # (N, K)
-        trio = (teacher, *(train_student(size, seed, logits, 4, 0.9, rate_taught) for size in (8, 32)))
-        gap[:, seed, j] = [scores(model, data.x_val, data.y_val) for model in trio]
+        logits = teacher.predict(x)  # (N, K)
+        trio = (teacher, *(train_student(size, seed, logits, 4, 0.9, rate[FEW, 0.9]) for size in (8, 64)))
+        gap[:, seed, j] = [scores(model)[0] for model in trio]
 
-names = ("the teacher", "student of 8 units", "student of 32 units")
-curves = {name: gap[i, :, :, 1] for i, name in enumerate(names)}
-ylabel = "NLL on validation images, nats"
-figure = plots.lines(WIDTHS, curves, xlabel="width of the teacher, units in each of two layers", ylabel=ylabel)
-figure.set_size_inches(5.2, 3)
-figure.axes[0].set_xscale("log", base=2)
-figure.axes[0].set(
-    xticks=WIDTHS, xticklabels=WIDTHS, yscale="log", title="Better teachers, and what their students make of it"
-)
-plots.show(figure)
+names = ("the teacher", "student of 8 units", "student of 64 units")
+curves = {name: gap[i] for i, name in enumerate(names)}  # (SEEDS, widths) each
+title = "Better teachers, and what their students make of it"
+plots.show(draw(WIDTHS, curves, "units in each of the teacher's two layers", title))
+gap_verdicts = {}
 for i in (1, 2):
-    mean, half = mean_interval(gap[i, :, -1, 1] - gap[i, :, -2, 1])
-    print(f"{names[i]}: teacher of {WIDTHS[-1]} less teacher of {WIDTHS[-2]}: {mean:+.3f} ± {half:.3f} nats")
+    for j in range(len(WIDTHS) - 1)[-2:]:
+        words = f"{names[i]}: teacher of {WIDTHS[j + 1]}, fewer than of {WIDTHS[j]}"
+        gap_verdicts[i, WIDTHS[j + 1]] = say(words, gap[i, :, j] - gap[i, :, j + 1])
 
 # %% [markdown]
-# **What to notice.** A better teacher makes a better student, all the way. But the student of 8 units follows for a
-# while and then hardly: from the teacher of 64 to that of 256 its NLL falls by a fifth, and the teacher's to less than
-# a third. The distance between the two curves is the **capacity gap**: what the teacher knows and the student cannot
-# hold. Mirzadeh et al. (2020) report that beyond some size a larger teacher makes a *worse* student. There is no sign
-# of that here; the best teacher was the widest for both. On MNIST, `minikd reproduce capacity` asks the same with
-# larger networks.
-#
-# One warning: the narrow teachers are poor partly because half of their few units are dropped at random. The recipe is
-# made for wide ones. With a recipe for each width the left side of the picture would look better.
-#
+# **What to notice.** A better teacher makes a better student of 64 units, up to the widest: from the teacher of 128 to
+# that of 256, +0.88 ± 0.63 points, *helps*. For the student of 8 units both steps beyond the teacher of 64 are
+# *undecided*, while the teacher's errors fall to a third. The distance between the curves is the **capacity gap**: what
+# the teacher knows and the student cannot hold. Mirzadeh et al. (2020) report that beyond some size a larger teacher
+# makes a *worse* student. Here, −0.9 ± 2.1 points cannot decide it. On MNIST, `minikd reproduce capacity` asks the same
+# with larger networks. The narrow teachers are poor partly because the recipe, made for wide ones, drops half of their
+# few units at random.
 #
 # ## How small may the student be?
 #
-# Last the student: widths from 4 to 128, each alone and distilled from the same teachers of 256.
+# Last the student: widths from 4 to 128, each alone and distilled from the same teachers of 256, shown 100 images.
 
 # %%
 SIZES = (4, 32) if FAST else (4, 8, 16, 32, 64, 128)
-pair = np.zeros((2, FEW, len(SIZES), 2))  # alone, distilled; errors in %, NLL
+pair = np.zeros((2, SEEDS, len(SIZES)))  # errors in %, alone and distilled
 for j, size in enumerate(SIZES):
-    for seed in range(FEW):
+    for seed in range(SEEDS):
         for i, w in enumerate((0.0, 0.9)):
-            student = train_student(size, seed, answers[seed], 4, w, rate_taught if w else rate_alone)
-            pair[i, seed, j] = scores(student, data.x_val, data.y_val)
+            pair[i, seed, j] = scores(train_student(size, seed, answers[seed], 4, w, rate[FEW, w]))[0]
 parameters = [MLP((D, size, K)).num_params for size in SIZES]
 
-curves = {"labels alone": pair[0, :, :, 1], "distilled": pair[1, :, :, 1]}  # (FEW, sizes) each
-figure = plots.lines(parameters, curves, xlabel="parameters of the student", ylabel=ylabel)
-figure.set_size_inches(5.5, 3.2)
-figure.axes[0].set(xscale="log", yscale="log", title="Size against score")
-figure.axes[0].axhline(gap[0, :, -1, 1].mean(), color="k", ls=":", lw=1)
-figure.axes[0].text(parameters[0], 1.1 * gap[0, :, -1, 1].mean(), f"teacher, {teachers[0].num_params:,} parameters")
+curves = {"labels alone": pair[0], "distilled": pair[1]}  # (SEEDS, sizes) each
+figure = draw(parameters, curves, "parameters of the student", "Size against errors")
+figure.axes[0].axhline(gap[0, :, -1].mean(), color="k", ls=":", lw=1)
+words = f"teacher, {teachers[0].num_params:,} parameters, {ALL} images"
+figure.axes[0].text(parameters[0], 1.05 * gap[0, :, -1].mean(), words)
 plots.show(figure)
-
-print(f"{'units':>6}{'parameters':>12}   distilled less alone: errors, points; NLL, nats")
-gains = np.zeros((len(SIZES), 2, 2))  # mean and half-width, for errors and NLL
+size_verdicts = {}
 for j, size in enumerate(SIZES):
-    gains[j] = [mean_interval(pair[1, :, j, column] - pair[0, :, j, column]) for column in (0, 1)]
-    (e, e_half), (n, n_half) = gains[j]
-    print(f"{size:>6}{parameters[j]:>12,}   {e:+6.2f} ± {e_half:.2f}   {n:+7.3f} ± {n_half:.3f}")
+    words = f"{size:>3} units, {parameters[j]:>6,} parameters: distilled, fewer errors"
+    size_verdicts[size] = say(words, pair[0, :, j] - pair[1, :, j])
+small = say("32 units distilled, fewer than the largest alone", pair[0, :, -1] - pair[1, :, SIZES.index(32)])
 
 # %% [markdown]
-# **What to notice.** Each doubling of the student helps, first much and then little; distilled students lie below the
-# others nearly everywhere. From 32 units on the gain in NLL is sure, though small, about 0.02 nats; in the means a
-# distilled student of 64 units is a little better than one of 128 on labels. For 4, 8 and 16 units five seeds cannot
-# tell: the smallest students vary so much from seed to seed that even a difference of several points may be luck. In
-# errors only 64 units come out, just. The rates were tuned at 32 units, and are not exactly right for the other sizes.
-#
+# **What to notice.** From 8 units on distillation *helps* at every size, by 6 to 9 points. For 4 units it is
+# *undecided*: the smallest students vary so much from seed to seed that a difference of 4 points may be luck. Here a
+# teacher is worth more than size: 32 units with one err on 6.1 %, 128 units without on 11.1 %. The rates were tuned at
+# 64 units, and are not exactly right for the other sizes.
 #
 # ## The test, once
 #
-# The choice is made: for the student of 32 units, the setting with the smallest validation NLL. Now its test images,
-# beside those of labels alone and of the default, $T = 4$ and $w = 0.9$ in this library.
+# The choices are made. Now the test images: labels alone, this library's default, $T = 4$ and $w = 0.9$, and the
+# setting with the fewest validation errors on each map.
 
 # %%
-default = settings.index((4, 1.0 if FAST else 0.9))
-finals = {"labels alone": 0, "default": default, "chosen by NLL": best_by_nll}
-for name, i in finals.items():
-    e, n = (mean_interval(on_test[:, i, column]) for column in (0, 1))
-    print(f"{name:<14} T = {settings[i][0]:<2} w = {settings[i][1]}: ", end="")
-    print(f"{e[0]:.2f} ± {e[1]:.2f} % errors, NLL {n[0]:.4f} ± {n[1]:.4f} nats")
-final = {}
-for name, i, j in (
-    ("default less labels", default, 0),
-    ("chosen less labels", best_by_nll, 0),
-    ("chosen less default", best_by_nll, default),
-):
-    final[name] = e, n = [mean_interval(on_test[:, i, column] - on_test[:, j, column]) for column in (0, 1)]
-    print(f"{name:<20}: {e[0]:+.2f} ± {e[1]:.2f} points, {n[0]:+.4f} ± {n[1]:.4f} nats")
+final, default = {}, settings.index((4, 0.9))
+for n in (FEW, ALL):
+    print(f"shown {n} images")
+    for name, i in {"labels alone": 0, "default": default, "chosen": best[n]}.items():
+        e, half = mean_interval(on_test[n][:, i, 0])
+        print(f"  {name:<14} T = {settings[i][0]:<2} w = {settings[i][1]}: {e:.2f} ± {half:.2f} % errors")
+    for name, i, j in (("default", default, 0), ("chosen", best[n], 0), ("chosen", best[n], default)):
+        words = f"  {name}, fewer than {'the default' if j else 'labels alone'}"
+        final[n, name, j] = say(words, on_test[n][:, j, 0] - on_test[n][:, i, 0])
 
 # %% [markdown]
-# **What to notice.** Both distilled students make surely fewer errors than labels alone, about half a point. In NLL
-# the chosen setting gains, and the default cannot be told from labels alone. The chosen setting cannot be told from
-# the default, neither by errors nor by NLL: twenty settings were tried, and what tuning brought is less than ten seeds
-# can see.
+# **What to notice.** Shown 100 images, both distilled students make about half of the errors of labels alone: 5.5 ± 1.5
+# points fewer for the default, *helps*. On the validation images the chosen setting looked 0.55 points better than the
+# default; on the test images nothing is left of that, 0.00 ± 0.38. Shown all 899, the default is *undecided*, −0.07 ±
+# 0.25, and the chosen weight of 0.1 *helps*: 0.32 ± 0.25 points fewer errors than labels alone, half of what it
+# promised, and 0.39 ± 0.29 fewer than the default.
 #
 # ## Rules of thumb
 #
-# | choice | what these data support | what they do not show |
+# | choice | shown 100 images | shown all 899 |
 # |---|---|---|
-# | learning rate | tune it for each contender | any verdict from a single rate |
-# | temperature | 2 to 4; not 8 or 16 with much weight | which of 2 and 4 |
-# | soft weight | anything from 0.5 to 1 at $T = 2$ to 4 | a best one |
-# | teacher | the best that you have | that it can be too good for its student |
-# | student | as large as you can afford | a gain for 16 units or fewer |
-# | how to choose | mean over seeds, on validation images | that the best single run is good |
-# | what to report | the test score of one setting, once | that tuning beat the default |
+# | learning rate | tune it for each; one for both gives any verdict, −8.9 to +9.3 points | the same, −2.8 to +1.0 |
+# | temperature | 4 or more: which one is *undecided* | 4 or more with little weight |
+# | soft weight | 0.9 or 1: which one is *undecided* | 0.1 *helps*, 0.9 is *undecided* |
+# | teacher | the best that you have: 256 over 128 units *helps* | not measured here |
+# | student | a teacher *helps* from 8 units on, 4 are *undecided* | not measured here |
+# | how to choose | mean over seeds, on validation images | the same |
+# | what to report | the test score of one setting, once: 5.5 ± 1.5 points, *helps* | 0.32 ± 0.25 points, *helps* |
 #
-# They hold for small MLPs on 899 digits with a budget of 40 epochs. With another budget, other data or another kind of
-# network, run the loops again; they are a few lines each.
+# They hold for small MLPs on digits with a budget of 400 and 870 steps. For anything else run the loops again;
+# `minikd sweep` does so for any of minikd's data sets.
 #
 # ## Exercises
 #
@@ -358,40 +360,35 @@ for name, i, j in (
 #
 # Between three and four on average, and at least one in nine cases of ten. With a rival that was fixed beforehand it
 # would be one in forty of them, a half; but the best was picked for its luck. So do not trust a single cell that is
-# "surely worse". The slopes of our map are more than that: they are many cells side by side, and NLL has ten of them.
+# "surely worse". The slopes of our maps are more than that: they are many cells side by side.
 #
 # </details>
 #
-# **2.** Let single runs choose by validation NLL instead of errors (`on_val[seed, :, 1]`). How much of the promise is
-# kept on the test images?
+# **2.** Let single runs choose by validation NLL instead of errors: `luck(plateau, 9, column=1)`. How much of the
+# promise is kept on the test images?
 #
 # <details><summary>Answer</summary>
 #
-# With all 21 settings: promised 0.0146 ± 0.0017 nats, kept 0.0102 ± 0.0052, about two thirds. 362 validation images
-# have about eight errors, a count that moves by two or three by chance; NLL looks at every image's probability and is
-# much less coarse.
+# On the plateau: promised 0.0122 ± 0.0031 nats, kept 0.0052 ± 0.0038, two fifths, where errors kept nothing that can be
+# shown. With all 21 settings it keeps three quarters. 362 validation images have about 20 errors, a count that moves by
+# four or five by chance; NLL looks at every image's probability and is much less coarse.
 #
 # </details>
 #
-# **3.** 210 students are many. Train each setting with three seeds only, keep the best five settings, and give those
-# all ten. How many students is that? Does it find the same setting? (No training is needed: use `on_val`.)
+# **3.** 210 students for one map are many. Train each setting with three seeds only, keep the best five settings, and
+# give those all ten. How many students is that? Does it find the same setting? (No training is needed: use `on_val`.)
 #
 # <details><summary>Answer</summary>
 #
-# $21 \cdot 3 + 5 \cdot 7 = 98$. By errors it finds the same, $T = 2$ and $w = 1$. By NLL it ends at $T = 2$ and $w =
-# 1$, too, where the full sweep says $w = 0.5$: another cell of the same valley, which cannot be told from the best.
-# Half the work, and as good a choice. (This is successive halving.)
+# $21 \cdot 3 + 5 \cdot 7 = 98$, and it finds the same: $T = 16$, $w = 1$ for 100 images, $T = 4$, $w = 0.1$ for all.
+# Half the work, and the same choice. (This is successive halving.)
 #
 # </details>
 #
 # ## Sources
 #
-# - Hinton, Vinyals, Dean (2015): *Distilling the Knowledge in a Neural Network*. arXiv 1503.02531, section 3
-#   (temperature and the size of the student).
-# - Mirzadeh et al. (2020): *Improved Knowledge Distillation via Teacher Assistant*. arXiv 1902.03393 (the capacity
-#   gap).
-# - Cho, Hariharan (2019): *On the Efficacy of Knowledge Distillation*. arXiv 1910.01348 (better teachers are not
-#   always better).
+# - Hinton, Vinyals, Dean (2015): *Distilling the Knowledge in a Neural Network*. arXiv 1503.02531, section 3.
+# - Mirzadeh et al. (2020): *Improved Knowledge Distillation via Teacher Assistant*. arXiv 1902.03393 (capacity gap).
 # - Cawley, Talbot (2010): *On Over-fitting in Model Selection and Subsequent Selection Bias in Performance
 #   Evaluation*. Journal of Machine Learning Research 11 (the winner's luck).
 # - Jamieson, Talwalkar (2016): *Non-stochastic Best Arm Identification and Hyperparameter Optimization*. arXiv
@@ -401,23 +398,26 @@ for name, i, j in (
 
 # %%
 # What the text claims, checked each time this runs.
-for promised_and_kept in (by_val, by_test):
-    promised, kept = promised_and_kept.mean(axis=0).T  # (counts,) each
-    assert abs(promised[0]) < 0.3 and promised[-1] > promised[0] + 0.2  # one setting promises nothing, many do
-    assert kept[-1] < promised[-1]
-assert gap[0, :, -1, 1].mean() < gap[0, :, 0, 1].mean()  # wider teachers are better here
-assert pair[:, :, -1, 1].mean() < pair[:, :, 0, 1].mean()  # and wider students
+luck_of = [[mean_interval(both[:, i]) for i in (0, 1)] for both in whole.values()]  # promised, kept
+assert all(promised[0] > kept[0] for promised, kept in luck_of)
+assert (gap[:, :, -1].mean(axis=1) < gap[:, :, 0].mean(axis=1)).all()  # a better teacher, a better student
+assert pair[:, :, -1].mean() < pair[:, :, 0].mean()  # larger students make fewer errors
+assert on_test[FEW][:, default, 0].mean() < on_test[FEW][:, 0, 0].mean()
 if not FAST:
-    nll_map = on_val[:, 1:, 1].mean(axis=0).reshape(len(TEMPERATURES), len(WEIGHTS))
-    assert nll_map[1:3].max() < min(nll_map[0].min(), nll_map[4, 1:].min())  # the valley
-    assert settings[best_by_nll][0] in (2, 4) and worse_by_nll[-3:].all()
-    assert (~worse_by_errors).sum() > 10 and (~worse_by_nll).sum() > 5  # many cannot be told apart
-    for promised_and_kept in (by_val, by_test):
-        mean, half = mean_interval(promised_and_kept[:, -1, 1])
-        assert promised_and_kept[:, -1, 0].mean() > 0.4 and mean - half < 0 < mean + half  # promised, not kept
-    assert (np.diff(gap[1:, :, :, 1].mean(axis=1), axis=1) < 0).all()  # a better teacher, a better student
-    assert (gains[3:, 1, 0] + gains[3:, 1, 1] < 0).all() and (gains[:3, 1, 0] + gains[:3, 1, 1] > 0).all()
-    assert final["chosen less labels"][1][0] + final["chosen less labels"][1][1] < 0
-    assert all(final[name][0][0] + final[name][0][1] < 0 for name in ("default less labels", "chosen less labels"))
-    assert all(abs(mean) < half for mean, half in final["chosen less default"])
-    assert at_own_rates[0] + at_own_rates[1] < 0
+    assert [rate_verdicts[FEW, lr] for lr in RATES] == ["hurts", "helps", "helps", "helps", "helps"]
+    assert [rate_verdicts[ALL, lr] for lr in RATES] == ["hurts", "hurts", "hurts", "undecided", "helps"]
+    assert rate_verdicts[FEW] == "helps" and rate_verdicts[ALL] == "undecided"
+    assert {map_verdicts[FEW, T, w] for T, w in ((1, 0.9), (4, 0.1), (4, 0.9), (16, 1.0))} == {"helps"}
+    assert [map_verdicts[ALL, T, w] for T, w in ((4, 0.1), (4, 0.9), (16, 1.0))] == ["helps", "undecided", "hurts"]
+    hotter = on_val[FEW][:, 1:9, 0] - on_val[FEW][:, 5:13, 0]  # (SEEDS, 8): T = 1 less T = 2, and T = 2 less T = 4
+    assert {verdict(*mean_interval(column)) for column in hotter.T} == {"helps"}
+    assert on_val[FEW][:, plateau, 0].mean(axis=0).max() < 6 and np.ptp(on_val[ALL][:, :, 0].mean(axis=0)) < 1
+    told = [settings[i] for i in np.flatnonzero(~worse[FEW])]
+    assert len(told) == 5 and all(T >= 4 and w >= 0.9 for T, w in told) and settings[best[ALL]] == (4, 0.1)
+    assert [kept[0] > kept[1] for _, kept in luck_of] == [True, False, False] and luck_of[0][0][0] > 2
+    assert gap_verdicts == {(1, 128): "undecided", (1, 256): "undecided", (2, 128): "helps", (2, 256): "helps"}
+    assert gap[0, :, -1].mean() < 0.4 * gap[0, :, 3].mean()
+    assert [*size_verdicts.values(), small] == ["undecided", *["helps"] * 6]
+    assert [final[n, "default", 0] for n in (FEW, ALL)] == ["helps", "undecided"]
+    assert [final[n, "chosen", 0] for n in (FEW, ALL)] == ["helps", "helps"]
+    assert [final[n, "chosen", default] for n in (FEW, ALL)] == ["undecided", "helps"]

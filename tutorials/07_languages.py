@@ -2,9 +2,9 @@
 # # 07 · Which language is this?
 #
 # **In short.** A network that names the language of 24 characters also says which other languages they could have
-# been. From these soft answers alone a tree can be drawn, and its branches are the families of languages. A small
-# student that learns from these answers makes fewer errors than one that learns from labels, and finds the same
-# languages alike as its teacher does.
+# been. From these soft answers alone a tree can be drawn, and its branches are the families of languages. A student
+# that is shown 500 windows of text errs on 19 % when it learns from these answers, and on 34 % when it learns from
+# labels. A smaller one that is shown all 15,043 also errs less, and finds the same languages alike as its teacher does.
 #
 # The networks so far looked at pictures. Here we turn text into vectors by hand, let a large network teach a small
 # one, and then ask what the teacher knows. Nobody tells it that Danish is like Norwegian.
@@ -18,9 +18,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from minikd import MLP, Adam, cross_entropy, evaluate, fit, load_data, softmax
-from minikd.data import DATASETS
-from minikd.experiments.config import RECIPES
-from minikd.experiments.intervals import mean_interval
+from minikd.data import DATASETS, few
+from minikd.experiments.config import FEW, RECIPES
+from minikd.experiments.intervals import mean_interval, verdict
 from minikd.methods import METHODS
 from minikd.optim import cosine
 from minikd.report import plots
@@ -127,12 +127,11 @@ def train_teacher(seed):
     return teacher
 
 
-def train_student(kind, seed, teacher):
-    student = MLP((1024, *recipe["student"], K), seed=1000 + seed)
-    options = {"epochs": epochs, "batch_size": batch_size, "schedule": cosine(), "seed": seed}
-    options |= {"optimizer": partial(Adam, lr=recipe["lr"]), "progress": False}
+def train_student(kind, seed, x, y, hidden, temperature, **options):
+    student, teacher = MLP((1024, *hidden, K), seed=1000 + seed), networks["teacher"][seed]
+    options |= {"schedule": cosine(), "seed": seed, "optimizer": partial(Adam, lr=recipe["lr"]), "progress": False}
     if kind == "distilled":
-        METHODS["kd"].train(student, teacher, x, y, temperature=T, soft_weight=0.9, **options)
+        METHODS["kd"].train(student, teacher, x, y, temperature=temperature, soft_weight=0.9, **options)
     else:
         smoothing = 0.1 if kind == "smoothed" else 0.0  # 0: the labels as they are
         METHODS["label-smoothing"].train(student, teacher, x, y, smoothing=smoothing, **options)
@@ -140,41 +139,59 @@ def train_student(kind, seed, teacher):
 
 
 kinds = ("teacher", "labels", "smoothed", "distilled")
-networks = {kind: [] for kind in kinds}
-for seed in range(seeds):
-    networks["teacher"].append(train_teacher(seed))
-    for kind in kinds[1:]:
-        networks[kind].append(train_student(kind, seed, networks["teacher"][seed]))
+networks = {"teacher": [train_teacher(seed) for seed in range(seeds)]}
+how = {"hidden": recipe["student"], "temperature": T, "epochs": epochs, "batch_size": batch_size}
+for kind in kinds[1:]:
+    networks[kind] = [train_student(kind, seed, x, y, **how) for seed in range(seeds)]
+
 
 # %%
-logits = {kind: [model.predict(data.x_test) for model in networks[kind]] for kind in kinds}  # (N, K) each
-scores = {kind: [evaluate(z, data.x_test, data.y_test) for z in logits[kind]] for kind in kinds}
-
-
-def score(kind, name):
-    return np.array([s[name] for s in scores[kind]])  # (seeds,)
-
-
 def pm(values, digits, sign=""):
     mean, half = mean_interval(list(values))
     return f"{mean:{sign}.{digits}f} ± {half:.{digits}f}"
 
 
-print(f"{len(texts):,} test windows, {seeds} seeds: mean and 95 % interval\n")
-print(f"{'':<11}{'parameters':>10}{'errors':>14}{'NLL, nats':>18}")
-for kind in kinds:
-    size = f"{networks[kind][0].num_params:,}"
-    print(f"{kind:<11}{size:>10}{pm(score(kind, 'errors'), 0):>14}{pm(score(kind, 'nll'), 3):>18}")
-print("\nagainst labels alone, seed by seed:")
-for kind in ("smoothed", "distilled"):
-    fewer, lower = (score(kind, name) - score("labels", name) for name in ("errors", "nll"))  # (seeds,) each
-    print(f"{kind:<11}{'errors':>10}{pm(fewer, 1, '+'):>14}{'NLL':>9}{pm(lower, 3, '+'):>16}")
+def judged(gains, digits):
+    return f"{pm(gains, digits, '+')} {verdict(*mean_interval(list(gains)))}"
+
+
+def test_scores(networks):
+    runs = {kind: [evaluate(model, data.x_test, data.y_test) for model in models] for kind, models in networks.items()}
+    of = {(kind, name): np.array([s[name] for s in runs[kind]]) for kind in runs for name in ("errors", "nll")}
+    print(f"{len(texts):,} test windows, {seeds} seeds: mean and 95 % interval\n")
+    print(f"{'':<10}{'parameters':>11}{'errors':>11}{'NLL, nats':>15}   less than with labels alone, seed by seed")
+    for kind, models in networks.items():
+        row = f"{kind:<10}{models[0].num_params:>11,}{pm(of[kind, 'errors'], 0):>11}{pm(of[kind, 'nll'], 3):>15}"
+        if kind in ("smoothed", "distilled"):
+            fewer, lower = (of["labels", name] - of[kind, name] for name in ("errors", "nll"))  # (seeds,) each
+            row += f"   {judged(fewer, 1)}; {judged(lower, 3)}"
+        print(row)
+    return of
+
+
+score = test_scores(networks)
+logits = {kind: [model.predict(data.x_test) for model in networks[kind]] for kind in kinds}  # (N, K) each
 
 # %% [markdown]
-# The distilled student errs less than the one that learns from labels, by a dozen windows or so, in each of the five
-# seeds, and its NLL is lower. Smoothing makes no difference to the errors that five seeds can show, and its NLL is
-# higher, for it is told never to be sure. So it is not softness that helps: it is what the teacher says. The teacher
-# is still better than all of its students; it has twenty times their parameters.
+# **Distillation helps**, even though the student is shown every window and label that its teacher was: in each of the
+# five seeds it makes fewer errors than on labels alone, about a dozen of some 200, and its NLL is lower. Smoothing is
+# undecided in errors and hurts the NLL, because it teaches never to be sure. So it is not softness that helps: it is
+# what the teacher says.
+#
+# Now show the student few windows, 500 of 15,043, drawn by its seed. The teachers stay as they are. The student has 64
+# hidden units: minikd's recipe for few windows, chosen on validation windows.
+
+# %%
+sparing = FEW["udhr"]
+how = {"hidden": sparing["student"], "temperature": sparing["temperature"], "batch_size": sparing["batch_size"]}
+count, how["epochs"] = (100, 40) if FAST else (sparing["images"], sparing["epochs"])
+shown = [few(y, count, seed=seed) for seed in range(seeds)]  # (500,) each: the rows that a student is shown
+by_few = {kind: [train_student(kind, seed, x[i], y[i], **how) for seed, i in enumerate(shown)] for kind in kinds[1:]}
+few_score = test_scores(by_few)
+
+# %% [markdown]
+# On labels alone the student errs on 34 % of the test windows, distilled on 19 %: 221 ± 15 errors fewer of 1,484, from
+# the same 500 windows. Smoothing hurts.
 #
 # ## What the teacher says of one window
 
@@ -467,8 +484,8 @@ plots.show(figure)
 # smoothing erases what they know about the wrong classes.
 #
 # The tree is more nervous than the distances it is made of, since one join that goes the other way moves whole
-# branches: in the second column the distilled student is ahead on average, but the interval of the difference holds 0.
-# Five seeds show that the distances are inherited, and cannot show it for the tree.
+# branches. The distances are inherited, by +0.15 ± 0.04 more than from labels alone; for the tree it is undecided,
+# +0.23 ± 0.31.
 #
 # ## Kinship, or only the same keyboard?
 #
@@ -484,7 +501,7 @@ changed = np.mean([a != b for a, b in zip(texts, plain, strict=True)])
 S_plain = np.mean([similarity(z, T) for z in z_plain], axis=0)  # (K, K)
 share_plain = np.array([share_of_kin(similarity(z, T)) for z in z_plain])  # (seeds,)
 print(f"windows with an accent: {100 * changed:.0f} %")
-print(f"errors of the teachers: {pm(score('teacher', 'errors'), 0)} with accents, {pm(errors_plain, 0)} without")
+print(f"errors of the teachers: {pm(score['teacher', 'errors'], 0)} with accents, {pm(errors_plain, 0)} without")
 print(f"nearest is kin: {pm(share_plain, 1)} % without accents")
 for k in np.flatnonzero(nearest(S_plain) != nearest(S)):
     print(f"{names[k]}: nearest was {names[nearest(S)[k]]}, is {names[nearest(S_plain)[k]]}")
@@ -561,13 +578,21 @@ assert names[nearest(S)[names == "Danish"]] == "Norwegian" and names[nearest(S)[
 assert shares["teacher"].min() > chance.max() and chance.mean() < 30
 assert effective[0] < effective[1] < effective[2] < effective[3]
 assert (like_teacher["distilled"] > like_teacher["labels"]).all()
-assert errors_plain.min() > score("teacher", "errors").max()
-fewer, lower = (score("distilled", name) - score("labels", name) for name in ("errors", "nll"))  # (seeds,) each
+assert errors_plain.min() > score["teacher", "errors"].max()
+fewer, lower = (score["labels", name] - score["distilled", name] for name in ("errors", "nll"))  # (seeds,) each
+few_fewer = few_score["labels", "errors"] - few_score["distilled", "errors"]  # (seeds,)
+assert few_fewer.mean() > 0
 if FAST:
     assert whole_families(S) >= 1
 else:
     assert (like_teacher["labels"] > like_teacher["smoothed"]).all()
-    assert (fewer < 0).all() and mean_interval(list(fewer))[0] < -mean_interval(list(fewer))[1]
-    assert (lower < 0).all() and (score("smoothed", "nll") > score("labels", "nll")).all()
+    assert judged(like_teacher["distilled"] - like_teacher["labels"], 2).endswith("helps")
+    assert judged(tree_like_teacher["distilled"] - tree_like_teacher["labels"], 2).endswith("undecided")
+    assert (fewer > 0).all() and judged(fewer, 1).endswith("helps") and judged(few_fewer, 1).endswith("helps")
+    assert (lower > 0).all() and (score["smoothed", "nll"] > score["labels", "nll"]).all()
+    assert judged(score["labels", "errors"] - score["smoothed", "errors"], 1).endswith("undecided")
+    assert judged(few_score["labels", "errors"] - few_score["smoothed", "errors"], 1).endswith("hurts")
+    wrong = {kind: 100 * few_score[kind, "errors"].mean() / len(texts) for kind in kinds[1:]}  # in %
+    assert 33 < wrong["labels"] < 35 and 18 < wrong["distilled"] < 20 and 200 < few_fewer.mean() < 240
     assert whole_families(S) == 3 and whole_families(n_grams / 69) < whole["teacher"].min()
     assert share_plain.mean() > 85 and names[nearest(S_plain)[names == "Hungarian"]] != "Czech"

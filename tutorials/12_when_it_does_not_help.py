@@ -1,17 +1,18 @@
 # %% [markdown]
 # # 12 · When does distillation not help?
 #
-# **In short.** When labels would have done as well, when the teacher is bad, when the rival was kept small. On eight
-# hidden units and small digits, five seeds cannot show that a good teacher saves errors, and show clearly that a bad
-# one costs some. And when there is a bug: ten mistakes that were found in published distillation code, most of which
-# pass a gradient check and hardly show in training, each fall to a test of one line.
+# **In short.** When labels suffice. Shown 50 of 899 images of digits, a student errs on 8.8 % of the test images with
+# a teacher and on 19.2 % without. Shown all of them, a gain is undecided (−0.07 ± 0.25 points), and label smoothing,
+# which knows nothing, does better. When the teacher is worse than the student would be alone, or the student far too
+# small. And when there is a bug: ten mistakes that were found in published distillation code, most of which pass a
+# gradient check and hardly show in training, each fall to a test of one line.
 #
-# Papers report what worked. This tutorial looks for the edges: on one small task we change the rivals, the teacher,
-# the student and the code, and measure each time, with five seeds and an interval, whether a teacher is worth having.
+# Papers report what worked. This tutorial looks for the edges: on one small task we change the data, the rivals, the
+# teacher, the student and the code, and measure each time, with ten seeds, whether a teacher is worth having.
 
 # %%
 import os
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -30,17 +31,19 @@ from minikd import (
     soft_cross_entropy,
     softmax,
 )
-from minikd.experiments.intervals import mean_interval
+from minikd.data import few
+from minikd.experiments.intervals import mean_interval, verdict
 from minikd.methods.sp import sp_loss
 from minikd.ops import softmax_backward
 from minikd.optim import cosine
 from minikd.report import plots
+from minikd.report.run_plots import errors_by_images
 
 FAST = bool(os.environ.get("MINIKD_FAST"))
-SEEDS = range(2 if FAST else 5)
-EPOCHS = 5 if FAST else 30
+SEEDS = range(2 if FAST else 10)
 data = load_data("digits")
 x, y, K = data.x_train, data.y_train, len(data.class_names)
+ALL, FEW = len(x), 100  # training images: all 899, and as many as the student is mostly shown
 T, w = 4.0, 0.9  # temperature, and the weight of the teacher's part
 
 # %% [markdown]
@@ -80,119 +83,158 @@ largest = max(float(np.abs(a - b).max()) for a, b in zip(right(z_try, y_try, v_t
 print(f"largest difference from minikd's distillation_loss: {largest:.0e}")
 
 # %% [markdown]
-# The teacher has two layers of 128 units and dropout, the student 8 hidden units: for ten digits that is scant. They
-# are tanh units, for among eight relu units a few that never become active would let luck decide. A number after ± is
-# half of a 95 % interval over seeds (tutorial 04); differences are paired, seed by seed.
+# ## 1. When data suffice
+#
+# The teacher has two layers of 256 units with dropout, and learns from all 899 training images. The student has 64
+# units and is shown a few of them, drawn anew for each seed. It learns from their labels alone, from smoothed labels
+# (a tenth of the probability spread over all classes), or from the teacher's answers. All three see the same images,
+# from the same first weights, for the same number of steps, at the same learning rate (section 2 gives each its own).
 
 
 # %%
-def train(loss, *targets, seed, hidden=(8,), lr=0.03, epochs=EPOCHS, images=x, outputs=K, **kind):
-    model = MLP((images.shape[1], *hidden, outputs), seed=1000 + seed, **{"activation": "tanh", **kind})
-    settings = {"epochs": epochs, "batch_size": 32, "schedule": cosine(), "seed": seed, "progress": False}
-    fit(model, images, targets, loss=loss, optimizer=Adam(model, lr), **settings)
+def train(loss, *targets, seed, rows, hidden=(64,), lr=0.03, epochs=None, first=1000, **kind):
+    # targets (N, ...) are those of all training images; the network is shown the images of `rows`
+    model = MLP((x.shape[1], *hidden, K), seed=first + seed, **kind)
+    epochs = (epochs or max(30, 100 * FEW // len(rows))) // (2 if FAST else 1)  # as many steps for few images
+    options = {"epochs": epochs, "batch_size": 32, "schedule": cosine(), "seed": seed, "progress": False}
+    shown = tuple(t if callable(t) else t[rows] for t in targets)  # (n, ...) each
+    fit(model, x[rows], shown, loss=loss, optimizer=Adam(model, lr), **options)
     return model
 
 
-big = {"hidden": (128, 128), "activation": "relu", "dropout": (0, 0.3, 0.3), "lr": 2e-3}
-taught_loss = partial(distillation_loss, temperature=T, soft_weight=w)
-teachers = [train(cross_entropy, y, seed=seed, **big) for seed in SEEDS]
-knowledge = [teacher.predict(x) for teacher in teachers]  # (N, K) each
+def train_teacher(loss, targets, seed, n=ALL):
+    kind = {"hidden": (256, 256), "dropout": (0, 0.5, 0.5), "lr": 3e-3, "epochs": 20 * ALL // n, "first": 0}
+    return train(loss, targets, seed=seed, rows=few(y, n, seed=seed), **kind)
 
 
 def smoothed(labels, share=0.1):
     return ((1 - share) * np.eye(K)[labels] + share / K).astype(np.float32)  # (N, K)
 
 
-def scores(models, part="test"):
-    # Errors in percent, and NLL in nats, of one model a seed: (seeds, 2).
-    images, labels = (data.x_val, data.y_val) if part == "val" else (data.x_test, data.y_test)
-    found = [evaluate(model, images, labels) for model in models]
-    return np.array([(100 * (1 - s.accuracy), s.nll) for s in found])
+def errors(models, images=data.x_test, labels=data.y_test):
+    return np.array([100 * (1 - evaluate(model, images, labels).accuracy) for model in models])  # (seeds,), %
 
 
-def say(name, values, digits=2):
+def val_nll(models):
+    return np.array([evaluate(model, data.x_val, data.y_val).nll for model in models])  # (seeds,), nats
+
+
+def say(name, fewer):
+    mean, half = mean_interval(fewer)  # fewer (seeds,): points fewer errors, paired seed by seed
+    said.append(verdict(mean, half))
+    print(f"{name:<68}{mean:+7.2f} ± {half:.2f}  {said[-1]}")
+
+
+def table(name, values):
     mean, half = mean_interval(values)
-    print(f"{name:<58}{mean:+9.{digits}f} ± {half:.{digits}f}")
+    return f"{name} {mean:5.2f} ± {half:.2f}"
 
 
-# %% [markdown]
-# ## 1. When the rival was kept small
-#
-# The easiest way to make distillation look good is to compare it with a badly trained student. Two things are owed to
-# the student on labels alone. First a **learning rate of its own**: the losses have slopes of other sizes, and a rate
-# that suits one need not suit the other. We choose it on validation images, for each of three ways to learn: labels,
-# smoothed labels (a tenth of the probability spread over all classes, the control of tutorial 04), and a teacher.
-
-# %%
+said = []  # every verdict, in order
+taught = partial(distillation_loss, temperature=T, soft_weight=w)
+teachers = [train_teacher(cross_entropy, y, seed) for seed in SEEDS]
+knowledge = [teacher.predict(x) for teacher in teachers]  # (N, K) each
 ways = {
-    "labels alone": (cross_entropy, lambda seed: (y,)),
-    "smoothed labels": (soft_cross_entropy, lambda seed: (smoothed(y),)),
-    "taught": (taught_loss, lambda seed: (y, knowledge[seed])),
+    "labels": (cross_entropy, lambda seed: (y,)),
+    "smoothed": (soft_cross_entropy, lambda seed: (smoothed(y),)),
+    "distilled": (taught, lambda seed: (y, knowledge[seed])),
 }
-rates, best, models = (0.03,) if FAST else (0.01, 0.03, 0.06), {}, {}
-for name, (loss, targets) in ways.items():
-    tried = {lr: [train(loss, *targets(seed), seed=seed, lr=lr) for seed in SEEDS] for lr in rates}
-    wrong = {lr: scores(students, "val")[:, 0].mean() for lr, students in tried.items()}
-    best[name] = min(wrong, key=wrong.get)
-    models[name] = tried[best[name]]
-    print(f"{name:<16}", *(f"{lr:g}: {e:5.2f} %" for lr, e in wrong.items()), f"  chosen {best[name]:g}", sep="   ")
 
-test = {name: scores(students) for name, students in models.items()} | {"teacher": scores(teachers)}  # (seeds, 2)
-for name, s in test.items():
-    (e, e_half), (nll, nll_half) = mean_interval(s[:, 0]), mean_interval(s[:, 1])
-    print(f"{name:<16} test errors {e:5.2f} ± {e_half:.2f} %, NLL {nll:.3f} ± {nll_half:.3f} nats")
-gain = test["labels alone"] - test["taught"]  # (seeds, 2)
-say("gain of being taught, percentage points of test errors", gain[:, 0])
 
-# %% [markdown]
-# Second, an **equal budget**. Whoever distils has trained a teacher, too. What if the student on labels alone gets
-# that time? Measured by the clock, our teacher takes about as long as three of these students (small networks cost
-# little but overhead); by multiplications, some forty times as long. So let labels alone have three and nine times the
-# epochs.
+@cache
+def students(way, n, lr=0.03, **options):
+    loss, targets = ways[way]
+    return [train(loss, *targets(seed), seed=seed, rows=few(y, n, seed=seed), lr=lr, **options) for seed in SEEDS]
+
+
+# %% tags=["cover"]
+counts = (50, ALL) if FAST else (50, 100, 200, 400, ALL)
+teacher_errors = errors(teachers)
+curves = {way: np.array([errors(students(way, n, 0.03)) for n in counts]).T for way in ways}  # (seeds, counts) each
+words = {"xlabel": "training images that the student is shown", "last": f"all {ALL}"}
+title = "The fewer images a student is shown, the more a teacher helps"
+figure = errors_by_images(counts, curves, teacher_errors, title=title, **words)
+figure.set_size_inches(6.2, 3.7)
+plots.show(figure)
 
 # %%
-longer = {1: models["labels alone"]}
-for factor in (3,) if FAST else (3, 9):
-    longer[factor] = [
-        train(cross_entropy, y, seed=seed, lr=best["labels alone"], epochs=factor * EPOCHS) for seed in SEEDS
-    ]
-budget = {factor: test["taught"] - scores(students) for factor, students in longer.items()}  # (seeds, 2) each
-for factor, difference in budget.items():
-    say(f"taught, less labels alone with {factor}x the epochs: errors, %", difference[:, 0])
+gains = curves["labels"] - curves["distilled"]  # (seeds, counts)
+for j, n in enumerate(counts):
+    print(f"{n} images: test errors, %", *(table(f"  {way}", curves[way][:, j]) for way in ways))
+    say("  distilled, fewer than labels alone", gains[:, j])
+words = f"distilled with {counts[1]} images, fewer than labels alone with {counts[-2]}"
+say(words, curves["labels"][:, -2] - curves["distilled"][:, 1])
 
 # %% [markdown]
-# **What to notice.** Labels alone do best with the smallest rate here, and hardly mind which; a teacher wants a larger
-# one. Had we fixed one rate for both, that choice would have decided who wins on validation images: at 0.01 labels
-# alone, at 0.03 the teacher. With a rate for each, the gain on test images is a fraction of a point, and its interval
-# reaches well below 0. With three times the epochs labels alone have caught up: what is left of the difference is next
-# to nothing. "Five seeds cannot show it" does not mean that there is no gain. It means that nobody may report one.
+# **What to notice.** This picture is the whole subject. At the left, where images are few, the gap is wide: with 50
+# images a teacher saves 10.4 ± 2.4 points, *helps*. It closes to the right: 6.1, 3.0 and 1.1 points, and with all 899
+# images −0.07 ± 0.25, *undecided*. A distilled student with 100 images errs on 6.1 %, labels alone with 400 on 5.3 %:
+# the difference is *undecided*. What the teacher passes on is what it learned from images that the student has not
+# seen. A student that has seen them all has little left to learn from it.
 #
-# ## 2. When it is regularisation that helps
+# ## 2. When the rival was kept small
+#
+# The easiest way to make distillation look good is to compare it with a badly trained student. A fair rival has a
+# **learning rate of its own**, chosen on validation images, and an **equal budget**: whoever distils has trained a
+# teacher, too, with thirty times this student's multiplications. We give labels alone nine times the epochs.
+
+# %%
+rates, best, test = (0.03,) if FAST else (0.01, 0.03, 0.1), {}, {}
+for n in (FEW, ALL):
+    print(f"{n} images shown: validation errors in % at each learning rate")
+    on_val = {}
+    for way in ways:
+        tried = {lr: students(way, n, lr) for lr in rates}
+        best[way, n] = min(rates, key=lambda lr: val_nll(tried[lr]).sum())  # NLL is less coarse than errors
+        test[way, n] = errors(tried[best[way, n]])  # (seeds,)
+        on_val[way] = np.array([errors(models, data.x_val, data.y_val) for models in tried.values()])  # (rates, seeds)
+        means = "".join(f"{lr:>10g}: {e:5.2f}" for lr, e in zip(rates, on_val[way].mean(axis=1), strict=True))
+        print(f"  {way:<9}{means}   chosen {best[way, n]:g}")
+    for lr, fewer in zip(rates, on_val["labels"] - on_val["distilled"], strict=True):
+        say(f"  distilled, fewer than labels alone, both at {lr:g}", fewer)
+for n in (FEW, ALL):
+    say(f"{n} images, each at its own rate: the same on test images", test["labels", n] - test["distilled", n])
+longer = students("labels", FEW, best["labels", FEW], epochs=(2 if FAST else 9) * 100)
+say(f"{FEW} images: fewer than labels alone with 9 times the epochs", errors(longer) - test["distilled", FEW])
+
+# %% [markdown]
+# **What to notice.** Shown 100 images, distillation *helps* at each of these rates, but by 5.9 points at 0.01 and by
+# 9.3 at 0.1, where labels alone suffer. With each at its own rate it helps by 5.5 ± 1.5 points on test images, and nine
+# times the epochs do not make up for a teacher. Shown all 899, the rate decides: on validation images it *hurts* at
+# 0.01, is *undecided* at 0.03 and *helps* at 0.1, by 0.97 ± 0.75 points, a gain that is gone as soon as labels alone
+# have their own rate. *Undecided* does not mean that there is no gain. It means that nobody may report one.
+#
+# ## 3. When it is regularisation that helps
 #
 # A soft target does two things at once. It keeps the student from being too sure, as any softened label would
 # (**regularisation**: whatever keeps a network from trusting its training images too far); and it says which other
 # digits this one resembles. Only the second needs a teacher. Label smoothing is the control: it softens, and knows
-# nothing. So the gain splits, with $E$ for errors, into
-#
-# $$ E_{\text{labels}} - E_{\text{taught}} = \underbrace{(E_{\text{labels}} - E_{\text{smoothed}})}_{\text{softening}} +
-# \underbrace{(E_{\text{smoothed}} - E_{\text{taught}})}_{\text{what the teacher knows}} . $$
+# nothing. So what smoothing gains over labels is softening, and what a teacher gains over smoothing is what it knows.
 
 # %%
-softening = test["labels alone"] - test["smoothed labels"]  # (seeds, 2)
-knows = test["smoothed labels"] - test["taught"]  # (seeds, 2)
-parts = {"softening": softening, "what the teacher knows": knows, "together": gain}
-for name, part in parts.items():
-    say(f"{name}: percentage points of test errors", part[:, 0])
-print(f"share of softening in the gain: {100 * softening[:, 0].mean() / gain[:, 0].mean():.0f} % (a ratio of means)")
+for n in (FEW, ALL):
+    say(f"{n} images, softening: fewer errors", test["labels", n] - test["smoothed", n])
+    say(f"{n} images, what the teacher knows: fewer errors", test["smoothed", n] - test["distilled", n])
+
+
+def taught_by(answers, n=FEW, weight=w):
+    # answers: seeds times (N, K)
+    loss, lr = partial(distillation_loss, temperature=T, soft_weight=weight), best["distilled", n]
+    return [train(loss, y, v, seed=s, rows=few(y, n, seed=s), lr=lr) for s, v in zip(SEEDS, answers, strict=True)]
+
+
+light = errors(taught_by(knowledge, ALL, 0.1))  # (seeds,): the weight that tutorial 05 finds for all images
+say(f"{ALL} images, w = 0.1: fewer errors than labels alone", test["labels", ALL] - light)
+say(f"{ALL} images, w = 0.1: fewer errors than smoothed labels", test["smoothed", ALL] - light)
 
 # %% [markdown]
 # **A teacher that learned from smoothed labels.** Müller, Kornblith and Hinton (2019) found that such a teacher can be
 # better itself and yet teach worse. Smoothing asks for the same small probability in every wrong class, whatever the
-# image, and so erases what made one 7 more like a 1 and another more like a 9. We can see the erasing: for each class,
-# how much do the log probabilities of the wrong classes differ from image to image? And we can see the student.
+# image, and so erases what made one 7 more like a 1 and another more like a 9. To see it we measure, for each class,
+# how much the log probabilities of the wrong classes differ from image to image.
 
 # %%
-smooth_teachers = [train(soft_cross_entropy, smoothed(y), seed=seed, **big) for seed in SEEDS]
+smooth_teachers = [train_teacher(soft_cross_entropy, smoothed(y), seed) for seed in SEEDS]
 smooth_knowledge = [teacher.predict(x) for teacher in smooth_teachers]  # (N, K) each
 
 
@@ -203,144 +245,105 @@ def spread(v):
 
 
 spreads = np.array([[spread(v) for v in vs] for vs in (knowledge, smooth_knowledge)])  # (2, seeds)
-of_smooth = [train(taught_loss, y, smooth_knowledge[s], seed=s, lr=best["taught"]) for s in SEEDS]
-smooth_scores = {"teacher": scores(smooth_teachers), "student": scores(of_smooth)}
-say("spread of the log probabilities, teacher on labels, nats", spreads[0])
-say("spread of the log probabilities, teacher on smoothed labels", spreads[1])
-say("errors by smoothing, of the teacher, points", (smooth_scores["teacher"] - test["teacher"])[:, 0])
-say("errors by smoothing, of its student, points", (smooth_scores["student"] - test["taught"])[:, 0])
-say("NLL by smoothing, of its student, nats", (smooth_scores["student"] - test["taught"])[:, 1], 3)
+for name, values in zip(("labels", "smoothed labels"), spreads, strict=True):
+    print(table(f"spread of the log probabilities, teacher on {name}, nats", values))
+say("teacher on smoothed labels, fewer errors than on labels", teacher_errors - errors(smooth_teachers))
+of_smooth, of_labels = taught_by(smooth_knowledge), students("distilled", FEW, best["distilled", FEW])
+say("its student, shown 100 images, fewer than the other's", errors(of_labels) - errors(of_smooth))
+nll_lost = val_nll(of_smooth) - val_nll(of_labels)  # (seeds,)
+print(table("its student's validation NLL, more than the other's, nats", nll_lost))
 
 # %% [markdown]
-# **What to notice.** The split of the gain is a split of something that is itself in doubt: both parts have intervals
-# that contain 0, so the share of softening, a ratio of two uncertain numbers, says next to nothing. (Such shares are
-# reported all the same.) The scores tell more: smoothing costs NLL, since its student is never sure, and a teacher
-# does not.
+# **What to notice.** Shown 100 images, what the teacher knows is most of the gain: 4.8 ± 1.7 points, and softening
+# alone 0.8 ± 0.5. Shown all 899, smoothed labels *help* by 1.06 ± 0.38 points, and what the teacher knows
+# *hurts* by 1.14 ± 0.34. With a weight of 0.1, which suits all images better (tutorial 05), a teacher
+# *helps* by 0.32 ± 0.25 points against labels alone, and still *hurts* against smoothed labels: soften them instead.
 #
 # The smoothed teacher is what Müller et al. describe, in part. The spread within classes, where the dark knowledge is,
-# falls to about a third: that is beyond doubt. The teacher itself makes slightly fewer errors. Its student pays in
-# NLL, with an interval far from 0; in errors no difference can be shown here. On MNIST, with larger networks, it can:
-# see `minikd reproduce muller2019 --committed`.
+# falls to a third. The teacher itself makes fewer errors, 0.5 ± 0.3 points. Its student pays in NLL; in errors, −0.4 ±
+# 0.7 points are *undecided*. On MNIST, with larger networks: `minikd reproduce muller2019 --committed`.
 #
-# ## 3. When the teacher is bad
+# ## 4. When the teacher is bad
 #
 # How good must a teacher be? We spoil some in two ways. Some learn from wrong labels: a part of the training images
-# gets a label drawn at random. Others learn from few images. The student's own labels remain right in both cases, all
-# of them, with the tenth of the weight that they always have.
+# gets a label drawn at random. Others learn from few images, one of them from the very 100 that its student is shown.
+# The student's own labels remain right, with a tenth of the weight.
 
 
 # %%
-def spoilt_teacher(seed, noise=0.0, few=None):
+def spoilt_teacher(seed, noise=0.0, n=ALL):
     rng = np.random.default_rng((seed, 7))
     labels = np.where(rng.random(len(y)) < noise, rng.integers(0, K, len(y)), y)  # (N,)
-    images = x[:few]  # (n, D)
-    epochs = EPOCHS * len(x) // max(len(images), len(x) // 12)  # few images, more epochs: much the same number of steps
-    return train(cross_entropy, labels[:few], seed=seed, images=images, epochs=epochs, **big)
+    return train_teacher(cross_entropy, labels, seed, n)
 
 
 kinds = {"all labels right": {}}
-kinds |= {
-    f"{100 * noise:.0f} % of labels at random": {"noise": noise} for noise in ((0.8,) if FAST else (0.3, 0.6, 0.8))
-}
-kinds |= {f"{few} images": {"few": few} for few in ((30,) if FAST else (200, 80, 30))}
+kinds |= {f"{100 * noise:.0f} % random labels": {"noise": noise} for noise in ((0.8,) if FAST else (0.3, 0.8))}
+kinds |= {f"{n} images": {"n": n} for n in ((50,) if FAST else (200, 100, 50))}
 bad = {}
 for name, how in kinds.items():
     spoilt = [spoilt_teacher(seed, **how) for seed in SEEDS] if how else teachers
-    students = [
-        train(taught_loss, y, t.predict(x), seed=s, lr=best["taught"]) for s, t in zip(SEEDS, spoilt, strict=True)
-    ]
-    bad[name] = scores(spoilt)[:, 0], scores(students)[:, 0]  # (seeds,), (seeds,)
-    (tx, th), (sx, sh) = (mean_interval(values) for values in bad[name])
-    mean, half = mean_interval(test["labels alone"][:, 0] - bad[name][1])
-    word = "helps" if mean > half else "harms" if mean < -half else "undecided"
-    print(f"{name:<25} teacher {tx:4.1f} ± {th:3.1f} %  student {sx:4.1f} ± {sh:3.1f} %  {word}")
+    answers = [teacher.predict(x) for teacher in spoilt]  # (N, K) each
+    bad[name] = errors(spoilt), *(errors(taught_by(answers, n)) for n in (FEW, ALL))  # (seeds,) each
+    print(table(f"teacher, {name:<21}", bad[name][0]), "%")
+    for n, mine in zip((FEW, ALL), bad[name][1:], strict=True):
+        say(table(f"  student shown {n}", mine) + " %: fewer than labels alone", test["labels", n] - mine)
 
 # %%
-figure = Figure(figsize=(7, 4.2), layout="constrained")
+figure = Figure(figsize=(6.6, 4.1), layout="constrained")
 axes = figure.subplots()
-for name, (teacher_errors, student_errors) in bad.items():
-    (tx, th), (sx, sh) = mean_interval(teacher_errors), mean_interval(student_errors)
-    marker, colour = ("s", "#009E73") if "images" in name else ("o", "#D55E00") if "random" in name else ("D", "black")
-    axes.errorbar(tx, sx, xerr=th, yerr=sh, fmt=marker, color=colour, capsize=3)
-    place = {"xytext": (-6, 6), "ha": "right"} if "images" in name else {"xytext": (7, -12)}
-    paper = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.5}  # so that no line runs through a name
-    axes.annotate(name, (tx, sx), textcoords="offset points", fontsize=8, bbox=paper, **place)
-mean, half = mean_interval(test["labels alone"][:, 0])
-axes.axhspan(mean - half, mean + half, color="#999999", alpha=0.3, label="the same student on labels alone")
-limit = 1.1 * max(teacher_errors.mean() for teacher_errors, _ in bad.values())
-axes.plot([0, limit], [0, limit], ls=":", color="#777777", label="as many errors as its teacher")
-axes.set(
-    xlabel="test errors of the teacher, %",
-    ylabel="test errors of the student, %",
-    xlim=(0, 1.4 * limit),
-    ylim=(0, None),
-)
-axes.set_title("How bad may a teacher be?")
-axes.legend(loc="upper left", fontsize=9)
+for n, i, fill, grey in ((FEW, 1, "full", "#BBBBBB"), (ALL, 2, "none", "#DDDDDD")):
+    mean, half = mean_interval(test["labels", n])
+    axes.axhspan(mean - half, mean + half, color=grey, label=f"labels alone, {n} images")
+    axes.plot([], [], "o", color="#777777", fillstyle=fill, label=f"taught, {n} images")
+    for name, values in bad.items():
+        (tx, th), (sx, sh) = mean_interval(values[0]), mean_interval(values[i])
+        marker, colour = {"images": ("s", "#009E73"), "labels": ("o", "#D55E00")}.get(name.split()[-1], ("D", "k"))
+        axes.errorbar(tx, sx, xerr=th, yerr=sh, fmt=marker, color=colour, fillstyle=fill, capsize=3)
+        if ("random" in name) == (n == ALL):  # the names of teachers: below one's students, or above
+            up, place = (-sh, "top") if n == ALL else (sh, "bottom")
+            axes.text(tx, sx + 1.2 * up, name, fontsize=8, ha="center", va=place)
+axes.axline((3, 3), (20, 20), ls=":", color="#777777", label="as many errors as its teacher")
+axes.set(xscale="log", yscale="log", xlabel="test errors of the teacher, %", ylabel="test errors of the student, %")
+axes.set(xlim=(2, 40), ylim=(2, 40), title="How bad may a teacher be?")
+for axis in (axes.xaxis, axes.yaxis):
+    axis.set_ticks((2, 5, 10, 20, 40), (2, 5, 10, 20, 40))
+axes.minorticks_off()
+axes.legend(loc="upper left", fontsize=8)
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** Even the best teacher's student lies inside the band, or close to it. Bad teachers lead out of
-# it, upwards. It does not take a very bad one: the teacher that learned from 30 % random labels makes about as many
-# errors as the student on labels alone, and already harms it, perhaps because its answers are blurred by the chance
-# that it has seen. Two kinds of badness differ. A teacher that saw few images errs in a consistent way, and its
-# student learns to err like it: those points lie on the dotted line or near it. One that learned from wrong labels
-# errs at random, and random errors can average out: at 80 % its student makes half of its errors (at 30 % and 60 % no
-# such thing can be shown). So the question for a teacher is not only how often it is wrong, but whether it is wrong in
-# the same way each time.
+# **What to notice.** Shown 100 images, the four teachers that err less than the student alone, 11.7 %, *help*, and the
+# two that err more *hurt*. Even after 30 % random labels the gain is 2.9 ± 1.0 points. The teacher that has seen no
+# more than the student errs on 9.9 %, perhaps because it is larger and has dropout, and helps by 1.25 ± 0.60 points,
+# less than a quarter of the full gain: the rest is what only a teacher of more images can know. Shown all 899, the
+# student alone errs on 3.1 %, and every spoilt teacher *hurts*.
 #
-# ## 4. When the student is too small, or the task too easy
+# Two kinds of badness differ. A teacher that saw few images errs in a consistent way, and its student learns to err
+# like it: those points lie near the dotted line. One that learned from wrong labels errs at random, and random errors
+# average out over many images: after 80 % random labels the teacher errs on 25 %, its student on 14.6 % after 100
+# images and on 6.9 % after 899.
 #
-# A teacher can only help with what the student could do but would not find. We change the width of the student, and
-# leave the rest as it is. At the end we take a task with nothing left to learn: only the digits 0 and 1.
+# ## 5. When the student is too small
+#
+# A teacher can only help with what the student could do but would not find. We change the width of the student. Its
+# units are tanh, because among two relu units one that never becomes active would let luck decide.
 
 # %%
-widths = (4, 16) if FAST else (2, 4, 8, 16, 32, 64)
-by_width = {"labels alone": [], "taught": []}
+widths = (4, 16) if FAST else (2, 4, 8, 16)
 for H in widths:
-    for name, runs in by_width.items():
-        loss, targets = ways[name]
-        tried = {lr: [train(loss, *targets(s), seed=s, hidden=(H,), lr=lr) for s in SEEDS] for lr in rates[:2]}
-        wrong = {lr: scores(students, "val")[:, 0].mean() for lr, students in tried.items()}
-        runs.append(scores(tried[min(wrong, key=wrong.get)])[:, 0])  # each width has a rate of its own, too
-by_width = {name: np.array(runs).T for name, runs in by_width.items()}  # (seeds, widths) each
-differences = by_width["labels alone"] - by_width["taught"]  # (seeds, widths)
-for H, column in zip(widths, differences.T, strict=True):
-    say(f"{H:>2} hidden units: gain of being taught, points of errors", column)
-
-figure = plots.lines(widths, by_width, xlabel="hidden units of the student", ylabel="test errors, %")
-figure.axes[0].set(xscale="log", yscale="log", title="The same teachers, students of many widths")
-figure.axes[0].set_xticks(widths, widths)
-figure.axes[0].minorticks_off()
-figure.axes[0].set_yticks((2, 5, 10, 20, 50), (2, 5, 10, 20, 50))
-plots.show(figure)
-
-# %%
-two = y < 2  # (N,)
-easy = {"labels alone": [], "taught": []}
-for seed in SEEDS:
-    options = {"seed": seed, "images": x[two], "lr": 0.02, "outputs": 2}
-    teacher = train(cross_entropy, y[two], **{**options, **big})
-    easy["labels alone"].append(train(cross_entropy, y[two], **options))
-    easy["taught"].append(train(taught_loss, y[two], teacher.predict(x[two]), **options))
-of_two = data.y_test < 2  # (N_test,)
-easy_errors = {
-    name: [evaluate(model, data.x_test[of_two], data.y_test[of_two]).errors for model in found]
-    for name, found in easy.items()
-}
-print(f"0 or 1: errors on {of_two.sum()} test images, seed by seed")
-for name, e in easy_errors.items():
-    print(f"{name:<13}", *e)
+    found = []
+    for way in ("labels", "distilled"):
+        tried = [students(way, FEW, lr, hidden=(H,), activation="tanh") for lr in rates[:2]]
+        found.append(errors(min(tried, key=lambda models: val_nll(models).sum())))  # each width has its own rate
+    say(table(f"{H:>2} hidden units, labels alone", found[0]) + " %: distilled, fewer", found[0] - found[1])
 
 # %% [markdown]
-# **What to notice.** With 2 hidden units being taught costs some ten points, perhaps because two numbers cannot hold
-# what ten are asked for, and the student that only has to get the largest right does better. With 32 and 64 there is
-# nothing left to gain, and the taught student does slightly worse (with 64 the interval just touches 0). Only in
-# between, with 16, is a gain shown. Take even that with care: of six intervals of 95 %, one may miss by chance, and a
-# gain at one width that is not there at its neighbours is the kind of result that should be repeated before it is
-# believed. On 0 and 1 nobody makes an error, with a teacher or without: where labels suffice, nothing can be gained.
+# **What to notice.** With 2 hidden units being taught *hurts* by 4.0 ± 2.6 points, perhaps because two numbers cannot
+# hold what ten are asked for, and a student of labels only has to get the largest right. With 4 it is *undecided*, and
+# from 8 on a teacher *helps*.
 #
-# ## 5. When there is a bug: the museum
+# ## 6. When there is a bug: the museum
 #
 # What follows are ten mistakes that were found in published code for distillation. Nobody is named; all of them are
 # easily made. Each exhibit has the broken lines beside the right ones, and a plate: **what** it is, its **symptom**,
@@ -348,13 +351,13 @@ for name, e in easy_errors.items():
 #
 # Under each plate stand the same measurements. *Gradient check*: does the code's gradient fit its own loss (tutorial
 # 01)? *Gradient*: how long is the student's gradient for a batch, as a multiple of the right one, and what is the
-# cosine of the angle between the two? *Training*: how much larger or smaller is the NLL on validation images after a
-# short training, against the right code?
+# cosine of the angle between the two? *Training*: how much larger or smaller is the NLL on validation images after
+# training on 100 images, against the right code?
 
 # %%
 n_try = 24
 xb, yb, vb = x[:n_try], y[:n_try], knowledge[0][:n_try].astype(np.float64)  # (B, D), (B,), (B, K)
-young = train(right, y, knowledge[0], seed=0, epochs=3)  # a student that has begun to learn
+young = train(right, y, knowledge[0], seed=0, rows=few(y, FEW), epochs=20)  # a student that has begun to learn
 zb = young.predict(xb).astype(np.float64)  # (B, K)
 halls = []
 
@@ -366,8 +369,9 @@ def student_gradient(loss, v, model=young):
 
 
 def nll_after(loss, v_of, **options):
-    trained = [train(loss, y, v_of(seed), seed=seed, lr=best["taught"], **options) for seed in SEEDS]
-    return scores(trained, "val")[:, 1]  # (seeds,)
+    options = {"lr": best["distilled", FEW], **options}
+    trained = [train(loss, y, v_of(seed), seed=seed, rows=few(y, FEW, seed=seed), **options) for seed in SEEDS]
+    return val_nll(trained)  # (seeds,)
 
 
 right_nll = nll_after(right, lambda seed: knowledge[seed])  # (seeds,)
@@ -395,7 +399,7 @@ def plate(name, broken, v=vb, *, true=None, got=None, nll=None, true_nll=right_n
 # ### Exhibit 1: the lost T²
 #
 # - **What.** The teacher's part without the factor $T^2$.
-# - **Symptom.** None in any curve. The part's gradient shrinks like $1/T^2$, so at $T = 4$ the teacher counts a
+# - **Symptom.** Hardly any. The part's gradient shrinks like $1/T^2$, so at $T = 4$ the teacher counts a
 #   sixteenth of what `soft_weight` says, and whoever tunes $T$ tunes the weight without knowing.
 # - **Test.** At high temperatures, doubling $T$ must leave the gradient as it is.
 
@@ -534,7 +538,7 @@ def can_teach(teacher, student):
     return True
 
 
-pupil = MLP(young.sizes, activation="tanh")
+pupil = MLP(young.sizes)
 alias = pupil  # right: a copy of it, or another network
 plate("own teacher", its_own_teacher, tests=(can_teach(teachers[0], pupil), can_teach(alias, pupil)))
 
@@ -574,9 +578,9 @@ plate("teacher with dropout on", noisy_teacher, got=noisy_gradient, nll=nll, tes
 # - **Test.** In training, two passes of the same batch differ.
 
 # %%
-dropping = MLP(young.sizes, activation="tanh", dropout=(0, 0.2))
+dropping = MLP(young.sizes, dropout=(0, 0.2))
 dropping.theta[...] = young.theta
-asleep = MLP(young.sizes, activation="tanh")  # what dropout comes to in evaluation mode
+asleep = MLP(young.sizes)  # what dropout comes to in evaluation mode
 asleep.theta[...] = young.theta
 
 
@@ -654,12 +658,12 @@ plate("logits out of step", right, v=out_of_step(vb), nll=nll, tests=tests)
 # %% [markdown]
 # ### The way out: all ten at a glance
 
-# %% tags=["cover"]
-figure = Figure(figsize=(9.5, 4.6), layout="constrained")
+# %%
+figure = Figure(figsize=(9.2, 4.3), layout="constrained")
 panels = figure.subplots(1, 3, sharey=True)
 at = np.arange(len(halls))
 panels[0].scatter([h["ratio"] for h in halls], at, color="#0072B2", zorder=3)
-panels[0].set(xscale="log", xlabel="length of the gradient,\nmultiple of the right one", xlim=(0.05, 6))
+panels[0].set(xscale="log", xlabel="length of the gradient,\nmultiple of the right one", xlim=(0.05, 8))
 panels[0].set_xticks((0.1, 0.3, 1, 3), (0.1, 0.3, 1, 3))
 panels[1].scatter([h["cosine"] for h in halls], at, color="#0072B2", zorder=3)
 panels[1].set(xlabel="cosine of the angle between\nthe gradient and the right one", xlim=(-0.4, 1.1))
@@ -676,24 +680,18 @@ for axes, line in zip(panels, (1, 1, 0), strict=True):
 names = [f"{h['name']}{'' if h['passed'] else ' *'}" for h in halls]
 panels[0].set_yticks(at, [f"{k + 1}  {name}" for k, name in enumerate(names)])
 panels[0].invert_yaxis()
-figure.suptitle("Ten bugs (*: found by a gradient check; right, orange: harm that shows)")
+figure.suptitle("Ten bugs (*: found by a gradient check; right, in orange: hurts)")
 plots.show(figure)
-
-# %%
-print(f"{'':<30}{'gradient check':>15}{'length':>9}{'cosine':>9}{'NLL':>16}")
-for h in halls:
-    mean, half = mean_interval(h["nll"])
-    line = f"{h['name']:<30}{'passes' if h['passed'] else 'FAILS':>15}{h['ratio']:>9.3f}{h['cosine']:>9.3f}"
-    print(f"{line}{mean:>+9.3f} ± {half:.3f}")
 
 # %% [markdown]
 # **What to notice.** Most of these bugs are invisible to the two things that people look at. A **gradient check**
 # passes eight of ten, because the code computes the right gradient of the wrong loss; it speaks up only where the loss
-# itself moves when it should not (exhibit 6) or is different each time (exhibit 7). And **training** ends, within what
-# five seeds can tell, where the right code ends: only softmax twice and the answers out of step do harm that shows.
-# The student learns from labels in any case, and section 1 said how little a teacher adds here; a bug that silences
-# the teacher costs no more than that. This is how such code comes to be published, and the comparison that was made
-# with it means nothing: the method that was measured is not the method that was described.
+# itself moves when it should not (exhibit 6) or is different each time (exhibit 7). And **training** shows three:
+# softmax twice, the own teacher, which loses all that a teacher brings, and the answers out of step. The other seven
+# move the NLL by less than 0.05 nats, up or down. The first two cost less than 0.02, because a smaller weight does
+# nearly as well here (tutorial 05), and exhibit 8 even ends better than the right code. Nobody sees this without the
+# right code to compare with. So such code comes to be published, and the comparison that was made with it means
+# nothing: the method that was measured is not the method that was described.
 #
 # What finds them are identities, things that must be so whatever the data. Nothing to learn at $z = v$. One-hot
 # targets give cross-entropy. The size of the gradient at high $T$. The same question twice, the same answer. Each
@@ -701,15 +699,14 @@ for h in halls:
 #
 # ## Exercises
 #
-# **1.** A teacher that learned from 80 % random labels harms. Does it harm less with a smaller `soft_weight`? Try 0.1
+# **1.** A teacher that learned from 80 % random labels hurts. Does it hurt less with a smaller `soft_weight`? Try 0.1
 # and 0.5.
 #
 # <details><summary>Answer</summary>
 #
-# Yes. With five seeds each, at 0.9 its student makes 8.3 ± 1.5 points more errors than on labels alone; at 0.5 and at
-# 0.1 no difference can be shown (a gain of -0.0 ± 1.1 and 0.7 ± 0.8). `partial(distillation_loss, temperature=T,
-# soft_weight=0.5)` in place of `taught_loss` does it. A teacher that one is not sure of should not have nine tenths of
-# the say; which weight is best is again a question for validation images.
+# Yes. Shown 100 images, at 0.9 it *hurts* by 2.9 ± 1.6 points; at 0.5 it *helps* by 1.2 ± 0.7 and at 0.1 by 1.8 ± 0.9:
+# `taught_by(answers, FEW, 0.5)` of the last spoilt teachers with random labels. Even this teacher is right three times
+# in four. One that you are not sure of should not have nine tenths of the weight.
 #
 # </details>
 #
@@ -742,9 +739,8 @@ for h in halls:
 # - Hinton, Vinyals, Dean (2015): *Distilling the Knowledge in a Neural Network*. arXiv 1503.02531 (the loss, and T²).
 # - Müller, Kornblith, Hinton (2019): *When Does Label Smoothing Help?* arXiv 1906.02629 (the smoothed teacher).
 # - Yuan, Tay, Li, Wang, Feng (2020): *Revisiting Knowledge Distillation via Label Smoothing Regularization*. arXiv
-#   1909.11723 (bad teachers, and how much of the gain is regularisation).
-# - Mirzadeh et al. (2020): *Improved Knowledge Distillation via Teacher Assistant*. arXiv 1902.03393 (students that
-#   are too small for their teacher).
+#   1909.11723 (bad teachers, regularisation).
+# - Mirzadeh et al. (2020): *Improved Knowledge Distillation via Teacher Assistant*. arXiv 1902.03393 (small students).
 # - Tung, Mori (2019): *Similarity-Preserving Knowledge Distillation*. arXiv 1907.09682 (exhibit 9).
 #
 # Next: `13_gpu_and_machines`, the same code on a GPU and on several machines.
@@ -752,18 +748,24 @@ for h in halls:
 # %%
 # What the text claims, checked each time this runs.
 assert largest < 1e-12 and sp_difference < 1e-12
-assert test["teacher"][:, 0].mean() < test["labels alone"][:, 0].mean()
-assert (spreads[1] < 0.8 * spreads[0]).all()  # smoothing erases
-harm = mean_interval(bad["80 % of labels at random"][1] - test["labels alone"][:, 0])
-assert harm[0] > (0 if FAST else harm[1])
-assert FAST or bad["80 % of labels at random"][1].mean() < 0.7 * bad["80 % of labels at random"][0].mean()
-nll_harm = mean_interval((smooth_scores["student"] - test["taught"])[:, 1])
-assert FAST or nll_harm[0] > nll_harm[1]
-assert sum(map(sum, easy_errors.values())) <= 1
+assert (gains[:, 0] > 3).all() and gains[:, 0].mean() > gains[:, -1].mean() + 3  # the gap, and that it closes
+assert (spreads[1] < 0.5 * spreads[0]).all() and (nll_lost > 0).all()  # smoothing erases
+assert (bad["80 % random labels"][2] > test["labels", ALL]).all()  # a bad teacher hurts
 assert len(halls) == 10 and all(h["tests"][0] and not h["tests"][1] for h in halls)
 assert [h["name"] for h in halls if not h["passed"]] == ["own teacher", "teacher with dropout on"]
+visible = ("softmax twice", "own teacher", "logits out of step")
 found = {h["name"]: mean_interval(h["nll"]) for h in halls}
-harms = ("logits out of step",) if FAST else ("softmax twice", "logits out of step")
-for name, (mean, half) in found.items():
-    assert mean > half if name in harms else FAST or mean <= half
-assert FAST or abs(mean_interval(gain[:, 0])[0]) < mean_interval(gain[:, 0])[1]
+assert all(mean > 0.05 if name in visible else abs(mean) < 0.05 for name, (mean, _) in found.items())
+if not FAST:
+    helps, hurts, undecided = "helps", "hurts", "undecided"
+    assert said == [
+        *(helps, helps, helps, helps, undecided, undecided),  # 1: by images; 100 with a teacher, 400 without
+        *(helps, helps, helps, hurts, undecided, helps, helps, undecided, helps),  # 2: by rates; own rates; budget
+        *(helps, helps, helps, hurts, helps, hurts, helps, undecided),  # 3: the split; w = 0.1; smoothed teacher
+        *(helps, undecided, helps, hurts, hurts, hurts, helps, hurts, helps, hurts, hurts, hurts),  # 4: 100, 899 images
+        *(hurts, undecided, helps, helps),  # 5: by width
+    ]
+    better = [values[0].mean() < test["labels", FEW].mean() for values in bad.values()]
+    assert better == [word == helps for word in said[23:35:2]]  # a teacher helps where it errs less
+    assert all(found[name][0] > found[name][1] for name in visible) and sum(found["student in evaluation mode"]) < 0
+    assert max(found[name][0] for name in ("T² lost", "mean over classes")) < 0.02
