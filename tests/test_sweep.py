@@ -516,3 +516,55 @@ def test_a_worker_that_is_killed_is_an_error_and_the_next_pool_works() -> None:
         with pytest.raises(pool.WorkerKilledError):
             workers.map(end_abruptly, [(0,)])
         assert workers.map(end_abruptly, [(1,), (2,)]) == [1, 2]
+
+
+def test_what_a_task_tells_is_heard_in_the_process_that_waits() -> None:
+    heard: list[tuple[int, str]] = []
+    with pool.pool(2, hear=lambda *words: heard.append(words)) as workers:
+        assert sorted(workers.as_completed(told, [(1,), (2,)])) == [1, 2]
+    assert sorted(heard) == [(1, "half"), (1, "whole"), (2, "half"), (2, "whole")]  # all of it, when the block ends
+    heard.clear()
+    with pool.pool(1, hear=lambda *words: heard.append(words)) as workers:  # this process needs not be told
+        assert list(workers.as_completed(told, [(1,)])) == [1] and not heard
+
+
+def told(number: int) -> int:
+    """A task that tells how far it is."""
+    for words in ("half", "whole"):
+        pool.tell(number, words)
+    return number
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a process does not learn that its parent has gone")
+def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, test_sweep\nfrom minikd.scale.pool import pool\n"
+        "with pool(2) as workers: list(workers.as_completed(test_sweep.wait_long, [(sys.argv[1],)] * 2))"
+    )
+    paths = os.pathsep.join(str(Path(__file__).parents[n]) for n in (0, 1))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment, stderr=subprocess.DEVNULL)
+    stop = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2:
+        assert process.poll() is None and time.monotonic() < stop
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    while any(is_alive(worker) for worker in workers):
+        assert time.monotonic() < stop, "a worker lives on"
+        time.sleep(0.05)
+
+
+def wait_long(folder: str) -> None:
+    """A task that says which process it is in, and takes longer than any test."""
+    (Path(folder) / str(os.getpid())).write_text("")
+    time.sleep(600)
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is such a process, which is no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
