@@ -23,7 +23,7 @@ from minikd.experiments.compare import (
     STRENGTHS,
     TEMPERATURES,
     TUNING_SEEDS,
-    _neighbours,
+    _beyond_the_end,
     compare,
     method_table,
     read,
@@ -172,29 +172,20 @@ def test_temperature_is_tuned_first_and_strength_at_the_best_one_alike_for_all(
     assert all(record["seconds"] > 0 for record in content["records"])
 
 
-def test_grids_are_extended_until_no_end_is_the_best_and_nothing_is_tried_twice() -> None:
-    def record(temperature: float | None, strength: float, val: float) -> dict[str, Any]:
+def test_strengths_are_tried_until_no_end_is_the_best_and_none_twice() -> None:
+    def record(strength: float, val: float) -> dict[str, Any]:
         scores = {"val_accuracy": val} if val else {"failed": "..."}
-        method = "sp" if temperature is None else "kd"
-        return {"method": method, "temperature": temperature, "strength": strength, "seed": 0, **scores}
+        return {"method": "sp", "temperature": None, "strength": strength, "seed": 0, **scores}
 
-    def stronger(*values: tuple[float, float]) -> list[float]:
-        records = [record(None, *value) for value in values]
-        return [s for _, _, s in _neighbours("sp", 2, records, range(1))]
+    def after(*values: tuple[float, float]) -> list[float]:
+        return [s for _, _, s in _beyond_the_end("sp", [record(*value) for value in values], range(1))]
 
-    assert stronger((0.25, 0.8), (1.0, 0.9), (4.0, 0.7)) == []
-    assert stronger((0.25, 0.8), (1.0, 0.9), (4.0, 0.95)) == [16.0]
-    assert stronger((0.25, 0.95), (1.0, 0.9), (4.0, 0.7)) == [0.0625]
-    assert stronger((1.0, 0.9), (4.0, 0.95), (16.0, 0)) == []  # 16 diverged
-    assert stronger((1.0, 0.9)) == []  # a method without strength
-    farthest = FARTHEST[2][1]
-    assert stronger((farthest, 0.9), (farthest / 4, 0.8)) == []
-
-    hot = [record(8.0, 1.0, 0.9), record(16.0, 1.0, 0.95)]
-    assert _neighbours("kd", 1, hot, range(1)) == [("kd", 32.0, 1.0)]
-    whole = [{**record(t, 1.0, 1 / t), "method": "annealing"} for t in (1.0, 2.0)]
-    assert _neighbours("annealing", 1, whole, range(1)) == []  # whose T is a whole number
-    assert _neighbours("kd", 1, [*hot, record(32.0, 1.0, 0.94)], range(1)) == []
+    assert after((0.25, 0.8), (1.0, 0.9), (4.0, 0.7)) == []
+    assert after((0.25, 0.8), (1.0, 0.9), (4.0, 0.95)) == [16.0]
+    assert after((0.25, 0.95), (1.0, 0.9), (4.0, 0.7)) == [0.0625]
+    assert after((1.0, 0.9), (4.0, 0.95), (16.0, 0)) == []  # 16 diverged
+    assert after((1.0, 0.9)) == []  # a method without strength
+    assert after((FARTHEST, 0.9), (FARTHEST / 4, 0.8)) == []
 
 
 def test_fewer_seeds_can_tune_and_the_others_are_trained_at_what_they_settle(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ besides, ancestors, peers or assistants, those come on top: the column "cost" te
 
 Each method is tuned alike, by the mean accuracy over the first TUNING_SEEDS seeds on the validation samples: its
 temperature first, if it has one, over TEMPERATURES; then, at the best one, how strongly the teacher counts against the
-labels, over STRENGTHS, which are multiples of the method's own default. Either grid is extended while an end of it is
-the best. What is compared are test errors over all seeds, paired by seed, with the student on labels alone.
+labels, over STRENGTHS, which are multiples of the method's own default. Strengths beyond are tried while an end is the best. What is compared are test errors over all seeds, paired by seed, with the student on labels alone.
 
 Two methods do without what the others have, so each has a rival of its own: "self-supervised" learns from images
 without labels, as do soft targets at soft weight 1 ("unlabelled"); "data-free" has no data at all, and neither has a
@@ -35,7 +34,7 @@ from ..methods.data_free import random_samples
 from ..metrics import evaluate
 from ..scale.pool import Workers, pool
 from .config import Config
-from .distill import experiment_in, teacher_seeds, tidy
+from .distill import Experiment, experiment_in, teacher_seeds, tidy
 from .environment import machine, provenance, suited_threads
 from .files import make_folder, read_json, write_json
 from .intervals import mean_interval, verdict
@@ -45,9 +44,7 @@ from .text import dashed, text_table, with_half_width
 
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0)
 STRENGTHS = (1 / 256, 1 / 64, 1 / 16, 1 / 4, 1.0, 4.0, 16.0, 64.0, 256.0)
-# By position in a Setting: where an end of the grid is the best, the next value, by this factor, is tried, and so on up
-# to the second number, or down to 1 over it.
-FARTHEST = {1: (2.0, 64.0), 2: (4.0, 4.0**8)}
+FARTHEST = 4.0**8  # where an end of STRENGTHS is the best, stronger or weaker ones are tried, up to this and 1 over it
 TUNING_SEEDS = 3  # by default: the other seeds are trained at the chosen setting alone
 BATCH_SIZE = 64  # at most, because what compares the samples of a batch takes its square or cube
 LABELS = "labels"  # the control of most methods
@@ -92,24 +89,9 @@ def compare(
     experiment = experiment_in(folder, config)  # bad settings are an error now
     make_folder(folder)
     tidy(folder)
-    methods = tuple(dict.fromkeys(methods))
-    rivals = dict.fromkeys(AGAINST[METHODS[m].reads] for m in methods)
-    names = (*methods, *(name for name in rivals if name in ENTRIES and name not in methods))
-    seeds, tuning = range(config.seeds), range(min(tuning_seeds, config.seeds))
-    controls: list[Setting] = [(name, None, 1.0) for name in (LABELS, ALL)[: 1 + experiment.few]]
-    first = [(name, t, s) for name in names for t in _temperatures(name) for s in _strengths(name, t)]
-    later = sum(len(_strengths(name, None)) - 1 for name in names if ENTRIES[name].temperature)
-    teachers = {seed for name in methods for seed in teacher_seeds(name, seeds)} | set(seeds)
-    total = len(teachers) + (len(controls) + len(names)) * len(seeds) + (len(first) + later - len(names)) * len(tuning)
+    tuning = range(min(tuning_seeds, config.seeds))
     with pool(jobs, blas_threads=suited_threads(config.data, jobs or 2)) as workers:
-        rounds = _Rounds(config, folder, workers, notify, total)
-        records = [r for r in rounds.train([("teacher", None, 1.0)], sorted(teachers)) if r["seed"] in seeds]
-        records += rounds.train(controls, seeds) + rounds.train(first, tuning)
-        records += rounds.train_beyond(names, 1, records, tuning)
-        records += rounds.train([s for name in names for s in _at_best_temperature(name, records, tuning)], tuning)
-        records += rounds.train_beyond(names, 2, records, tuning)
-        groups = by_setting(records)
-        records += rounds.train([best_of(name, groups, tuning)[0] for name in names], seeds[len(tuning) :])
+        records = _train_all(tuple(dict.fromkeys(methods)), tuning, _Rounds(experiment, workers, notify))
         made_on = workers.map(machine, [()])[0]
     settings = asdict(config)
     for name in ("method", "temperature", "soft_weight"):
@@ -118,6 +100,27 @@ def compare(
     content = {**provenance(), "settings": settings, **tuned, "machine": made_on, "records": records}
     write_json(folder / "compare.json", content)
     return content
+
+
+def _train_all(methods: Sequence[str], tuning: range, rounds: _Rounds) -> list[Record]:
+    """A record for every network of a comparison; the temperature and strength of a method are settled by `tuning`."""
+    rivals = dict.fromkeys(AGAINST[METHODS[m].reads] for m in methods)
+    names = (*methods, *(name for name in rivals if name in ENTRIES and name not in methods))
+    seeds = range(rounds.experiment.config.seeds)
+    controls: list[Setting] = [(name, None, 1.0) for name in (LABELS, ALL)[: 1 + rounds.experiment.few]]
+    first = [(name, t, s) for name in names for t in _temperatures(name) for s in _strengths(name, t)]
+    later = sum(len(_strengths(name, None)) - 1 for name in names if ENTRIES[name].temperature)
+    teachers = sorted({seed for name in methods for seed in teacher_seeds(name, seeds)} | set(seeds))
+    rounds.total = len(teachers) + (len(controls) + len(names)) * len(seeds)
+    rounds.total += (len(first) + later - len(names)) * len(tuning)
+    records = [r for r in rounds.train([("teacher", None, 1.0)], teachers) if r["seed"] in seeds]
+    records += rounds.train(controls, seeds) + rounds.train(first, tuning)
+    records += rounds.train([s for name in names for s in _at_best_temperature(name, records, tuning)], tuning)
+    while beyond := [s for name in names for s in _beyond_the_end(name, records, tuning)]:
+        rounds.total += len(beyond) * len(tuning)
+        records += rounds.train(beyond, tuning)
+    groups = by_setting(records)
+    return records + rounds.train([best_of(name, groups, tuning)[0] for name in names], seeds[len(tuning) :])
 
 
 def _temperatures(name: str) -> tuple[float | None, ...]:
@@ -141,52 +144,36 @@ def _at_best_temperature(name: str, records: list[Record], tuning: Sequence[int]
     return [(name, temperature, s) for s in _strengths(name, None) if s != 1]
 
 
-def _neighbours(name: str, axis: int, records: list[Record], tuning: Sequence[int]) -> list[Setting]:
-    """The settings beside a method's best one so far that were not tried, by temperature (axis 1) or strength (2)."""
+def _beyond_the_end(name: str, records: list[Record], tuning: Sequence[int]) -> list[Setting]:
+    """The neighbours of a method's best strength so far that were not tried."""
     best, _ = best_of(name, by_setting(records), tuning)
-    (factor, farthest), tried = FARTHEST[axis], _tried(best, axis, records)
-    if len(tried) == 1:  # the method has none
-        return []
-    value: Any = best[axis]
-    beyond = [v for v in (value / factor, value * factor) if v not in tried and 1 / farthest <= v <= farthest]
-    if axis == 2:
-        return [(name, best[1], v) for v in beyond]
-    whole = isinstance(_default_temperature(name), int)
-    return [(name, v, best[2]) for v in beyond if not whole or v >= 1]
+    tried = _strengths_tried(best, records)
+    beyond = [s for s in (best[2] / 4, best[2] * 4) if s not in tried and 1 / FARTHEST <= s <= FARTHEST]
+    return [(name, best[1], s) for s in beyond] if len(tried) > 1 else []
 
 
-def _tried(best: Setting, axis: int, records: Sequence[Record]) -> set[Any]:
-    """The values of one axis that were tried with the others as in `best`, also where a student diverged."""
-    others = [n for n in range(3) if n != axis]
-    return {s[axis] for s in map(setting_of, records) if [s[n] for n in others] == [best[n] for n in others]}
+def _strengths_tried(best: Setting, records: Sequence[Record]) -> set[float]:
+    """The strengths tried at the temperature of a setting, also those at which a student diverged."""
+    return {strength for *others, strength in map(setting_of, records) if others == list(best[:2])}
 
 
 class _Rounds:
     """Networks trained on workers, one round after the other, and how many of all are done."""
 
-    def __init__(self, config: Config, folder: Path, workers: Workers, notify: Notify, total: int) -> None:
-        self.config, self.folder, self.workers, self.notify, self.total = config, folder, workers, notify, total
-        self.done = 0
+    def __init__(self, experiment: Experiment, workers: Workers, notify: Notify) -> None:
+        self.experiment, self.workers, self.notify = experiment, workers, notify
+        self.done = self.total = 0
 
     def train(self, settings: Sequence[Setting], seeds: Sequence[int]) -> list[Record]:
         """A record for each setting and seed, in this order."""
-        tasks = [(self.config, self.folder, setting, seed) for setting in settings for seed in seeds]
+        run = self.experiment.config, self.experiment.folder
+        tasks = [(*run, setting, seed) for setting in settings for seed in seeds]
         records = {}
         for setting, seed, record in self.workers.as_completed(_train_network, tasks):
             self.done += 1
             records[setting, seed] = record
             self.notify(self.done, self.total, f"{kind_of(setting)}: network {self.done} of {self.total}")
-        return [records[setting, seed] for _, _, setting, seed in tasks]
-
-    def train_beyond(
-        self, names: Sequence[str], axis: int, records: list[Record], tuning: Sequence[int]
-    ) -> list[Record]:
-        """Records of further temperatures (axis 1) or strengths (2), until no method's best is the last it tried."""
-        more: list[Record] = []
-        while beyond := [s for name in names for s in _neighbours(name, axis, records + more, tuning)]:
-            self.total += len(beyond) * len(tuning)
-            more += self.train(beyond, tuning)
-        return more
+        return [records[setting, seed] for *_, setting, seed in tasks]
 
 
 def _train_network(config: Config, folder: Path, setting: Setting, seed: int) -> tuple[Setting, int, Record]:
@@ -261,7 +248,7 @@ def summary(content: dict[str, Any]) -> list[dict[str, Any]]:
     error, half        test errors in percent: mean over seeds and half-width of the 95 % interval
     gain, gain_half    errors of its control, `against`, less this method's, paired by seed, and the half-width of the
                        interval
-    at_end             whether its tuned temperature or strength is the first or last that was tried
+    at_end             whether its tuned strength is the weakest or strongest that was tried
     cost               time of training, in multiples of labels alone: the fastest seed of each, because what else a
                        machine does can only make a seed slower
     """
@@ -277,9 +264,9 @@ def summary(content: dict[str, Any]) -> list[dict[str, Any]]:
         pairs = zip(chosen, base, strict=True)
         gain, gain_half = mean_interval([100 * (r["accuracy"] - other["accuracy"]) for r, other in pairs])
         cost = min(r["seconds"] for r in chosen) / max(min(r["seconds"] for r in labels), 1e-9)
-        tried = [_tried(best, axis, content["records"]) for axis in (1, 2)]
-        row = {"method": name, "temperature": best[1], "strength": best[2], "tuned": len(tried[1]) > 1}
-        row["at_end"] = any(len(t) > 1 and best[axis] in (min(t), max(t)) for axis, t in enumerate(tried, 1))
+        tried = _strengths_tried(best, content["records"])
+        row = {"method": name, "temperature": best[1], "strength": best[2], "tuned": len(tried) > 1}
+        row["at_end"] = len(tried) > 1 and best[2] in (min(tried), max(tried))
         row |= {"error": error, "half": half, "against": against, "gain": gain, "gain_half": gain_half, "cost": cost}
         row |= {"nll": float(np.mean([r["nll"] for r in chosen]))}
         judged = name not in CONTROLS and name != against
