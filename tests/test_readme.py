@@ -11,6 +11,7 @@ import pytest
 
 from minikd.cli.main import main
 from minikd.cli.parser import STUDIES
+from minikd.experiments import compare
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -82,9 +83,32 @@ def test_the_table_of_a_study_is_that_of_its_committed_results(name: str, capsys
     assert block(f"reproduce-{name}") == capsys.readouterr().out
 
 
-def test_the_comparison_is_that_of_its_committed_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["compare", "--show", str(ROOT / "docs" / "compare-mnist.json")])
-    assert block("compare") == capsys.readouterr().out.lstrip()
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_pictures")
+def test_the_main_job_prints_what_the_readme_shows_and_halves_the_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["distill", "--quiet"])
+    printed = capsys.readouterr().out
+    for page in (README, (ROOT / "README.zh.md").read_text(encoding="utf-8")):
+        shown = page.split("```")[page[: page.index("<!-- main-job -->")].count("```") + 3]
+        assert words(printed) == words(shown)
+    errors = {line[:16].strip(): float(line[16:].split("±")[0]) for line in printed.splitlines() if "±" in line}
+    assert errors["distilled"] < 0.6 * errors["labels alone"] and errors["label smoothing"] > 1.5 * errors["distilled"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("compare-*.json")), ids=lambda path: path.stem)
+def test_a_comparison_is_that_of_its_committed_numbers_and_no_strength_is_at_the_end_of_its_grid(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["compare", "--show", str(path)])
+    page, printed = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8"), capsys.readouterr().out.lstrip()
+    assert f"<!-- {path.stem} -->\n```\n{printed}```" in page and f"({path.stem}.png)" in page
+    content = compare.read(path)
+    rows = compare.summary(content)
+    assert content["settings"]["seeds"] == 5 and len(rows) >= 19
+    assert [row["method"] for row in rows if row["at_end"]] == []
 
 
 def test_the_methods_are_listed_as_the_command_lists_them(capsys: pytest.CaptureFixture[str]) -> None:

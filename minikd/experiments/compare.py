@@ -7,7 +7,8 @@ besides, ancestors, peers or assistants, those come on top: the column "cost" te
 
 Each method is tuned alike, by the mean accuracy over the first TUNING_SEEDS seeds on the validation samples: its
 temperature first, if it has one, over TEMPERATURES; then, at the best one, how strongly the teacher counts against the
-labels, over STRENGTHS, which are multiples of the method's own default. Strengths beyond are tried while an end is the best. What is compared are test errors over all seeds, paired by seed, with the student on labels alone.
+labels, over STRENGTHS, which are multiples of the method's own default, and beyond them while an end is the best. What
+is compared are test errors over all seeds, paired by seed, with the student on labels alone.
 
 Two methods do without what the others have, so each has a rival of its own: "self-supervised" learns from images
 without labels, as do soft targets at soft weight 1 ("unlabelled"); "data-free" has no data at all, and neither has a
@@ -310,7 +311,7 @@ def caption(content: dict[str, Any]) -> str:
         f"{settings['epochs']} epochs, {settings['seeds']} seeds; 95 % intervals. Fewer by: percentage points against "
         f"labels alone, paired ({''.join(rivals)}of {len(judged)} comparisons without a true difference "
         f"{len(judged) / 20:.1f} would seem decided). Tuned on validation samples, {content['tuning_seeds']} seeds: T "
-        f"from {min(temperatures):g} to {max(temperatures):g}, by factors of 2, strength from "
+        f"from {min(temperatures):g} to {max(temperatures):g}, by factors of 2; strength from "
         f"{_fraction(min(strengths))} to {max(strengths):g} times the method's default, by factors of 4, and beyond "
         f"where an end was the best (a bar: it still is)."
     )
