@@ -102,40 +102,44 @@ def pool(
     from joblib.externals.loky import backend as loky
     from joblib.externals.loky import get_reusable_executor
 
-    told = loky.get_context("loky").SimpleQueue() if hear else None
-    backend = {"backend": "loky", "n_jobs": count, "initializer": _begin, "initargs": (fast.quiet, told)}
+    told = loky.get_context("loky").SimpleQueue()
+    say = told.put
+    backend = {"backend": "loky", "n_jobs": count, "initializer": _begin, "initargs": (fast.quiet, say)}
     share = max(1, cores() // count) if blas_threads is None else blas_threads
-    listener = threading.Thread(target=_listen, args=(told, hear), daemon=True)
+    listener = threading.Thread(target=_listen, args=(told, hear or _ignore), daemon=True)
     listener.start()
     try:
         yield Workers(count, {**backend, "inner_max_num_threads": None if chosen_by_user() else share})
     finally:
         # joblib would keep the processes for the next call, with the environment of this one.
         get_reusable_executor().shutdown(wait=True)
-        if told is not None:
-            told.put(None)
+        say(None)
         listener.join()
 
 
-_told: Any = None  # in a worker, the queue to the process that started it
+_say: Any = None  # in a worker, what puts words into the queue to the process that started it
 
 
 def tell(*words: Any) -> None:
     """In a task on a worker process: hand these to the `hear` of the pool. Elsewhere nothing happens."""
-    if _told is not None:
-        _told.put(words)
+    if _say is not None:
+        _say(words)
 
 
 def _listen(told: Any, hear: Any) -> None:
     """Call `hear` with everything that is told, until None is."""
-    while told is not None and (words := told.get()) is not None:
+    while (words := told.get()) is not None:
         hear(*words)
 
 
-def _begin(quiet: bool, told: Any) -> None:
+def _ignore(*words: Any) -> None:
+    """What is told where nobody wants to hear it."""
+
+
+def _begin(quiet: bool, say: Any) -> None:
     """The first thing that a worker process does."""
-    global _told
-    _told = told
+    global _say
+    _say = say
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     fast.quiet = quiet
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
