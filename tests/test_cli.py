@@ -30,7 +30,7 @@ from minikd.experiments.config import RECIPES, Config
 from minikd.experiments.distill import STUDENT_SEED, Experiment, smooth_labels
 from minikd.experiments.environment import machine
 from minikd.experiments.intervals import mean_interval, verdict
-from minikd.experiments.summary import STUDENTS
+from minikd.experiments.summary import ALL, STUDENTS
 from minikd.fast.threads import VARIABLES, blas_threads, limited_blas
 from minikd.optim import cosine
 
@@ -68,7 +68,7 @@ def test_the_folder_of_a_run_holds_settings_networks_numbers_a_picture_and_a_rep
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "minikd", "distill", *QUICK, "--out", str(folder)]
     subprocess.run(command, capture_output=True, timeout=120, env=environment(), check=True)
-    networks = {f"{kind}-{seed}.safetensors" for kind in ("teacher", *STUDENTS) for seed in (0, 1)}
+    networks = {f"{kind}-{seed}.safetensors" for kind in ("teacher", *STUDENTS, ALL) for seed in (0, 1)}
     others = {"config.json", "metrics.json", "history.csv", "dark-knowledge.png", "report.html"}
     assert {p.name for p in folder.iterdir()} == networks | others
     assert (folder / "dark-knowledge.png").read_bytes().startswith(b"\x89PNG")
@@ -76,8 +76,8 @@ def test_the_folder_of_a_run_holds_settings_networks_numbers_a_picture_and_a_rep
     assert page.count("<svg") == 3 and page.count('<table class="confusion"') == 4
     assert json.loads((folder / "config.json").read_text())["settings"]["epochs"] == 3
     rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
-    assert len(rows) == 2 * 4 * 3
-    assert {row["model"] for row in rows} == {"teacher", *STUDENTS}
+    assert len(rows) == 2 * 5 * 3
+    assert {row["model"] for row in rows} == {"teacher", *STUDENTS, ALL}
     assert {row["epoch"] for row in rows} == {"1", "2", "3"}
 
 

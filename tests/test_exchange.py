@@ -305,7 +305,9 @@ def test_a_run_taught_by_a_file_of_logits_says_honestly_that_its_teacher_was_not
     main(["distill", "--teacher-from", str(own), *QUICK, "--out", str(folder)])
     printed = capsys.readouterr().out
     assert "teacher answers in a file" in printed and re.search(r"^teacher( +-){7}$", printed, re.MULTILINE)
-    assert re.search(r"^distilled .* - +[\d.]+$", printed, re.MULTILINE)  # no agreement with an untested teacher
+    assert re.search(
+        r"^distilled .* - +[\d,]+ +[\d.]+$", printed, re.MULTILINE
+    )  # no agreement with an untested teacher
     assert json.loads((folder / "teacher-0.json").read_text())["shape"] == list(np.load(own).shape)
     monkeypatch.setattr(command, "_draw", lambda *of: None)  # once is enough
     before = (folder / "distilled-0.safetensors").read_bytes()

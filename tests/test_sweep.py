@@ -125,7 +125,7 @@ def test_a_sweep_killed_half_way_goes_on_and_trains_nothing_twice(alone: Path, t
 def file_of(record: dict[str, Any]) -> str:
     """The name of a student's network."""
     widths = "x".join(map(str, record["student"]))
-    return f"student-{widths}-T{record['temperature']}-w{record['soft_weight']}-{record['seed']}"
+    return f"student-{widths}-T{record['temperature']}-w{record['soft_weight']}-n{record['images']}-{record['seed']}"
 
 
 CLUSTER = """

@@ -167,7 +167,8 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
             place: dict[str, Any] = {"xy": (0.01 if left else 0.99, at), "xycoords": ("axes fraction", "data")}
             axes.annotate(words, **place, ha="left" if left else "right", va="center", fontsize=10, color=colour)
     axes.axvline(0, color="black", lw=1)
-    rivals = [f", against {row['against']}" if row["against"] != "labels" else "" for row in shown]
+    against = [row.get("against", "labels") for row in shown]
+    rivals = ["" if name == "labels" else f", against {name}" for name in against]
     axes.set_yticks(range(len(shown)), [row["method"] + rival for row, rival in zip(shown, rivals, strict=True)])
     axes.set_ylim(len(shown) - 0.4, -0.6)  # the best on top, and room for those that are off the scale
     axes.set(xlabel="percentage points fewer test errors than labels alone", title="What each method gains")
