@@ -21,7 +21,7 @@ __all__ = ["bars", "comparison", "curve_with_interval", "heat_maps", "image_grid
 
 TRUTH, OTHERS = "#0072B2", "#BBBBBB"  # the right class is darker than the others
 VERDICTS = {"helps": ("#009E73", "^"), "hurts": ("#D55E00", "v"), "undecided": ("#777777", "o")}
-FAR = 8  # a gain so many times the median gain is out of the picture
+FAR = 4  # a gain so many times the median gain is out of the picture
 FEW_CURVES = 3  # more curves than this leave no room for a legend between them
 MANY_CLASSES = 12  # more classes than this have no room for all their names or counts
 
