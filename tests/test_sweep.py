@@ -535,6 +535,20 @@ def told(number: int) -> int:
     return number
 
 
+def test_a_worker_killed_while_it_tells_something_is_an_error_and_no_hang() -> None:
+    with (
+        pytest.raises(pool.WorkerKilledError, match="a worker process was killed"),
+        pool.pool(2, hear=lambda *words: None) as workers,
+    ):
+        list(workers.as_completed(end_while_telling, [(1,), (2,)]))
+
+
+def end_while_telling(number: int) -> None:
+    """A task whose process ends with the lock in hand under which workers tell."""
+    pool._say.__self__._wlock.acquire()
+    os._exit(1)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere a process does not learn that its parent has gone")
 def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path) -> None:
     code = (

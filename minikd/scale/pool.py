@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import starmap
 from typing import Any
@@ -26,6 +26,7 @@ from ..fast.threads import chosen_by_user, cores, limited_blas
 
 SCHEDULER_SECONDS = 5.0  # in which a scheduler must answer
 FIRST_WORKER_SECONDS = 30.0  # in which a cluster must have its first worker: it may have been started just now
+LISTENING_SECONDS = 0.05  # between two looks for what workers tell
 PARENT_SECONDS = 0.5  # between two looks of a worker at whether its parent still lives
 
 
@@ -102,19 +103,16 @@ def pool(
     from joblib.externals.loky import backend as loky
     from joblib.externals.loky import get_reusable_executor
 
-    told = loky.get_context("loky").SimpleQueue()
-    say = told.put
+    told = loky.get_context("loky").SimpleQueue() if hear else None
+    say = None if told is None else told.put
     backend = {"backend": "loky", "n_jobs": count, "initializer": _begin, "initargs": (fast.quiet, say)}
     share = max(1, cores() // count) if blas_threads is None else blas_threads
-    listener = threading.Thread(target=_listen, args=(told, hear or _ignore), daemon=True)
-    listener.start()
-    try:
-        yield Workers(count, {**backend, "inner_max_num_threads": None if chosen_by_user() else share})
-    finally:
-        # joblib would keep the processes for the next call, with the environment of this one.
-        get_reusable_executor().shutdown(wait=True)
-        say(None)
-        listener.join()
+    with _listening(told, hear) if hear else nullcontext():
+        try:
+            yield Workers(count, {**backend, "inner_max_num_threads": None if chosen_by_user() else share})
+        finally:
+            # joblib would keep the processes for the next call, with the environment of this one.
+            get_reusable_executor().shutdown(wait=True)
 
 
 _say: Any = None  # in a worker, what puts words into the queue to the process that started it
@@ -126,14 +124,29 @@ def tell(*words: Any) -> None:
         _say(words)
 
 
-def _listen(told: Any, hear: Any) -> None:
-    """Call `hear` with everything that is told, until None is."""
-    while (words := told.get()) is not None:
-        hear(*words)
+@contextmanager
+def _listening(told: Any, hear: Callable[..., None]) -> Iterator[None]:
+    """Within the block a thread calls `hear` with all that is told, at its end with what is left.
 
+    The thread looks whether there is something, and this process puts nothing into the queue: a worker that was killed
+    may have taken the queue's lock with it.
+    """
+    ended = threading.Event()
 
-def _ignore(*words: Any) -> None:
-    """What is told where nobody wants to hear it."""
+    def listen() -> None:
+        last = False
+        while not last:
+            last = ended.wait(LISTENING_SECONDS)
+            while not told.empty():
+                hear(*told.get())
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _begin(quiet: bool, say: Any) -> None:
