@@ -32,7 +32,6 @@ from ..checks import check_choice, check_count
 from ..errors import DivergedError
 from ..methods import METHODS, Method
 from ..methods.data_free import random_samples
-from ..metrics import evaluate
 from ..scale.pool import Workers, pool
 from .config import Config
 from .distill import Experiment, experiment_in, teacher_seeds, tidy
@@ -40,6 +39,7 @@ from .environment import machine, provenance, suited_threads
 from .files import make_folder, read_json, write_json
 from .intervals import mean_interval, verdict
 from .progress import Notify, silent
+from .records import Record, grouped, scores_of
 from .summary import ALL, ROWS, shown
 from .text import dashed, text_table, with_half_width
 
@@ -55,7 +55,6 @@ without_labels = replace(METHODS["kd"], train=partial(METHODS["kd"].train, soft_
 on_noise = replace(without_labels, train=partial(without_labels.train, augment=random_samples))
 ENTRIES: dict[str, Method] = {**METHODS, "unlabelled": without_labels, "noise": on_noise}
 Setting = tuple[str, float | None, float]  # method, temperature (None: it has none), strength
-Record = dict[str, Any]
 
 
 def settings_for(data: str = "digits", **given: Any) -> Config:
@@ -71,27 +70,26 @@ def compare(
     config: Config,
     methods: Sequence[str],
     folder: Path,
-    jobs: int | None = 1,
+    jobs: int = 1,
     notify: Notify = silent,
     tuning_seeds: int = TUNING_SEEDS,
 ) -> dict[str, Any]:
     """Train everything, or read what is trained already; write folder/compare.json, and return what is in it.
 
     config   as for `minikd distill`; its `method`, `temperature` and `soft_weight` are not used
-    jobs     networks at a time, in processes of their own; None: one for each core
+    jobs     networks at a time, in processes of their own
     notify   is told how many networks of all are done
     tuning_seeds   how many seeds, the first ones, settle temperature and strength: fewer take less time
     """
     for method in methods:
         check_choice("methods", method, METHODS)
     check_count("tuning_seeds", tuning_seeds)
-    if jobs is not None:
-        check_count("jobs", jobs)
+    check_count("jobs", jobs)
     experiment = experiment_in(folder, config)  # bad settings are an error now
     make_folder(folder)
     tidy(folder)
     tuning = range(min(tuning_seeds, config.seeds))
-    with pool(jobs, blas_threads=suited_threads(config.data, jobs or 2)) as workers:
+    with pool(jobs, blas_threads=suited_threads(config.data, jobs)) as workers:
         records = _train_all(tuple(dict.fromkeys(methods)), tuning, _Rounds(experiment, workers, notify))
         made_on = workers.map(machine, [()])[0]
     settings = asdict(config)
@@ -193,9 +191,8 @@ def _train_network(config: Config, folder: Path, setting: Setting, seed: int) ->
             trained = experiment.teach(ENTRIES[name], seed, trained.model, kind_of(setting), **options)
     except DivergedError as error:  # a setting that cannot be trained is also a result
         return setting, seed, {**record, "failed": str(error)}
-    validation = evaluate(trained.model, experiment.data.x_val, experiment.data.y_val)
-    scores = {"val_accuracy": validation.accuracy, "val_nll": validation.nll, **trained.scores}
-    return setting, seed, {**record, "seconds": _seconds(folder, f"{kind_of(setting)}-{seed}"), **scores}
+    record["seconds"] = _seconds(folder, f"{kind_of(setting)}-{seed}")
+    return setting, seed, {**record, **scores_of(trained, experiment.data)}
 
 
 def kind_of(setting: Setting) -> str:
@@ -220,10 +217,7 @@ def setting_of(record: Record) -> Setting:
 
 def by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]:
     """The records of each setting, by seed; without settings of which a student diverged."""
-    groups: dict[Setting, list[Record]] = {}
-    for record in records:
-        groups.setdefault(setting_of(record), []).append(record)
-    return {setting: group for setting, group in groups.items() if not any("failed" in r for r in group)}
+    return grouped(records, setting_of)
 
 
 def best_of(name: str, groups: dict[Setting, list[Record]], tuning: Sequence[int]) -> tuple[Setting, list[Record]]:

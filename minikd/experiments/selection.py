@@ -14,8 +14,9 @@ import numpy as np
 from ..data import DATASETS
 from .intervals import mean_interval
 from .intervals import verdict as judge
+from .records import Record, grouped
 from .summary import NAMES, STUDENTS
-from .sweep import CONTROLS, Record, Setting, Sweep, setting_of
+from .sweep import CONTROLS, Setting, Sweep, setting_of
 from .text import dashed, text_table, with_half_width
 
 SCORES = {"error": ("validation errors, %", 2), "nll": ("validation NLL, nats", 3)}  # words, digits; less is better
@@ -31,10 +32,7 @@ def score(record: Record, name: str, part: str = "val_") -> float:
 
 def by_setting(records: list[Record]) -> dict[Setting, list[Record]]:
     """The students of each setting, by seed; without settings of which a student diverged."""
-    groups: dict[Setting, list[Record]] = {}
-    for record in sorted((r for r in records if r["model"] == "student"), key=lambda r: r["seed"]):
-        groups.setdefault(setting_of(record), []).append(record)
-    return {setting: group for setting, group in groups.items() if not any("failed" in r for r in group)}
+    return grouped(sorted((r for r in records if r["model"] == "student"), key=lambda r: r["seed"]), setting_of)
 
 
 def ranking(records: list[Record], by: str = "error") -> list[Row]:

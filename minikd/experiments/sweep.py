@@ -32,18 +32,17 @@ from ..checkpoint import write_atomically
 from ..checks import check_choice
 from ..errors import CheckpointError, DivergedError, MinikdError
 from ..methods import METHODS
-from ..metrics import evaluate
 from ..scale.pool import Workers
 from .config import Config
 from .distill import experiment_in, teacher_seeds, tidy
 from .environment import machine
 from .files import DAMAGED, make_folder
 from .progress import Notify, clock, silent
+from .records import Record, scores_of
 
 FILE = "sweep.jsonl"
 SWEPT: dict[str, tuple[float, ...]] = {"temperature": (1.0, 2.0, 4.0, 8.0, 20.0), "soft_weight": (0.5, 0.9, 1.0)}
 CONTROLS = ("labels", "smoothed")  # trained besides, where several numbers of images are swept
-Record = dict[str, Any]
 
 
 class Setting(NamedTuple):
@@ -211,9 +210,8 @@ def train_network(base: Config, folder: Path, kind: str, setting: Setting | None
                 trained = experiment.teach(base.method, seed, teacher, name, **options)
     except DivergedError as error:  # a setting that cannot be trained is also a result
         return {**record, "failed": str(error)}
-    validation = evaluate(trained.model, experiment.data.x_val, experiment.data.y_val)
-    scores = {"val_accuracy": validation.accuracy, "val_nll": validation.nll, **trained.scores}
-    return {**record, "seconds": trained.history.seconds, "parameters": trained.model.num_params, **scores}
+    record |= {"seconds": trained.history.seconds, "parameters": trained.model.num_params}
+    return {**record, **scores_of(trained, experiment.data)}
 
 
 def _name(kind: str, setting: Setting) -> str:

@@ -11,8 +11,9 @@ from ..backend import to_numpy
 from ..checks import check_choice, check_labels, check_matrix
 from ..data import DATASETS, Data, load_data
 from ..experiments import selection
+from ..experiments.records import Record
 from ..experiments.summary import NAMES, STUDENTS
-from ..experiments.sweep import Record, Sweep
+from ..experiments.sweep import Sweep
 from ..metrics import reliability
 from ..ops import softmax
 from .plots import MANY_CLASSES, OTHERS, TRUTH, draw_curve, heat_maps, runs_of, say_interval

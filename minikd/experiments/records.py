@@ -1,0 +1,27 @@
+"""What a comparison and a sweep keep of each network they train, and how they put it together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from ..data import Data
+from ..metrics import evaluate
+from .summary import Trained
+
+Record = dict[str, Any]
+Setting = TypeVar("Setting")
+
+
+def scores_of(trained: Trained, data: Data) -> dict[str, float]:
+    """The test scores of a network, and accuracy and NLL on the validation samples, by which settings are chosen."""
+    validation = evaluate(trained.model, data.x_val, data.y_val)
+    return {"val_accuracy": validation.accuracy, "val_nll": validation.nll, **trained.scores}
+
+
+def grouped(records: Iterable[Record], setting_of: Callable[[Record], Setting]) -> dict[Setting, list[Record]]:
+    """The records of each setting, in their order; without settings of which a student diverged."""
+    groups: dict[Setting, list[Record]] = {}
+    for record in records:
+        groups.setdefault(setting_of(record), []).append(record)
+    return {setting: group for setting, group in groups.items() if not any("failed" in r for r in group)}
