@@ -260,12 +260,13 @@ def _train_network(config: Config, folder: Path, kind: str, seed: int) -> tuple[
     def notify(done: int, total: int, words: str, **_: Any) -> None:
         tell(kind, seed, done, words)
 
-    experiment.notify = silent if kind != "teacher" else notify
-    teacher = experiment.train_teacher(seed)
-    if kind != "teacher":
-        experiment.notify, experiment._begun = notify, 0
-        experiment.train_student(kind, seed, teacher.model)
-    experiment._begun = 0
+    experiment.notify = silent
+    teacher = None if kind == "teacher" else experiment.train_teacher(seed).model
+    experiment.notify, experiment._begun = notify, 0
+    if teacher is None:
+        experiment.train_teacher(seed)
+    else:
+        experiment.train_student(kind, seed, teacher)
     return kind, seed
 
 

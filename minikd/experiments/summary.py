@@ -74,24 +74,26 @@ def verdict(done: list[Trained]) -> str:
     return f"{table}\n\n{ONE_SEED}" if len({t.seed for t in done}) == 1 else table
 
 
-def shown(config: Config, of: str = "") -> str:
-    """What the students of a run are shown: "100 images", "all images, no 3", "100 of 899 images"."""
+def shown(config: Config, n_train: int = 0) -> str:
+    """What the students of a run are shown: "100 images", "all images, no 3"; with n_train "100 of 899 images"."""
     count = "all" if config.images is None else f"{config.images:,}"
-    return f"{count} {of}{DATASETS[config.data].noun}{''.join(f', no {name}' for name in config.without)}"
+    total = "" if not n_train else f" {n_train:,}" if config.images is None else f" of {n_train:,}"
+    return f"{count}{total} {DATASETS[config.data].noun}{''.join(f', no {name}' for name in config.without)}"
 
 
 def regime(config: Config, data: Data, done: list[Trained]) -> str:
     """What teacher and students were shown, when that is the real case, and what all labels would be worth."""
-    noun, n_train = DATASETS[config.data].noun, f"{len(data.y_train):,}"
+    noun, n_train = DATASETS[config.data].noun, len(data.y_train)
+    seen = f"The students are shown {shown(config, n_train)}"
     if all(t.kind != ALL for t in done):
-        return f"The students are shown all {n_train} {noun}. A teacher helps most where they are few: see --images."
+        return f"{seen}. A teacher helps most where they are few: see --images."
     errors = {kind: np.mean([t.scores["errors"] for t in done if t.kind == kind]) for kind in (*STUDENTS, ALL)}
     teacher = "is given" if config.teacher_from else "has learned from all"
     return (
-        f"The students are shown {shown(config, f'of {n_train} ')}; the teacher {teacher}. This is the case of a "
-        f"teacher trained on data that one does not have, or of labels that cost. Of {len(data.y_test):,} test {noun}, "
-        f"the student errs on {errors['labels']:.1f} with these labels alone, on {errors['distilled']:.1f} distilled, "
-        f"and on {errors[ALL]:.1f} with the labels of all {n_train}."
+        f"{seen}; the teacher {teacher}. This is the case of a teacher trained on data that one does not have, or of "
+        f"labels that cost. Of {len(data.y_test):,} test {noun}, the student errs on {errors['labels']:.1f} with these "
+        f"labels alone, on {errors['distilled']:.1f} distilled, and on {errors[ALL]:.1f} with the labels of all "
+        f"{n_train:,}."
     )
 
 
