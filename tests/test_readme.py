@@ -111,6 +111,18 @@ def test_a_comparison_is_that_of_its_committed_numbers_and_no_strength_is_at_the
     assert [row["method"] for row in rows if row["at_end"]] == []
 
 
+def test_the_page_of_comparisons_says_what_its_code_prints() -> None:
+    page = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- compare-pairs -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert found
+    printed, prose = run(found[1]), " ".join(re.sub(r"```.*?```", "", page, flags=re.DOTALL).split())
+    for name, number in re.findall(r"^over kd: (annealing|fitnets|dkd|dist) (.*)$", printed, re.MULTILINE):
+        assert f"`{name}` {number}" in prose
+    dist, kd = (re.findall(rf"^{name}, T = .*: ([\d.]+) %", printed, re.MULTILINE) for name in ("dist", "kd"))
+    assert f"makes {dist[0]} % validation errors" in prose and f"{', '.join(dist[1:-1])} and {dist[-1]} %" in prose
+    assert f"`kd` falls from {kd[0]} to {kd[-1]} %" in prose
+
+
 def test_the_methods_are_listed_as_the_command_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     main(["methods"])
     assert block("methods") == capsys.readouterr().out
