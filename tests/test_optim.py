@@ -16,7 +16,7 @@ from helpers import assert_close, assert_same_bits, import_torch, sample
 
 from minikd import MLP, SGD, Adam, AdamW, optim
 from minikd.backend import Array, to_device, to_numpy
-from minikd.optim import Optimizer, constant, cosine, limit_column_norms, step_decay
+from minikd.optim import Optimizer, clear_subnormal, constant, cosine, limit_column_norms, step_decay
 
 PLAIN_TOO = True  # with kernels and without
 SIZES = (5, 4, 3)
@@ -284,6 +284,27 @@ def test_a_step_allocates_a_few_slices_however_many_parameters_there_are(name: s
 def copied(state: dict[str, Any]) -> dict[str, Any]:
     """As a checkpoint holds it: on the host, and not the optimizer's own arrays."""
     return {name: value if name == "t" else to_numpy(value).copy() for name, value in state.items()}
+
+
+@pytest.mark.parametrize("name", ["momentum", "Adam"])
+def test_state_of_a_weight_without_gradient_ends_at_0_and_not_among_subnormal_numbers(device: str, name: str) -> None:
+    model = make_model(device, "float32")
+    optimizer = make_optimizer(name, model)
+    model.grad[...] = to_device(sample(N_PARAMS, seed=4).astype("float32"), device)
+    optimizer.step()
+    model.grad[...] = 0
+    model.grad[0] = 1  # this weight goes on
+    for _ in range(1000):
+        optimizer.step()
+    first = to_numpy(optimizer.state()[optimizer.buffers[0]])
+    assert first[0] > 0.9 and not first[1:].any()  # without the clearing, 0.9 times a few units rounds to as many
+
+
+def test_clearing_touches_nothing_that_counts(xp: Any) -> None:
+    vector = xp.asarray([1.0, -1e-30, 2e-36, 1e-36, -1e-40, 0.0, math.nan, -math.inf], "float32")
+    clear_subnormal(vector)
+    expected = np.array([1.0, -1e-30, 2e-36, 0, 0, 0, math.nan, -math.inf], "float32")
+    np.testing.assert_array_equal(to_numpy(vector), expected)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
