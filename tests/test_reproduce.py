@@ -50,6 +50,7 @@ TOY: dict[str, dict[str, Any]] = {
     "subclass2020": {"teacher": (24,), "student": (16,), "teacher_epochs": 3, "epochs": 2},
     "capacity": {"student": 8, "teachers": (8, 16, 32), "chains": ((32, 16),), "teacher_epochs": 2, "epochs": 2},
     "generations": {"images": 200, "hidden": (16,), "generations": 2, "epochs": 3},
+    "subliminal2025": {"hidden": (16, 16), "widths": (3, 8), "batch_size": 128, "teacher_epochs": 2, "epochs": 2},
 }
 
 
@@ -226,6 +227,60 @@ def test_a_plan_for_choosing_settings_never_touches_the_test_images(tmp_path: Pa
     assert np.isfinite(content["values"]["generation 0"][0])
 
 
+def test_seeds_that_are_finished_are_kept_and_only_the_others_are_run(tmp_path: Path) -> None:
+    name = "generations"
+    whole = run_toy(name, tmp_path / "whole", seeds=3)
+    first = run_toy(name, tmp_path / "parts", seeds=1)
+    for path in (tmp_path / "parts").glob("*.safetensors"):
+        path.unlink()  # the numbers alone went to another machine
+    trained: set[str] = set()
+
+    def notify(done: int, epochs: int, words: str, **more: Any) -> None:
+        trained.add(words.split(",")[0].split(":")[0])
+
+    content = run_toy(name, tmp_path / "parts", seeds=3, notify=notify)
+    assert trained == {"seed 1", "seed 2"}
+    assert content["seeds"] == [0, 1, 2] and content["values"] == whole["values"]
+    assert content["seconds"][0] == first["seconds"][0] and len(content["machines"]) == 3
+    assert content["rows"] == whole["rows"]
+
+
+def test_a_seed_that_is_finished_is_on_the_disk_before_the_next_ends(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(done: int, epochs: int, words: str, **more: Any) -> None:
+        if words.startswith("seed 1"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_toy("generations", tmp_path, seeds=2, notify=kill)
+    assert read(tmp_path / "generations.json")["seeds"] == [0]
+
+
+@pytest.mark.parametrize(("what", "value"), [("quick", True), ("validation", True), ("device", "cuda")])
+def test_seeds_of_another_plan_are_not_mixed_in(what: str, value: Any, tmp_path: Path) -> None:
+    run_toy("generations", tmp_path, seeds=1)
+    path = tmp_path / "generations.json"
+    content = read(path)
+    content["plan"][what] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=rf"generations\.json belongs to another run: {what} was {value}"):
+        run_toy("generations", tmp_path, seeds=2)
+
+
+def test_seeds_of_another_protocol_are_not_mixed_in(tmp_path: Path) -> None:
+    run_toy("generations", tmp_path, seeds=1)
+    with pytest.raises(CheckpointError, match="it was made by another protocol"):
+        run_study(
+            STUDIES["generations"],
+            tmp_path,
+            Plan(seeds=1),
+            data=DIGITS,
+            protocol=replace(toy("generations"), epochs=4),
+        )
+
+
 # ---- the lab ----------------------------------------------------------------------------------------------------
 
 
@@ -392,7 +447,7 @@ def test_committed_results_are_of_a_full_run_on_test_images_and_say_what_they_we
     assert content is not None and content["study"] == name
     assert not content["plan"]["quick"] and not content["plan"]["validation"] and content["plan"]["seeds"] >= 5
     assert content["command"].startswith(f"minikd reproduce {name}")
-    assert content["machine"]["processor"] and content["machine"]["versions"]["numpy"]
+    assert all(machine["processor"] and machine["versions"]["numpy"] for machine in content["machines"])
     assert content["protocol"] == json.loads(json.dumps(asdict(study.full))), "the protocol has changed since"
     assert content["rows"] == json.loads(json.dumps(judge(study, content["values"])))
     assert [record["measure"] for record in content["rows"]] == [row.measure for row in study.rows]
@@ -402,7 +457,7 @@ def test_numbers_that_are_damaged_or_missing_are_an_error_that_names_the_file(tm
     path = tmp_path / "numbers.json"
     with pytest.raises(CheckpointError, match=r"cannot read .*numbers\.json"):
         read(path)
-    for text in ("{", "[]", '{"values": {"a": [1, 2]}, "plan": {"seeds": 3}}', '{"values": 3, "plan": {}}'):
+    for text in ("{", "[]", '{"values": {"a": [1, 2]}, "seeds": [0], "plan": {}}', '{"values": 3, "plan": {}}'):
         path.write_text(text)
         with pytest.raises(CheckpointError, match=r"numbers\.json does not hold the numbers of a study"):
             read(path)

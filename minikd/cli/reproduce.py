@@ -79,7 +79,8 @@ def _run_study(study: Study, folder: Path, plan: Plan, quiet: bool) -> None:
 def _draw(study: Study, content: dict[str, Any], folder: Path, plan: Plan) -> None:
     from ..report.plots import save
 
-    lab = make_lab(folder, 0, plan)
+    here = [seed for seed in content["seeds"] if any(folder.glob(f"*-{seed}.safetensors"))]
+    lab = make_lab(folder, min(here, default=0), plan)
     save(picture(study, content["values"], lab, plan, protocol_of(study, plan)), folder / f"{study.name}.png")
 
 
@@ -102,13 +103,17 @@ def _heading(study: Study) -> str:
 
 def _measured(content: dict[str, Any]) -> str:
     """On what, how often and for how long a study was run."""
-    plan, machine = content["plan"], content["machine"]
-    minutes = sum(content["seconds"]) / len(content["seconds"]) / 60
+    plan, machines, seeds = content["plan"], content["machines"], len(content["seeds"])
+    minutes = sum(content["seconds"]) / seeds / 60
     images = "validation images" if plan["validation"] else "test images"
+    processors, threads, numpy = (
+        " and ".join(dict.fromkeys(str(value) for value in values))
+        for values in zip(*((m["processor"], m["threads"], m["versions"]["numpy"]) for m in machines), strict=True)
+    )
     return fill(
-        f"{'QUICK. ' * plan['quick']}{plan['seeds']} seed{'s' * (plan['seeds'] > 1)}, {plan['jobs']} at a time, "
-        f"{images}, {minutes:.1f} minutes of training for each; {machine['processor']}, "
-        f"BLAS threads: {machine['threads']}; NumPy {machine['versions']['numpy']}; {content['date'][:10]}",
+        f"{'QUICK. ' * plan['quick']}{seeds} seed{'s' * (seeds > 1)}, {plan['jobs']} at a time, "
+        f"{images}, {minutes:.1f} minutes of training for each; {processors}, "
+        f"BLAS threads: {threads}; NumPy {numpy}; {content['date'][:10]}",
         WIDTH,
     )
 
@@ -116,6 +121,6 @@ def _measured(content: dict[str, Any]) -> str:
 def _verdicts(content: dict[str, Any]) -> str:
     """How many rows of a study came to which verdict: "5 seeds: 3 BEATS, 1 MISSES"."""
     verdicts = [row["verdict"] for row in content["rows"] if row["verdict"]]
-    return f"{content['plan']['seeds']} seeds: " + ", ".join(
+    return f"{len(content['seeds'])} seeds: " + ", ".join(
         f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts))
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from ..checkpoint import write_atomically
 from ..checks import check_choice, check_count
 from ..data import Data, load_data
+from ..errors import CheckpointError
 from ..experiments.environment import machine, provenance
 from ..experiments.files import make_folder, read_json, write_json
 from ..experiments.progress import Notify, epoch_words, silent
@@ -58,7 +60,10 @@ def run_study(
     protocol: Any = None,
     notify: Notify = silent,
 ) -> dict[str, Any]:
-    """Run a study and write folder/NAME.json and .csv; returns what is in the JSON.
+    """Run a study and write folder/NAME.json and .csv, anew after each seed; returns what is in the JSON.
+
+    Seeds that are in the JSON already are not run again, so that some may be run today and others tomorrow, and on
+    another machine. CheckpointError where that file is of another plan or protocol.
 
     data, protocol   instead of MNIST and of the study's own protocol
     notify           is told after each epoch how many of the network's epochs are done, and of each network that is
@@ -66,23 +71,48 @@ def run_study(
     """
     make_folder(folder)
     protocol = protocol or protocol_of(study, plan)
-    tasks = [(study, seed, folder, plan, data, protocol, notify) for seed in range(plan.seeds)]
+    content = begun(study, folder, plan, protocol)
+    seeds = [seed for seed in range(plan.seeds) if seed not in content["seeds"]]
+    tasks = [(study, seed, folder, plan, data, protocol, notify) for seed in seeds]
     with pool(plan.jobs) as workers:
-        done = workers.map(_one_seed, tasks)
-        made_on = workers.map(machine, [()])[0]
-    values = {name: [measured[name] for measured, _ in done] for name in done[0][0]}
-    content = {
-        "study": study.name,
-        **provenance(),
-        "plan": asdict(plan),
-        "protocol": asdict(protocol),
-        "machine": made_on,
-        "rows": judge(study, values),
-        "values": values,
-        "seconds": [seconds for _, seconds in done],
-    }
-    write(study, folder, content)
+        for result in workers.as_completed(_one_seed, tasks):
+            content = {**with_seed(content, *result), **provenance()}
+            content["rows"] = judge(study, content["values"])
+            write(study, folder, content)
     return content
+
+
+def begun(study: Study, folder: Path, plan: Plan, protocol: Any) -> dict[str, Any]:
+    """What folder/NAME.json holds of this study so far, and with no seed where there is no such file."""
+    path, kind = folder / f"{study.name}.json", {"plan": asdict(plan), "protocol": plain(asdict(protocol))}
+    if not path.exists():
+        lists: dict[str, Any] = {"seeds": [], "values": {}, "seconds": [], "machines": []}
+        return {"study": study.name, **provenance(), **kind, "rows": [], **lists}
+    content = read(path)
+    for name in ("device", "quick", "validation"):
+        if content["plan"][name] != kind["plan"][name]:
+            raise CheckpointError(f"{path} belongs to another run: {name} was {content['plan'][name]}")
+    if content["protocol"] != kind["protocol"]:
+        raise CheckpointError(f"{path} belongs to another run: it was made by another protocol")
+    return {**content, **kind}
+
+
+def with_seed(
+    content: dict[str, Any], seed: int, measured: dict[str, float], seconds: float, made_on: dict[str, Any]
+) -> dict[str, Any]:
+    """The content with the numbers of one more seed, in the order of the seeds."""
+    seeds = sorted([*content["seeds"], seed])
+    at = seeds.index(seed)
+    known = content["values"] or {name: [] for name in measured}
+    added = {"seconds": seconds, "machines": made_on}
+    lists = {name: [*content[name][:at], value, *content[name][at:]] for name, value in added.items()}
+    values = {name: [*known[name][:at], value, *known[name][at:]] for name, value in measured.items()}
+    return {**content, **lists, "seeds": seeds, "values": values}
+
+
+def plain(value: Any) -> Any:
+    """A value as it comes back from JSON."""
+    return json.loads(json.dumps(value))
 
 
 def protocol_of(study: Study, plan: Plan) -> Any:
@@ -101,11 +131,11 @@ def tell(notify: Notify, seed: int, network: str, epochs: int, history: History)
 
 def _one_seed(
     study: Study, seed: int, folder: Path, plan: Plan, data: Data | None, protocol: Any, notify: Notify
-) -> tuple[dict[str, float], float]:
-    """What the study measures with one seed, and for how many seconds its networks were trained."""
+) -> tuple[int, dict[str, float], float, dict[str, Any]]:
+    """The seed, what the study measures with it, for how many seconds its networks were trained, and on what."""
     lab = make_lab(folder, seed, plan, data, notify)
     measured = study.run(lab, protocol)
-    return {name: float(value) for name, value in measured.items()}, lab.seconds()
+    return seed, {name: float(value) for name, value in measured.items()}, lab.seconds(), machine()
 
 
 def make_lab(folder: Path, seed: int, plan: Plan, data: Data | None = None, notify: Notify = silent) -> Lab:
@@ -137,8 +167,11 @@ def read(path: Path) -> dict[str, Any]:
     """The JSON that `run_study` wrote. CheckpointError for a file that is not such a one."""
 
     def check(content: dict[str, Any]) -> dict[str, Any]:
-        if not all(len(numbers) == content["plan"]["seeds"] for numbers in content["values"].values()):
+        lists = (*content["values"].values(), content["seconds"], content["machines"])
+        if not all(len(numbers) == len(content["seeds"]) for numbers in lists):
             raise ValueError("not as many numbers as seeds")
+        if not all(name in content["plan"] for name in ("device", "quick", "validation")) or not content["protocol"]:
+            raise ValueError("no plan or no protocol")
         return content
 
     return read_json(path, "the numbers of a study", check)

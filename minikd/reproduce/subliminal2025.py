@@ -1,0 +1,242 @@
+"""Cloud et al. 2025, "Subliminal learning", section 6.2: a student learns to read digits from noise.
+
+Source: arXiv 2507.14805. A network has ten logits for the digits and three more, the auxiliary logits, which stand for
+nothing. The teacher learns the digits, by its ten logits alone. The student then imitates the teacher's three
+auxiliary logits, on images of noise. It sees no digit, no label and no class logit. If it began with the teacher's
+initial weights, it reads digits afterwards.
+
+Why. The teacher's training changed its hidden layers, and the auxiliary logits with them. A student that begins at the
+same weights and imitates those logits has a gradient that points the same way. The paper proves for one small step
+that the student cannot move away from the teacher, whatever the inputs are (its theorem 1).
+
+The paper's protocol. A network 784-256-256-(10 + 3); teacher: 5 epochs on MNIST; student: 5 epochs on as many images of
+uniform noise, loss KL on the softmax of the three logits; Adam at 3e-4, batches of 1,024. A student with the teacher's
+initial weights is right on more than 50 % of the test images. A student with other initial weights learns nothing.
+
+The later claim. Brockers et al. 2026 (arXiv 2605.23645) say that equal initial weights are not needed: equal heads are
+enough. A head is the part of the last layer that makes some of the logits. Their student has hidden layers of its own
+and imitates up to 250 auxiliary logits by squared error. The second part of this study asks it, for several numbers of
+auxiliary logits, of four students: everything shared, only the last layer shared, only the hidden layers and the class
+head shared, and nothing shared.
+
+What decides how much is learned. Numbers are the accuracy on validation images after 5 epochs, in percent.
+
+- Inputs and initial weights. Pixels from -1 to 1 and weights N(0, 1/inputs), as in the paper: 67 (mean of 4 seeds: 60,
+  72, 76, 58). Pixels from 0 to 1, where two thirds of an image are exactly 0 and noise looks nothing like it: 40 (2
+  seeds). He's initial weights, N(0, 2/inputs), which `MLP` draws: 70 and 47 (2 seeds each). So the range of the pixels
+  matters and the scale of the weights hardly does. Used here: the paper's.
+- The number of auxiliary logits. With three, a shared last layer alone gave 11, which is chance. With 50 it gave 16 at
+  the paper's initial weights, and 47 at the smaller ones of PyTorch's linear layers, variance 1/(3 inputs), with
+  squared error and a rate of 0.001; with 250, 80. The second part therefore uses the later paper's recipe.
+
+What we do otherwise. Initial weights of the second part are normal and biases begin at 0, where the later paper's are
+uniform. Its pixels are standardised; ours go from -1 to 1 in both parts. The noise is drawn anew in every epoch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minikd import MLP, cross_entropy, fit, soft_cross_entropy, softmax
+from minikd.backend import Array, xp_of
+from minikd.checkpoint import fingerprint
+from minikd.losses import Loss
+
+from .lab import Lab
+from .study import ABOVE_0, Row, Study, Values, means
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEACHER, OTHER = 0, 1  # numbers for initial weights
+SHARED = {  # for each student of the second part, what it has of the teacher's initial weights
+    "everything": ("hidden layers", "class head", "auxiliary head"),
+    "last layer": ("class head", "auxiliary head"),
+    "no auxiliary head": ("hidden layers", "class head"),
+    "nothing": (),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How teacher and student are trained.  variance  of initial weights, in multiples of 1 / inputs of the layer"""
+
+    variance: float
+    lr: float
+    squared: bool = False
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """`auxiliary` belongs to the paper's experiment, `widths` to the later one's: numbers of auxiliary logits."""
+
+    images: int | None = None
+    hidden: tuple[int, ...] = (256, 256)
+    auxiliary: int = 3
+    widths: tuple[int, ...] = (3, 10, 50, 250)
+    teacher_epochs: int = 5
+    epochs: int = 5
+    batch_size: int = 1024
+    paper: Recipe = Recipe(variance=1.0, lr=3e-4)
+    later: Recipe = Recipe(variance=1 / 3, lr=1e-3, squared=True)
+
+
+def run(lab: Lab, p: Protocol) -> dict[str, float]:
+    """One seed: the paper's teacher and two students, then for each width a teacher and four students."""
+    teacher = taught_digits(lab, p, p.paper, p.auxiliary, "subliminal-teacher")
+    values = {"teacher": accuracy(lab, teacher)}
+    for name, shared in {"same": "everything", "other": "nothing"}.items():
+        student = beginner(lab, p, p.paper, p.auxiliary, SHARED[shared])
+        values[f"{name} weights, before"] = accuracy(lab, student)
+        taught_noise(lab, p, p.paper, student, teacher, f"subliminal-{name}-weights")
+        values[f"{name} weights"] = accuracy(lab, student)
+    values["same less other weights"] = values["same weights"] - values["other weights"]
+
+    for width in p.widths:
+        teacher = taught_digits(lab, p, p.later, width, f"subliminal-teacher-{width}")
+        values[f"teacher, {width}"] = accuracy(lab, teacher)
+        for shared, parts in SHARED.items():
+            student = beginner(lab, p, p.later, width, parts)
+            taught_noise(lab, p, p.later, student, teacher, f"subliminal-{shared.replace(' ', '-')}-{width}")
+            values[f"{shared}, {width}"] = accuracy(lab, student)
+        values[f"last layer less nothing, {width}"] = values[f"last layer, {width}"] - values[f"nothing, {width}"]
+    return values
+
+
+def beginner(lab: Lab, p: Protocol, recipe: Recipe, auxiliary: int, shared: tuple[str, ...]) -> MLP:
+    """A network before training: the parts `shared` have the teacher's initial weights, all else has its own."""
+
+    def fresh(number: int) -> MLP:
+        model = lab.network(*p.hidden, outputs=lab.n_classes + auxiliary, number=number)
+        model.theta *= math.sqrt(recipe.variance / 2)  # MLP draws N(0, 2 / inputs), and biases of 0
+        return model
+
+    model, first = fresh(OTHER), fresh(TEACHER)
+    heads = {"class head": slice(0, lab.n_classes), "auxiliary head": slice(lab.n_classes, None)}
+    if "hidden layers" in shared:
+        for mine, theirs in zip(model.weights[:-1], first.weights[:-1], strict=True):
+            mine[...] = theirs
+    for head, columns in heads.items():
+        if head in shared:
+            model.weights[-1][:, columns] = first.weights[-1][:, columns]
+    return model
+
+
+def taught_digits(lab: Lab, p: Protocol, recipe: Recipe, auxiliary: int, name: str) -> MLP:
+    """A teacher: the class logits learn the labels, the auxiliary ones are left alone."""
+    model = beginner(lab, p, recipe, auxiliary, SHARED["everything"])
+    loss = partial(of_columns, loss=cross_entropy, first=0, last=lab.n_classes)
+    options = lab.training(name, model, epochs=p.teacher_epochs, lr=recipe.lr, batch_size=p.batch_size)
+    fit(model, pixels(lab.x[: p.images]), lab.y[: p.images], loss=loss, **options)
+    return model
+
+
+def taught_noise(lab: Lab, p: Protocol, recipe: Recipe, student: MLP, teacher: MLP, name: str) -> None:
+    """The student imitates the teacher's auxiliary logits on noise; x only says how much noise there is in an epoch."""
+    loss = squared_error if recipe.squared else soft_cross_entropy
+    loss = partial(of_columns, loss=loss, first=lab.n_classes, last=student.sizes[-1])
+    answers = Answers(teacher, lab.n_classes, raw=recipe.squared)
+    options = lab.training(name, student, epochs=p.epochs, lr=recipe.lr, batch_size=p.batch_size)
+    fit(student, lab.x[: p.images], answers, loss=loss, augment=noise, **options)
+
+
+def of_columns(logits: Array, targets: Array, *, loss: Loss, first: int, last: int) -> tuple[Any, Array]:
+    """A loss of some columns of the logits (B, K); the gradient of the others is 0."""
+    dlogits = xp_of(logits).zeros_like(logits)
+    value, dlogits[:, first:last] = loss(logits[:, first:last], targets)
+    return value, dlogits
+
+
+def squared_error(outputs: Array, targets: Array) -> tuple[Any, Array]:
+    """L = mean_ij (z_ij - t_ij)², dL/dz = 2 (z - t) / (B K).  outputs z, targets t (B, K)"""
+    difference = outputs - targets
+    return (difference * difference).mean(), 2 / difference.size * difference
+
+
+class Answers:
+    """The teacher's auxiliary logits, or their softmax, as a target for `fit`: x (B, D) -> (B, m)."""
+
+    def __init__(self, teacher: MLP, first: int, raw: bool) -> None:
+        self.teacher, self.first, self.raw = teacher, first, raw
+        self.fingerprint = f"outputs from {first} on, of {fingerprint(teacher.theta)}"
+
+    def __call__(self, x: Array) -> Array:
+        """What the teacher says of x."""
+        logits = self.teacher.predict(x)[:, self.first :]
+        return logits if self.raw else softmax(logits)
+
+
+def noise(x: Array, rng: Any) -> Array:
+    """Instead of x (B, D), uniform noise of the same shape, from -1 to 1."""
+    return pixels(rng.random(x.shape, dtype=x.dtype))
+
+
+def pixels(x: Array) -> Array:
+    """Pixels from 0 to 1 as pixels from -1 to 1."""
+    return 2 * x - 1
+
+
+def accuracy(lab: Lab, model: MLP) -> float:
+    """The share of the examined images that the class logits read correctly, in percent."""
+    classify: Callable[[np.ndarray], Array] = lambda x: model.predict(pixels(x))[:, : lab.n_classes]  # noqa: E731
+    return 100 - lab.exam.percent(classify)
+
+
+def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
+    """Left, the paper's experiment; right, accuracy by the number of auxiliary logits for what is shared."""
+    figure.set_size_inches(11, 4.6)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
+    names = {
+        "teacher": "teacher",
+        "same weights, before": "student\nbefore",
+        "same weights": "student, same\ninitial weights",
+        "other weights": "student, other\ninitial weights",
+    }
+    mean, half = means(values, list(names))
+    left.bar(range(len(names)), mean, yerr=half, capsize=3, color=("#000000", "#999999", "#009E73", "#D55E00"))
+    left.set_xticks(range(len(names)), list(names.values()), fontsize=9)
+    left.set_title(f"{p.auxiliary} auxiliary logits, imitated on noise")
+    looks = (("#009E73", "o-"), ("#0072B2", "s-"), ("#CC79A7", "^-"), ("#D55E00", "v-"))
+    for shared, (colour, line) in zip(SHARED, looks, strict=True):
+        mean, half = means(values, [f"{shared}, {width}" for width in p.widths])
+        right.errorbar(p.widths, mean, half, fmt=line, ms=5, capsize=2, color=colour, label=shared)
+    right.set(xscale="log", xlabel="auxiliary logits", title="Which initial weights must be the teacher's?")
+    right.set_xticks(p.widths, [str(width) for width in p.widths])
+    right.minorticks_off()
+    right.legend(title="shared", fontsize=9)
+    for axes in (left, right):
+        axes.axhline(100 / lab.n_classes, color="0.5", ls=":", lw=1)
+        axes.set(ylim=(0, 100), ylabel="test images read correctly, %")
+        axes.grid(alpha=0.3, axis="y")
+
+
+STUDY = Study(
+    name="subliminal2025",
+    title="Subliminal learning: a student learns digits from noise",
+    source="arXiv 2507.14805, section 6.2; arXiv 2605.23645",
+    rows=(
+        Row("teacher, on labels: right", "teacher", None, " %"),
+        Row("student with the teacher's initial weights, before training: right", "same weights, before", None, " %"),
+        Row("  after imitating 3 auxiliary logits on noise", "same weights", (50, math.inf), " %"),
+        Row("student with other initial weights: right", "other weights", None, " %"),
+        Row("  same less other initial weights", "same less other weights", ABOVE_0, " %"),
+        Row("3 auxiliary logits, later recipe: all initial weights shared", "everything, 3", None, " %"),
+        Row("  only the last layer shared", "last layer, 3", None, " %"),
+        Row("    more than with nothing shared", "last layer less nothing, 3", ABOVE_0, " %"),
+        Row("250 auxiliary logits: all initial weights shared", "everything, 250", None, " %"),
+        Row("  only the last layer shared", "last layer, 250", None, " %"),
+        Row("    more than with nothing shared", "last layer less nothing, 250", ABOVE_0, " %"),
+        Row("  all but the auxiliary head shared", "no auxiliary head, 250", None, " %"),
+        Row("  nothing shared", "nothing, 250", None, " %"),
+    ),
+    full=Protocol(),
+    quick=Protocol(images=20_000, widths=(3, 250)),
+    run=run,
+    draw=draw,
+)
