@@ -26,12 +26,14 @@ from minikd.cli.reproduce import picture
 from minikd.experiments.intervals import mean_interval
 from minikd.report.style import png
 from minikd.reproduce import STUDIES, Plan, Row, Study, committed, judge, run_study, study_table, verdict
+from minikd.reproduce.few import Recipe, worth
 from minikd.reproduce.hinton2015 import offset_to_share
 from minikd.reproduce.lab import Exam, Lab
 from minikd.reproduce.muller2019 import penultimate, projection, spread
 from minikd.reproduce.run import make_lab, read
 from minikd.reproduce.study import BEATS, INCONCLUSIVE, MATCHES, MISSES
 from minikd.reproduce.subclass2020 import Adversary, name_subclasses, subclass_loss
+from minikd.reproduce.subliminal2025 import SHARED, Scheme, beginner, noise, of_columns, squared_error
 
 DIGITS = load_data("digits")
 TOY: dict[str, dict[str, Any]] = {
@@ -50,6 +52,7 @@ TOY: dict[str, dict[str, Any]] = {
     "subclass2020": {"teacher": (24,), "student": (16,), "teacher_epochs": 3, "epochs": 2},
     "capacity": {"student": 8, "teachers": (8, 16, 32), "chains": ((32, 16),), "teacher_epochs": 2, "epochs": 2},
     "generations": {"images": 200, "hidden": (16,), "generations": 2, "epochs": 3},
+    "few": {"recipes": {"mnist": Recipe((16, 16), 2, 30, 4.0), "digits": Recipe((8, 8), 1, 5, 8.0)}},
     "subliminal2025": {"hidden": (16, 16), "widths": (3, 8), "batch_size": 128, "teacher_epochs": 2, "epochs": 2},
 }
 
@@ -342,6 +345,74 @@ def test_the_offset_tuned_on_test_labels_is_the_best_of_all(classes: tuple[int, 
     best = min(exam.errors(logits + these * offset) for offset in np.linspace(-12, 12, 4801))
     found = exam.errors(logits + these * exam.offset_tuned_on_test(logits, classes))
     assert found <= best < exam.errors(logits)
+
+
+# ---- few samples ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("soft", "expected"),
+    [
+        (40.0, 1.0),  # as many errors as labels give with as many samples
+        (20.0, 10.0),  # ten times as many labels give this
+        (28.2, 4.0),  # between two points the axis of samples is logarithmic: 20 + (40 - 20) (1 - log10 4 / log10 10)
+        (5.0, 100.0),  # better than with all labels: the curve ends there
+        (60.0, 1.0),  # worse than with as many labels: the curve begins there
+    ],
+)
+def test_a_soft_target_is_worth_the_labels_that_give_as_many_errors(soft: float, expected: float) -> None:
+    counts, errors = [10, 100, 1000], [40.0, 20.0, 10.0]
+    assert worth(counts, errors, 10, soft) == pytest.approx(expected, rel=0.03)
+
+
+def test_the_worth_reads_the_lowest_error_so_far_where_a_curve_goes_up() -> None:
+    assert worth([10, 100, 1000], [40.0, 20.0, 30.0], 10, 20.0) == pytest.approx(10)
+
+
+# ---- subliminal learning ----------------------------------------------------------------------------------------
+
+
+def test_the_loss_of_some_columns_has_their_gradient_and_0_elsewhere(xp: Any, device: str) -> None:
+    logits, targets = (to_device(sample(5, n, seed=n), device) for n in (7, 3))
+    loss = partial(of_columns, loss=squared_error, first=4, last=7)
+    value, dlogits = loss(logits, targets)
+    check_gradients(lambda z: loss(z, targets)[0], logits, dlogits).assert_ok(1e-7)
+    assert not to_numpy(dlogits)[:, :4].any() and to_numpy(dlogits)[:, 4:].all()
+    assert_close(value, ((to_numpy(logits)[:, 4:] - to_numpy(targets)) ** 2).mean())
+
+
+@pytest.mark.parametrize("shared", list(SHARED))
+def test_a_beginner_has_the_teachers_initial_weights_in_the_shared_parts_and_nowhere_else(
+    shared: str, tmp_path: Path
+) -> None:
+    lab, p = Lab(DIGITS, tmp_path, 0), replace(STUDIES["subliminal2025"].full, hidden=(12, 12))
+    recipe, aux = p.paper, 3
+    teacher = beginner(lab, p, recipe, aux, SHARED["everything"])
+    student = beginner(lab, p, recipe, aux, SHARED[shared])
+    parts = {"class head": np.s_[:10], "auxiliary head": np.s_[10:]}
+    same = {name for name, c in parts.items() if np.array_equal(student.weights[-1][:, c], teacher.weights[-1][:, c])}
+    hidden = zip(student.weights[:-1], teacher.weights[:-1], strict=True)
+    same |= {"hidden layers"} if all(np.array_equal(a, b) for a, b in hidden) else set()
+    assert same == set(SHARED[shared])
+    assert student.weights[0].std() == pytest.approx(math.sqrt(1 / 64), rel=0.1)
+
+
+def test_noise_has_the_shape_of_the_images_and_nothing_else_of_them(xp: Any, device: str) -> None:
+    x = to_device(DIGITS.x_train[:200], device)
+    drawn = noise(x, xp.random.default_rng(0))
+    assert drawn.shape == x.shape and drawn.dtype == x.dtype
+    assert_same_bits(drawn, noise(xp.zeros_like(x), xp.random.default_rng(0)))
+    values = to_numpy(drawn)
+    assert values.min() < -0.999 and values.max() > 0.999 and abs(values.mean()) < 0.02
+
+
+def test_a_student_learns_digits_from_noise_if_it_began_as_its_teacher_did(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"batch_size": 64, "teacher_epochs": 10, "epochs": 20, "paper": Scheme(1.0, lr=3e-3)}
+    p = replace(STUDIES["subliminal2025"].full, hidden=(128, 128), auxiliary=20, widths=(), **settings)
+    values = run_study(STUDIES["subliminal2025"], tmp_path, Plan(seeds=1), data=DIGITS, protocol=p)["values"]
+    assert values["teacher"][0] > 90
+    assert values["same weights, before"][0] < 30 and values["other weights"][0] < 30  # chance is 10
+    assert values["same weights"][0] > 75  # 89 and 91 with two seeds
 
 
 # ---- subclasses -------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..backend import to_numpy
 from ..checkpoint import load_arrays
-from ..data import Data
+from ..data import Data, load_data
 from ..metrics import History, Predictor, evaluate
 from ..mlp import MLP
 from ..optim import Adam, Optimizer, cosine
@@ -76,22 +76,39 @@ class Exam:
 class Lab:
     """What a study is given for one seed.
 
-    x, y      all images that may be trained on, (N, D), and their labels (N,)
-    exam      the images to be examined on
-    seed      from 0;  device  "cpu" or "cuda";  folder  where networks are kept
+    x, y        all images that may be trained on, (N, D), and their labels (N,)
+    exam        the images to be examined on
+    seed        from 0;  device  "cpu" or "cuda";  folder  where networks are kept
+    validation  train on the training images alone, and examine on the validation images: for choosing settings
     """
 
     def __init__(
-        self, data: Data, folder: Path, seed: int, device: str = "cpu", notify: Notify = lambda *words: None
+        self,
+        data: Data,
+        folder: Path,
+        seed: int,
+        device: str = "cpu",
+        notify: Notify = lambda *words: None,
+        validation: bool = False,
     ) -> None:
+        if validation:
+            data = data._replace(x_val=data.x_val[:0], y_val=data.y_val[:0], x_test=data.x_val, y_test=data.y_val)
         self.x = np.concatenate((data.x_train, data.x_val))
         self.y = np.concatenate((data.y_train, data.y_val))
         self.exam = Exam(data.x_test, data.y_test)
         if data.image_shape is None:
             raise ValueError("data must be pictures, got data without an image_shape")
         self.image_shape, self.n_classes = data.image_shape, len(data.class_names)
-        self.folder, self.seed, self.device, self.notify = folder, seed, device, notify
+        self.folder, self.seed, self.device, self.notify, self.validation = folder, seed, device, notify, validation
         self._networks: dict[str, Path] = {}
+
+    def on(self, data: str) -> Lab:
+        """The lab of the same seed on another data set; on "mnist" it is this one."""
+        if data == "mnist":
+            return self
+        other = Lab(load_data(data), self.folder, self.seed, self.device, self.notify, self.validation)
+        other._networks = self._networks
+        return other
 
     def network(self, *hidden: int, outputs: int | None = None, dropout: Any = 0.0, number: int = 0) -> MLP:
         """A fresh network with these hidden layers; its weights come from the lab's seed and `number`.

@@ -140,10 +140,7 @@ def _one_seed(
 
 def make_lab(folder: Path, seed: int, plan: Plan, data: Data | None = None, notify: Notify = silent) -> Lab:
     """The lab of one seed, on MNIST unless other data are given."""
-    data = data or load_data("mnist")
-    if plan.validation:
-        data = data._replace(x_val=data.x_val[:0], y_val=data.y_val[:0], x_test=data.x_val, y_test=data.y_val)
-    return Lab(data, folder, seed, plan.device, partial(tell, notify, seed))
+    return Lab(data or load_data("mnist"), folder, seed, plan.device, partial(tell, notify, seed), plan.validation)
 
 
 def write(study: Study, folder: Path, content: dict[str, Any]) -> None:

@@ -64,7 +64,7 @@ SHARED = {  # for each student of the second part, what it has of the teacher's 
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Scheme:
     """How teacher and student are trained.  variance  of initial weights, in multiples of 1 / inputs of the layer"""
 
     variance: float
@@ -83,8 +83,8 @@ class Protocol:
     teacher_epochs: int = 5
     epochs: int = 5
     batch_size: int = 1024
-    paper: Recipe = Recipe(variance=1.0, lr=3e-4)
-    later: Recipe = Recipe(variance=1 / 3, lr=1e-3, squared=True)
+    paper: Scheme = Scheme(variance=1.0, lr=3e-4)
+    later: Scheme = Scheme(variance=1 / 3, lr=1e-3, squared=True)
 
 
 def run(lab: Lab, p: Protocol) -> dict[str, float]:
@@ -109,12 +109,12 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
     return values
 
 
-def beginner(lab: Lab, p: Protocol, recipe: Recipe, auxiliary: int, shared: tuple[str, ...]) -> MLP:
+def beginner(lab: Lab, p: Protocol, scheme: Scheme, auxiliary: int, shared: tuple[str, ...]) -> MLP:
     """A network before training: the parts `shared` have the teacher's initial weights, all else has its own."""
 
     def fresh(number: int) -> MLP:
         model = lab.network(*p.hidden, outputs=lab.n_classes + auxiliary, number=number)
-        model.theta *= math.sqrt(recipe.variance / 2)  # MLP draws N(0, 2 / inputs), and biases of 0
+        model.theta *= math.sqrt(scheme.variance / 2)  # MLP draws N(0, 2 / inputs), and biases of 0
         return model
 
     model, first = fresh(OTHER), fresh(TEACHER)
@@ -128,21 +128,21 @@ def beginner(lab: Lab, p: Protocol, recipe: Recipe, auxiliary: int, shared: tupl
     return model
 
 
-def taught_digits(lab: Lab, p: Protocol, recipe: Recipe, auxiliary: int, name: str) -> MLP:
+def taught_digits(lab: Lab, p: Protocol, scheme: Scheme, auxiliary: int, name: str) -> MLP:
     """A teacher: the class logits learn the labels, the auxiliary ones are left alone."""
-    model = beginner(lab, p, recipe, auxiliary, SHARED["everything"])
+    model = beginner(lab, p, scheme, auxiliary, SHARED["everything"])
     loss = partial(of_columns, loss=cross_entropy, first=0, last=lab.n_classes)
-    options = lab.training(name, model, epochs=p.teacher_epochs, lr=recipe.lr, batch_size=p.batch_size)
+    options = lab.training(name, model, epochs=p.teacher_epochs, lr=scheme.lr, batch_size=p.batch_size)
     fit(model, pixels(lab.x[: p.images]), lab.y[: p.images], loss=loss, **options)
     return model
 
 
-def taught_noise(lab: Lab, p: Protocol, recipe: Recipe, student: MLP, teacher: MLP, name: str) -> None:
+def taught_noise(lab: Lab, p: Protocol, scheme: Scheme, student: MLP, teacher: MLP, name: str) -> None:
     """The student imitates the teacher's auxiliary logits on noise; x only says how much noise there is in an epoch."""
-    loss = squared_error if recipe.squared else soft_cross_entropy
+    loss = squared_error if scheme.squared else soft_cross_entropy
     loss = partial(of_columns, loss=loss, first=lab.n_classes, last=student.sizes[-1])
-    answers = Answers(teacher, lab.n_classes, raw=recipe.squared)
-    options = lab.training(name, student, epochs=p.epochs, lr=recipe.lr, batch_size=p.batch_size)
+    answers = Answers(teacher, lab.n_classes, raw=scheme.squared)
+    options = lab.training(name, student, epochs=p.epochs, lr=scheme.lr, batch_size=p.batch_size)
     fit(student, lab.x[: p.images], answers, loss=loss, augment=noise, **options)
 
 
