@@ -4,10 +4,12 @@
 # **In short.** A student can learn most of what its teacher knows of digits from made-up samples, without ever seeing
 # a digit; whether a generator that learns serves better than plain noise of the right kind is undecided here. And where
 # images are many but labels few, a student can take over how near samples are to each other, with no label: that makes
-# a handful of labels go further, if the teacher had labels.
+# a handful of labels go further, if the teacher had labels. Last, a student learns to read digits from noise, out of
+# logits that stand for no digit, if it began with its teacher's initial weights, and learns nothing otherwise.
 #
-# Twice something is missing. First the images: the teacher's weights are there, what it was trained on may not be kept
-# or shown. Then the labels: the images are there, and nobody has said what is on them. What can still be handed on?
+# Three times something is missing. First the images: the teacher's weights are there, what it was trained on may not be
+# kept or shown. Then the labels: the images are there, and nobody has said what is on them. In the end both are
+# missing, and the classes as well. What can still be handed on?
 
 # %%
 import os
@@ -25,6 +27,7 @@ from minikd import (
     evaluate,
     fit,
     load_data,
+    soft_cross_entropy,
     softmax,
 )
 from minikd.experiments.intervals import mean_interval, verdict
@@ -261,10 +264,10 @@ over_statistics = compared("generator", "noise with the data's statistics", samp
 
 # %% [markdown]
 # **What to notice.** Every kind of sample teaches the student most of the digits; real images come out first, as they
-# should. But look at the control: against **noise of the generator's kind** the generator is undecided, −1.0 ± 1.8
+# should. But look at the control: against **noise of the generator's kind** the generator is undecided, −1.0 ± 1.9
 # points. What matters on these small images is to ask about samples that are dark in most places and bright in some,
 # as digits are, and the last line of the generator sees to that by itself. Uniform noise is grey all over, and how
-# much it teaches depends on the seed, so that the generator is undecided against it as well, +5.5 ± 7.2 points.
+# much it teaches depends on the seed, so that the generator is undecided against it as well, +5.6 ± 7.2 points.
 #
 # The strength of the four terms was not tuned here, and must not be on images that nobody has: without data there is
 # no validation set either. That is the true price of having no data. With larger images and convolutional teachers,
@@ -384,12 +387,134 @@ without_random = compared("teacher without labels", "random features", fewest)
 
 # %% [markdown]
 # **What to notice.** The features of the student that was taught by a teacher with labels need far fewer labels than
-# anything else: with 50, they beat the raw pixels by 9.4 ± 3.1 points and a whole network by 7.5 ± 3.2. But those
+# anything else: with 50, they beat the raw pixels by 9.4 ± 3.0 points and a whole network by 7.6 ± 3.1. But those
 # labels were not saved, they were spent earlier, on the teacher. With a teacher that has never seen a label the
-# features are better than random ones, +6.9 ± 3.4 points, which shows that something was handed on. Against raw pixels
-# they are undecided, +1.3 ± 2.6 points. Digits of 8 × 8 pixels are nearly linear to begin with, and a denoising
+# features are better than random ones, +7.0 ± 3.4 points, which shows that something was handed on. Against raw pixels
+# they are undecided, +1.3 ± 2.5 points. Digits of 8 × 8 pixels are nearly linear to begin with, and a denoising
 # autoencoder of one layer does not find what they have in common. SEED's teachers were trained on far more images by
 # contrastive learning, which knows that two views of one image belong together.
+#
+# ## Without data, labels or classes: subliminal learning
+#
+# Now the student gets as little as can be. Its samples are noise. Its teacher's ten class logits are kept from it. It
+# imitates some **auxiliary logits**: further outputs of the same network, which stand for nothing and which the teacher
+# was never trained on. Cloud et al. (2025) found that it learns to read digits all the same, if one condition holds:
+# it must begin with the same initial weights as its teacher.
+#
+#     teacher:   digits -> hidden layers -> 10 class logits (learn the labels), m auxiliary logits (left alone)
+#     student:   noise  -> hidden layers -> 10 class logits (left alone),       m auxiliary logits (imitate)
+#
+# **Why it can work.** Let $\theta_0$ be the common initial weights, $\theta_0 + \Delta$ the teacher's after training,
+# and $f(\theta)$ the auxiliary logits for some sample. Training changed the hidden layers, so $f$ changed as well: by
+# $J \Delta$ for a small $\Delta$, with $J = \partial f / \partial \theta$. Let the student take a step down the
+# squared error $\tfrac12 |f(\theta) - f(\theta_0 + \Delta)|^2$ from $\theta_0$. Its gradient there is
+# $-J^\top J \Delta$, so the step goes along $J^\top J \Delta$, and
+#
+# $$ \Delta \cdot J^\top J \Delta = |J \Delta|^2 \ge 0 . $$
+#
+# The student cannot move away from its teacher, whatever the sample is. The argument needs the same $\theta_0$: from
+# other initial weights the difference of the logits says nothing about $\Delta$.
+#
+# The losses are those we know, on some of the columns. The other columns get the gradient 0.
+
+
+# %%
+def of_columns(logits, columns, loss):
+    dlogits = np.zeros_like(logits)  # (B, 10 + m)
+    value, dlogits[:, columns] = loss(logits[:, columns])
+    return value, dlogits
+
+
+def class_loss(logits, labels):
+    return of_columns(logits, slice(0, 10), lambda z: cross_entropy(z, labels))
+
+
+def auxiliary_loss(logits, probabilities):
+    return of_columns(logits, slice(10, None), lambda z: soft_cross_entropy(z, probabilities))
+
+
+def beginner(m, seed):
+    model = MLP((64, 128, 128, 10 + m), seed=seed)
+    model.theta /= np.sqrt(2)  # N(0, 1/inputs), as in the paper; MLP draws N(0, 2/inputs)
+    return model
+
+
+def centred(images):
+    return 2 * images - 1  # pixels from -1 to 1: then noise resembles an image a little more
+
+
+def centred_noise(rows, rng):
+    return centred(rng.random(rows.shape, "float32"))
+
+
+def reads(model):
+    return 100 * np.mean(model.predict(centred(data.x_test))[:, :10].argmax(axis=1) == data.y_test)
+
+
+def trained(model, target, loss, seed, augment=None):
+    options = {"epochs": 20, "batch_size": 64, "schedule": cosine(), "progress": False}
+    optimizer = Adam(model, 3e-3)
+    fit(model, centred(x), target, loss=loss, optimizer=optimizer, augment=augment, seed=seed, **options)
+    return model
+
+
+def imitate(teacher, student, seed):
+    def probabilities(noise):
+        return softmax(teacher.predict(noise)[:, 10:])  # (B, m)
+
+    return trained(student, probabilities, auxiliary_loss, seed, augment=centred_noise)
+
+
+widths, subliminal = (3, 20), {}
+for m in widths:
+    pupils = {"before": [], "same initial weights": [], "other initial weights": [], "teacher": []}
+    for seed in range(seeds):
+        teacher = trained(beginner(m, seed), y, class_loss, seed)
+        pupils["teacher"].append(reads(teacher))
+        pupils["before"].append(reads(beginner(m, seed)))
+        pupils["same initial weights"].append(reads(imitate(teacher, beginner(m, seed), seed)))
+        pupils["other initial weights"].append(reads(imitate(teacher, beginner(m, 1000 + seed), seed)))
+    for name, runs in pupils.items():
+        print(f"{m:2} auxiliary logits, {name:22} {mean_interval(runs)[0]:5.1f} ± {mean_interval(runs)[1]:.1f} %")
+    subliminal[m] = pupils, compared("same initial weights", "other initial weights", pupils)
+
+# %% [markdown]
+# And the argument in numbers: the first gradient of the squared error, on noise, in float64. The teacher is not a small
+# step away here but a whole training, so nothing guarantees the sign any more.
+
+
+# %%
+def cosine_with_teacher(m, seed, start):
+    teacher, student = in_float64(trained(beginner(m, seed), y, class_loss, seed)), in_float64(beginner(m, start))
+    noise = centred(np.random.default_rng(seed).random((500, 64)))  # (B, D)
+    dlogits = np.zeros((500, 10 + m))
+    dlogits[:, 10:] = student.forward(noise, train=True)[:, 10:] - teacher.predict(noise)[:, 10:]
+    student.backward(dlogits)
+    step, way = -student.grad, teacher.theta - student.theta  # (P,), (P,): downhill, and to the teacher
+    return step @ way / np.linalg.norm(step) / np.linalg.norm(way)
+
+
+cosines = {
+    name: [cosine_with_teacher(20, seed, offset + seed) for seed in range(seeds)]
+    for name, offset in (("same initial weights", 0), ("other initial weights", 1000))
+}
+for name, values in cosines.items():
+    mean, half = mean_interval(values)
+    print(f"{name}: cosine between the student's first step and the way to its teacher {mean:+.3f} ± {half:.3f}")
+
+# %% [markdown]
+# **What to notice.** With 20 auxiliary logits the student reads 82 ± 10 % of the test images. It has seen neither an
+# image nor a label, and no loss ever touched its class logits: it reads with the class weights that it was born with,
+# because its hidden layers came to do what its teacher's do. With three auxiliary logits it reads 27 ± 6 %, where
+# chance is 10 %. From other initial weights it learns nothing in either case, although it imitates the same logits on
+# the same noise. Its first step points more than twice as much towards the teacher (cosine 0.073 against 0.028), and
+# that is already enough, step after step.
+#
+# Who distils a network hands on more than the outputs show. That is good news for data-free distillation, and bad news
+# for whoever hopes that a filter on the samples keeps a teacher's faults from its student.
+#
+# Is it the weights that must be the same? Brockers et al. (2026) say that the last layer is enough, if there are many
+# auxiliary logits. `minikd reproduce subliminal2025 --committed` has the answer for MNIST, with both papers' settings.
 #
 # ## Exercises
 #
@@ -430,6 +555,8 @@ without_random = compared("teacher without labels", "random features", fewest)
 # - Fang et al. (2019): *Data-Free Adversarial Distillation*. arXiv 1912.11006 (disagreement).
 # - Fang et al. (2021): *SEED: Self-supervised Distillation for Visual Representation*. arXiv 2101.04731
 #   (similarities).
+# - Cloud et al. (2025): *Subliminal Learning: Language Models Transmit Behavioral Traits via Hidden Signals in Data*.
+#   arXiv 2507.14805, section 6.2 (digits from noise). Brockers et al. (2026): arXiv 2605.23645 (shared heads).
 # - Vincent, Larochelle, Bengio, Manzagol (2008): *Extracting and Composing Robust Features with Denoising
 #   Autoencoders*. ICML (a teacher without labels).
 #
@@ -451,6 +578,11 @@ own = similarity_by_hand(e, t, A, tau_teacher=1e-4)[0]  # exercise 3: only one's
 u, w = (m / np.linalg.norm(m, axis=1, keepdims=True) for m in (e, t))  # (B, W)
 p = softmax(np.hstack([u @ A.T, (u * w).sum(axis=1, keepdims=True)]) / 0.2)  # (B, M + 1)
 assert abs(own + np.log(p[:, -1]).mean()) < 1e-6
+assert min(cosines["same initial weights"]) > 0.05 > max(cosines["other initial weights"])
+for m, at_least in ((3, 15), (20, 50)):
+    pupils, (gain, half) = subliminal[m]
+    assert gain > half or FAST
+    assert np.mean(pupils["same initial weights"]) > at_least and np.mean(pupils["other initial weights"]) < 20
 assert over_uniform[0] > 0 and np.mean(samples["generator"]) > (70 if FAST else 90)
 if not FAST:
     assert abs(over_kind[0]) < over_kind[1] and abs(over_uniform[0]) < over_uniform[1]  # undecided
