@@ -52,7 +52,7 @@ TOY: dict[str, dict[str, Any]] = {
     "subclass2020": {"teacher": (24,), "student": (16,), "teacher_epochs": 3, "epochs": 2},
     "capacity": {"student": 8, "teachers": (8, 16, 32), "chains": ((32, 16),), "teacher_epochs": 2, "epochs": 2},
     "generations": {"images": 200, "hidden": (16,), "generations": 2, "epochs": 3},
-    "few": {"recipes": {"mnist": Recipe((16, 16), 2, 30, 4.0), "digits": Recipe((8, 8), 1, 5, 8.0)}},
+    "few": {"recipes": {"digits": Recipe((16, 16), 2, 30, 4.0)}},
     "subliminal2025": {"hidden": (16, 16), "widths": (3, 8), "batch_size": 128, "teacher_epochs": 2, "epochs": 2},
 }
 
@@ -143,7 +143,7 @@ def test_a_study_leaves_networks_numbers_and_a_picture(name: str, tmp_path: Path
     assert table_of_lines == {(m, s): v for m, numbers in content["values"].items() for s, v in enumerate(numbers)}
     assert not list(tmp_path.glob("*.png"))  # the command draws
     plan = Plan(seeds=2, device=device)
-    figure = picture(study, content["values"], make_lab(tmp_path, 0, plan, DIGITS), plan, toy(name))
+    figure = picture(study, content["values"], make_lab(study, tmp_path, 0, plan, DIGITS), plan, toy(name))
     assert (
         png(figure).startswith(b"\x89PNG")
         and figure.get_supxlabel() == "ours: mean over 2 seeds, with its 95 % interval"
@@ -311,6 +311,16 @@ def test_students_start_alike_and_not_as_their_teacher(tmp_path: Path) -> None:
     assert_same_bits(lab.network(8, number=1).theta, lab.network(8, number=1).theta)
     assert not np.array_equal(lab.network(8, number=0).theta, lab.network(8, number=1).theta)
     assert not np.array_equal(lab.network(8, number=1).theta, other.network(8, number=1).theta)
+
+
+def test_a_lab_on_another_data_set_shares_its_seed_and_counts_its_networks(tmp_path: Path) -> None:
+    lab = Lab(DIGITS, tmp_path, 3, validation=True, name="mnist")
+    other = lab.on("digits")
+    assert lab.on("mnist") is lab and other is not lab and (other.seed, other.folder) == (3, tmp_path)
+    assert_same_bits(other.exam.x, DIGITS.x_val)
+    model = other.network(8)
+    fit(model, other.x, other.y, loss=cross_entropy, **other.training("one", model, epochs=1, lr=1e-3, batch_size=64))
+    assert lab.seconds() == other.seconds() > 0
 
 
 def test_a_lab_needs_pictures(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def _draw(study: Study, content: dict[str, Any], folder: Path, plan: Plan) -> No
     from ..report.plots import save
 
     here = [seed for seed in content["seeds"] if any(folder.glob(f"*-{seed}.safetensors"))]
-    lab = make_lab(folder, min(here, default=0), plan)
+    lab = make_lab(study, folder, min(here, default=0), plan)
     save(picture(study, content["values"], lab, plan, protocol_of(study, plan)), folder / f"{study.name}.png")
 
 

@@ -88,7 +88,7 @@ def _run(lab: Lab, data: str, recipe: Recipe, shares: Sequence[float]) -> dict[s
     fit(teacher, lab.x, lab.y, loss=cross_entropy, **options)
     knowledge = to_numpy(teacher.predict(lab.x))  # (N, K)
     values = {"teacher": lab.exam.percent(teacher)}
-    counts = [round(share * len(lab.x)) for share in shares]
+    counts = [max(round(share * len(lab.x)), lab.n_classes) for share in shares]
     for share, count in zip(shares, counts, strict=True):
         rows = few(lab.y, count, seed=lab.seed)
         x, epochs = lab.x[rows], max(1, round(recipe.steps / -(-count // recipe.batch_size)))
@@ -164,9 +164,10 @@ STUDY = Study(
     quick=Protocol(
         recipes={
             "digits": Recipe((256, 256), teacher_epochs=20, steps=500, temperature=4.0),
-            "fsdd": Recipe((256, 256), teacher_epochs=10, steps=500, temperature=8.0),
+            "mnist": Recipe((100, 100), teacher_epochs=5, steps=500, temperature=8.0),
         }
     ),
     run=run,
     draw=draw,
+    data="digits",
 )

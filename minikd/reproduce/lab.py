@@ -80,6 +80,7 @@ class Lab:
     exam        the images to be examined on
     seed        from 0;  device  "cpu" or "cuda";  folder  where networks are kept
     validation  train on the training images alone, and examine on the validation images: for choosing settings
+    name        of the data set
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Lab:
         device: str = "cpu",
         notify: Notify = lambda *words: None,
         validation: bool = False,
+        name: str = "mnist",
     ) -> None:
         if validation:
             data = data._replace(x_val=data.x_val[:0], y_val=data.y_val[:0], x_test=data.x_val, y_test=data.y_val)
@@ -99,14 +101,15 @@ class Lab:
         if data.image_shape is None:
             raise ValueError("data must be pictures, got data without an image_shape")
         self.image_shape, self.n_classes = data.image_shape, len(data.class_names)
-        self.folder, self.seed, self.device, self.notify, self.validation = folder, seed, device, notify, validation
+        self.folder, self.seed, self.device, self.notify = folder, seed, device, notify
+        self.validation, self.name = validation, name
         self._networks: dict[str, Path] = {}
 
-    def on(self, data: str) -> Lab:
-        """The lab of the same seed on another data set; on "mnist" it is this one."""
-        if data == "mnist":
+    def on(self, name: str) -> Lab:
+        """The lab of the same seed on the data set of that name, which may be this one's."""
+        if name == self.name:
             return self
-        other = Lab(load_data(data), self.folder, self.seed, self.device, self.notify, self.validation)
+        other = Lab(load_data(name), self.folder, self.seed, self.device, self.notify, self.validation, name)
         other._networks = self._networks
         return other
 

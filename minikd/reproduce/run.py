@@ -65,7 +65,7 @@ def run_study(
     Seeds that are in the JSON already are not run again, so that some may be run today and others tomorrow, and on
     another machine. CheckpointError where that file is of another plan or protocol.
 
-    data, protocol   instead of MNIST and of the study's own protocol
+    data, protocol   instead of the study's own
     notify           is told after each epoch how many of the network's epochs are done, and of each network that is
                      trained; with plan.jobs > 1 each process calls a copy of it
     """
@@ -133,14 +133,17 @@ def _one_seed(
     study: Study, seed: int, folder: Path, plan: Plan, data: Data | None, protocol: Any, notify: Notify
 ) -> tuple[int, dict[str, float], float, dict[str, Any]]:
     """The seed, what the study measures with it, for how many seconds its networks were trained, and on what."""
-    lab = make_lab(folder, seed, plan, data, notify)
+    lab = make_lab(study, folder, seed, plan, data, notify)
     measured = study.run(lab, protocol)
     return seed, {name: float(value) for name, value in measured.items()}, lab.seconds(), machine()
 
 
-def make_lab(folder: Path, seed: int, plan: Plan, data: Data | None = None, notify: Notify = silent) -> Lab:
-    """The lab of one seed, on MNIST unless other data are given."""
-    return Lab(data or load_data("mnist"), folder, seed, plan.device, partial(tell, notify, seed), plan.validation)
+def make_lab(
+    study: Study, folder: Path, seed: int, plan: Plan, data: Data | None = None, notify: Notify = silent
+) -> Lab:
+    """The lab of one seed, on the study's data set unless other data are given."""
+    data, report = data or load_data(study.data), partial(tell, notify, seed)
+    return Lab(data, folder, seed, plan.device, report, plan.validation, study.data)
 
 
 def write(study: Study, folder: Path, content: dict[str, Any]) -> None:

@@ -78,6 +78,7 @@ class Study:
     full, quick   the protocol, and one that takes a minute and shows how it goes
     run           (lab, protocol) -> what was measured, by name, for the seed of that lab
     draw          (figure, values, the first seed's lab, protocol) draws the study's picture
+    data          the data set of the lab
     """
 
     name: str
@@ -88,6 +89,7 @@ class Study:
     quick: Any
     run: Callable[[Lab, Any], dict[str, float]]
     draw: Callable[[Figure, Values, Lab, Any], None]
+    data: str = "mnist"
 
 
 def verdict(row: Row, values: Sequence[float]) -> str:
