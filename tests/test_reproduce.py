@@ -52,7 +52,7 @@ TOY: dict[str, dict[str, Any]] = {
     "subclass2020": {"teacher": (24,), "student": (16,), "teacher_epochs": 3, "epochs": 2},
     "capacity": {"student": 8, "teachers": (8, 16, 32), "chains": ((32, 16),), "teacher_epochs": 2, "epochs": 2},
     "generations": {"images": 200, "hidden": (16,), "generations": 2, "epochs": 3},
-    "few": {"recipes": {"digits": Recipe((16, 16), 2, 30, 4.0)}},
+    "few": {"recipes": {"digits": Recipe((16, 16), 2, 300, 4.0)}},
     "subliminal2025": {"hidden": (16, 16), "widths": (3, 8), "batch_size": 128, "teacher_epochs": 2, "epochs": 2},
 }
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 TEACHER, STUDENT = 0, 1  # numbers for initial weights
 PAPERS_GAP = 100 * (57.0 - 44.5) / (58.9 - 44.5)  # %
 SMALLEST_GAP = 0.01  # %, one image of 10,000, by which no gap at all is divided
+SHORTEST_EPOCH = 100  # steps: a few samples are repeated until they fill it, because a checkpoint is written after each
 TITLES = {"digits": "digits, 8×8 pixels", "mnist": "MNIST", "fsdd": "spoken digits"}
 
 
@@ -90,8 +91,9 @@ def _run(lab: Lab, data: str, recipe: Recipe, shares: Sequence[float]) -> dict[s
     values = {"teacher": lab.exam.percent(teacher)}
     counts = [max(round(share * len(lab.x)), lab.n_classes) for share in shares]
     for share, count in zip(shares, counts, strict=True):
-        rows = few(lab.y, count, seed=lab.seed)
-        x, epochs = lab.x[rows], max(1, round(recipe.steps / -(-count // recipe.batch_size)))
+        times = -(-SHORTEST_EPOCH * recipe.batch_size // count)
+        rows = np.tile(few(lab.y, count, seed=lab.seed), times)
+        x, epochs = lab.x[rows], max(1, round(recipe.steps / -(-len(rows) // recipe.batch_size)))
         for kind in ("labels", "soft targets"):
             model = lab.network(*recipe.hidden, number=STUDENT)
             name = f"few-{data}-{100 * share:g}-{kind.split()[0]}"

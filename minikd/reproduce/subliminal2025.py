@@ -47,6 +47,7 @@ from minikd import MLP, cross_entropy, fit, soft_cross_entropy, softmax
 from minikd.backend import Array, xp_of
 from minikd.checkpoint import fingerprint
 from minikd.losses import Loss
+from minikd.optim import constant
 
 from .lab import Lab
 from .study import ABOVE_0, Row, Study, Values, means
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEACHER, OTHER = 0, 1  # numbers for initial weights
+CONSTANT_RATE = {"schedule": constant}  # as in both papers; other studies let it fall
 SHARED = {  # for each student of the second part, what it has of the teacher's initial weights
     "everything": ("hidden layers", "class head", "auxiliary head"),
     "last layer": ("class head", "auxiliary head"),
@@ -132,7 +134,7 @@ def taught_digits(lab: Lab, p: Protocol, scheme: Scheme, auxiliary: int, name: s
     """A teacher: the class logits learn the labels, the auxiliary ones are left alone."""
     model = beginner(lab, p, scheme, auxiliary, SHARED["everything"])
     loss = partial(of_columns, loss=cross_entropy, first=0, last=lab.n_classes)
-    options = lab.training(name, model, epochs=p.teacher_epochs, lr=scheme.lr, batch_size=p.batch_size)
+    options = lab.training(name, model, epochs=p.teacher_epochs, lr=scheme.lr, batch_size=p.batch_size) | CONSTANT_RATE
     fit(model, pixels(lab.x[: p.images]), lab.y[: p.images], loss=loss, **options)
     return model
 
@@ -142,7 +144,7 @@ def taught_noise(lab: Lab, p: Protocol, scheme: Scheme, student: MLP, teacher: M
     loss = squared_error if scheme.squared else soft_cross_entropy
     loss = partial(of_columns, loss=loss, first=lab.n_classes, last=student.sizes[-1])
     answers = Answers(teacher, lab.n_classes, raw=scheme.squared)
-    options = lab.training(name, student, epochs=p.epochs, lr=scheme.lr, batch_size=p.batch_size)
+    options = lab.training(name, student, epochs=p.epochs, lr=scheme.lr, batch_size=p.batch_size) | CONSTANT_RATE
     fit(student, lab.x[: p.images], answers, loss=loss, augment=noise, **options)
 
 
