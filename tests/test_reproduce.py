@@ -27,7 +27,7 @@ from minikd.experiments.intervals import mean_interval
 from minikd.report.style import png
 from minikd.reproduce import STUDIES, Plan, Row, Study, committed, judge, run_study, study_table, verdict
 from minikd.reproduce.few import Recipe, worth
-from minikd.reproduce.hinton2015 import offset_to_share
+from minikd.reproduce.hinton2015 import Training, offset_to_share
 from minikd.reproduce.lab import Exam, Lab
 from minikd.reproduce.muller2019 import penultimate, projection, spread
 from minikd.reproduce.run import make_lab, read
@@ -40,15 +40,19 @@ TOY: dict[str, dict[str, Any]] = {
     "hinton2015": {
         "teacher": (24, 24),
         "pixels": 1,
-        "teacher_epochs": 3,
+        "teacher_training": Training(3, 1e-3, 256),
         "student": (16, 16),
-        "epochs": 2,
-        "mixed_epochs": 2,
+        **{name: Training(2, 1e-3, 256) for name in ("alone", "taught", "mixed", "two")},
         "widths": (8, 30),
-        "curve_epochs": 1,
-        "few_epochs": 2,
+        "curve": Training(1, 3e-3, 256),
     },
-    "muller2019": {"teacher": (24, 24), "pixels": 1, "teacher_epochs": 2, "student": (16, 16), "epochs": 2},
+    "muller2019": {
+        "teacher": (24, 24),
+        "pixels": 1,
+        "teacher_training": Training(2, 1e-3, 256),
+        "student": (16, 16),
+        "taught": Training(2, 1e-3, 256),
+    },
     "subclass2020": {"teacher": (24,), "student": (16,), "teacher_epochs": 3, "epochs": 2},
     "capacity": {"student": 8, "teachers": (8, 16, 32), "chains": ((32, 16),), "teacher_epochs": 2, "epochs": 2},
     "generations": {"images": 200, "hidden": (16,), "generations": 2, "epochs": 3},
