@@ -84,6 +84,11 @@ def test_the_table_of_a_study_is_that_of_its_committed_results(name: str, capsys
     assert block(f"reproduce-{name}", page) == capsys.readouterr().out
 
 
+def test_the_readme_lists_the_studies_and_their_verdicts(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["reproduce"])
+    assert block("reproduce") == capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 def test_the_main_job_prints_what_the_readme_shows_and_halves_the_errors(

@@ -159,7 +159,7 @@ def _rows(data: str, title: str) -> tuple[Row, ...]:
 
 STUDY = Study(
     name="few",
-    title="Soft targets on a small part of the data: the speech claim, asked of three data sets",
+    title="Soft targets on few samples: the speech claim, on three data sets",
     source="arXiv 1503.02531, section 6",
     rows=tuple(row for data, title in TITLES.items() for row in _rows(data, title)),
     full=Protocol(),
