@@ -207,7 +207,8 @@ def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
     looks = (("#009E73", "o-"), ("#0072B2", "s-"), ("#CC79A7", "^-"), ("#D55E00", "v-"))
     for shared, (colour, line) in zip(SHARED, looks, strict=True):
         mean, half = means(values, [f"{shared}, {width}" for width in p.widths])
-        right.errorbar(p.widths, mean, half, fmt=line, ms=5, capsize=2, color=colour, label=shared)
+        label = shared.replace("no ", "all but the ")
+        right.errorbar(p.widths, mean, half, fmt=line, ms=5, capsize=2, color=colour, label=label)
     right.set(xscale="log", xlabel="auxiliary logits", title="Which initial weights must be the teacher's?")
     right.set_xticks(p.widths, [str(width) for width in p.widths])
     right.minorticks_off()
