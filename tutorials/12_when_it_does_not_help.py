@@ -154,7 +154,7 @@ curves = {way: np.array([errors(students(way, n, 0.03)) for n in counts]).T for 
 words = {"xlabel": "training images that the student is shown", "last": f"all {ALL}"}
 title = "The fewer images a student is shown, the more a teacher helps"
 figure = errors_by_images(counts, curves, teacher_errors, title=title, **words)
-figure.set_size_inches(6.2, 3.7)
+figure.set_size_inches(5.8, 3.5)
 plots.show(figure)
 
 # %%

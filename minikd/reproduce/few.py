@@ -15,12 +15,12 @@ Where this curve, straight between its points with a logarithmic axis of samples
 targets with n samples, it has m samples; the worth is m / n. It is at most (all samples) / n, because the curve ends
 there.
 
-What was tried where less of the gap is closed, on validation samples, two seeds, 3 % of the samples. Errors in %:
-digits 9.4 and 18.0 at T = 4; T = 2 gives 9.9 and 20.4, T = 20 gives 9.4 and 18.8, four times the steps 9.4 and 17.7, the
-labels beside the teacher (soft weight 0.5) 9.7 and 21.3. MNIST 4.0 and 4.0 at T = 8; T = 2 gives 5.4 and 4.9, T = 20
-gives 3.9 and 3.6, four times the steps 3.9 and 3.7. Only one remedy made a difference: to ask the teacher about mixtures
-of two samples (digits 6.6 and 8.8), as in `hinton2015`. It has rows of its own, because it asks the teacher more
-questions than there are samples.
+What was tried where less of the gap is closed, on validation samples, two seeds, 3 % of the samples; errors in %.
+Digits, 9.4 and 18.0 at T = 4: T = 2 gives 9.9 and 20.4, T = 20 gives 9.4 and 18.8, four times the steps give 9.4 and
+17.7, the labels beside the teacher (soft weight 0.5) 9.7 and 21.3. MNIST, 4.0 and 4.0 at T = 8: T = 2 gives 5.4 and
+4.9, T = 20 gives 3.9 and 3.6, four times the steps give 3.9 and 3.7. One remedy made a difference: to ask the teacher
+about mixtures of two samples (digits 6.6 and 8.8), as in `hinton2015`. It has rows of its own, because it asks the
+teacher more questions than there are samples.
 
 What we do otherwise. The paper stops the training on 3 % early, because labels overfit; here both kinds of student are
 trained to the end. Samples are drawn at random, each as likely as any other (`minikd.data.few`). Temperatures are those
