@@ -19,11 +19,10 @@ import numpy as np
 
 from .backend import Array, to_numpy, xp_of
 from .checks import check_betas, check_count, check_finite, check_number, check_type, wrong
-from .fast import fused
+from .fast import CLEARED_EVERY, clear_subnormal, fused
 
 Schedule = Callable[[float], float]
 SLICE = 65_536  # parameters updated at a time: 256 KB of float32, so that the temporaries stay in the cache
-CLEARED_EVERY = 100  # steps, after which state that has decayed to almost nothing is set to 0
 
 
 class Optimizer:
@@ -59,9 +58,7 @@ class Optimizer:
         for window in self._slices:
             self._update(*window)
         if self.t % CLEARED_EVERY == 0:
-            for _, _, _, *vectors in self._slices:
-                for vector in vectors:
-                    clear_subnormal(vector)
+            clear_subnormal(self._vectors.values())
 
     def _update(self, decay: float, theta: Array, g: Array, *vectors: Array) -> None:
         """The update of one slice."""
@@ -90,16 +87,6 @@ class Optimizer:
         hidden = ("model", "t", "lr")
         values = {k: v for k, v in vars(self).items() if not k.startswith("_") and k not in hidden}
         return {"name": type(self).__name__, **values}
-
-
-def clear_subnormal(vector: Array) -> None:
-    """Set what is below 100 times the smallest normal number (in float32, below 1.2e-36) to 0, in place.
-
-    State of a weight without gradient, of a pixel that is always 0 or of a unit that never fires, shrinks by a constant
-    factor in each step until it is subnormal. There it stays, because rounding stops it (0.9 · 4 units is 4 units),
-    and many processors need a hundred times as long for a subnormal number as for another.
-    """
-    vector[abs(vector) < 100 * np.finfo(vector.dtype).tiny] = 0
 
 
 class SGD(Optimizer):

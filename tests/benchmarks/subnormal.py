@@ -2,7 +2,7 @@
 
 A student 784-800-800-10 whose initial weights are small learns the logits of a teacher on 25,600 images of MNIST. Some
 of its units die, and the moments of their weights decay. One student has an Adam that sets them to 0 every 100 steps
-(`minikd.optim.CLEARED_EVERY`), the other one that never does. They take turns, an epoch each, and processor time is
+(`minikd.fast.CLEARED_EVERY`), the other one that never does. They take turns, an epoch each, and processor time is
 printed, as a ratio, beside the share of Adam's first moments that are subnormal.
 """
 
