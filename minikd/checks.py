@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -106,15 +105,9 @@ def check_labels(name: str, value: Any, rows: int, classes: int) -> None:
         raise wrong(name, f"have one entry for each of {rows} rows", value)
     # One look for both ends: read as unsigned, a negative label is larger than any that its type can hold.
     top = min(classes, 1 << (8 * value.dtype.itemsize - (value.dtype.kind == "i")))
-    if isinstance(value, np.ndarray) and not value.view(_unsigned(value.dtype)).max() < top:
+    if isinstance(value, np.ndarray) and not value.view(value.dtype.str.replace("i", "u")).max() < top:
         index = int(np.argmax((value < 0) | (value >= classes)))
         raise ValueError(f"{name} must be integers in [0, {classes}), got {value[index]} at index {index}")
-
-
-@cache
-def _unsigned(dtype: Any) -> Any:
-    """The unsigned type of the size and byte order of an integer type."""
-    return np.dtype(dtype.str.replace("i", "u"))
 
 
 def check_finite(name: str, value: Any) -> None:
@@ -145,12 +138,6 @@ def check_samples(name: str, value: Any, columns: int | None = None, dtype: str 
     largest = max(value.max(), -value.min()) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else 0
     if largest > np.finfo(dtype).max:
         raise ValueError(f"{name} must be finite in {dtype}, the model's dtype, got {largest:g}")
-
-
-def check_same_shape(name: str, value: Any, other_name: str, other: Any) -> None:
-    """`value` must have the shape of `other`."""
-    if tuple(value.shape) != tuple(other.shape):
-        raise wrong(name, f"have the shape of {other_name}, {tuple(other.shape)}", value)
 
 
 def check_targets(name: str, values: Any, rows: int, classes: int) -> tuple[Any, ...]:
@@ -335,6 +322,19 @@ def check_probabilities(name: str, value: Any) -> None:
             f"{name} must be probabilities, got row {row} with sum {sums[row]:.4g} and minimum {value[row].min():.4g}; "
             "logits become probabilities with softmax(logits, temperature)"
         )
+
+
+def is_stochastic(value: Any) -> bool:
+    """Whether the rows of a NumPy array are probabilities of several classes (a GPU array is not looked at)."""
+    looked_at = isinstance(value, np.ndarray) and value.shape[1] > 1 and value.min() >= 0
+    return looked_at and bool(np.abs(value.sum(axis=1, dtype=np.float64) - 1).max() < 1e-3)
+
+
+def check_logits(name: str, value: Any, teacher: bool) -> None:
+    """`value` must be finite, and where it teaches no probabilities."""
+    check_finite(name, value)
+    if teacher and is_stochastic(value):
+        raise ValueError(f"{name} must be logits, got probabilities: minikd.exchange.from_probabilities takes them")
 
 
 def check_loss(losses: Any, limit: float, size: float, epoch: int, lr: float) -> None:

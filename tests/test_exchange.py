@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import assert_close, import_torch
+from helpers import assert_close, import_torch, sample, some_labels
 from safetensors.numpy import save_file
 
-from minikd import MLP, CheckpointError, distill, evaluate, load_data
+from minikd import MLP, CheckpointError, distill, evaluate, load_data, softmax
+from minikd.backend import to_device
 from minikd.cli import distill as command
 from minikd.cli.main import main
-from minikd.exchange import Answers, onnx_file, read_teacher
+from minikd.exchange import Answers, from_probabilities, onnx_file, read_teacher
 from minikd.exchange.cost import multiply_adds
 from minikd.exchange.export import export
 from minikd.experiments.summary import cells
@@ -485,3 +486,71 @@ def test_the_example_in_docs_runs_and_its_student_learns(name: str, tmp_path: Pa
     assert teacher > 0.9 and student > 0.8
     made = {"pytorch": {"teacher.safetensors", "student.safetensors"}, "keras": {"logits.npy"}}[name]
     assert {p.name for p in tmp_path.iterdir()} == made
+
+
+# ---- teachers that answer with probabilities --------------------------------------------------------------------
+
+
+def test_logarithms_of_probabilities_teach_as_the_logits_do(device: str) -> None:
+    x = to_device(sample(30, 5).astype("float32"), device)
+    teacher = MLP((5, 8, 3), seed=1, device=device)
+    students = [MLP((5, 4, 3), seed=2, device=device) for _ in range(3)]
+    probabilities = softmax(teacher.predict(x))
+    by_function = from_probabilities(lambda rows: softmax(teacher.predict(rows)))
+    for student, answers in zip(students, (teacher, by_function, from_probabilities(probabilities)), strict=True):
+        distill(student, answers, x, None, soft_weight=1.0, epochs=2, progress=False)
+    for student in students[1:]:
+        assert_close(student.theta, students[0].theta, 1e-5)
+
+
+def test_a_probability_of_0_becomes_a_finite_logit() -> None:
+    logits = from_probabilities(np.array([[1.0, 0.0], [0.25, 0.75]]), smallest=1e-6)
+    assert_close(logits, np.log([[1.0, 1e-6], [0.25, 0.75]]))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "error", "message"),
+    [
+        (
+            np.array([[0.5, 0.6]]),
+            ValueError,
+            "the teacher's probabilities must be probabilities, got row 0 with sum 1.1",
+        ),
+        (np.array([[1.5, -0.5]]), ValueError, "minimum -0.5"),
+        (3, TypeError, r"teacher must be a function x -> probabilities or an array of them, got 3"),
+    ],
+)
+def test_what_is_no_probability_is_refused(teacher: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        from_probabilities(teacher)
+
+
+def test_a_run_is_resumed_with_the_same_probabilities_only(tmp_path: Path) -> None:
+    x, how = sample(20, 5).astype("float32"), {"soft_weight": 1.0, "progress": False, "resume": True}
+    how |= {"augment": lambda rows, rng: rows, "checkpoint": tmp_path / "run.safetensors"}
+    for epochs, smallest in ((1, 1e-12), (2, 1e-12)):
+        student = MLP((5, 4, 3), seed=2)
+        distill(student, from_probabilities(first_three, smallest), x, None, epochs=epochs, **how)
+    with pytest.raises(CheckpointError, match="belongs to another run"):
+        distill(student, from_probabilities(first_three, 1e-6), x, None, epochs=3, **how)
+
+
+def first_three(rows: Any) -> Any:
+    return softmax(rows[:, :3])
+
+
+@pytest.mark.parametrize("after", ["Identity", "Cast", "Reshape"])
+def test_an_onnx_network_that_hides_its_softmax_is_found_out_when_it_teaches(after: str, tmp_path: Path) -> None:
+    onnx = import_onnx()
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    extra = {"Cast": {"to": floats}}.get(after, {})
+    inputs = ["p", "shape"] if after == "Reshape" else ["p"]
+    nodes = [helper.make_node("Softmax", ["x"], ["p"]), helper.make_node(after, inputs, ["logits"], **extra)]
+    shape = [onnx.numpy_helper.from_array(np.array([-1, 4]), "shape")] if after == "Reshape" else []
+    ends = [helper.make_tensor_value_info(name, floats, ["N", 4]) for name in ("x", "logits")]
+    graph = helper.make_graph(nodes, "hidden", ends[:1], ends[1:], shape)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "hidden.onnx")
+    teacher = read_teacher(tmp_path / "hidden.onnx")
+    with pytest.raises(ValueError, match="must be logits, got probabilities"):
+        distill(MLP((4, 3, 4)), teacher.predict, sample(20, 4).astype("float32"), some_labels(20, 4), progress=False)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import assert_same_bits, sample, some_labels
 
 from minikd import (
     SGD,
@@ -24,6 +25,7 @@ from minikd import (
     fast,
     fit,
     soft_cross_entropy,
+    softmax,
 )
 from minikd.backend import Source, shuffled, to_device, to_numpy
 from minikd.mlp import MLP
@@ -749,3 +751,29 @@ def test_a_checkpoint_records_the_kernels_and_a_run_that_goes_on_with_others_is_
         monkeypatch.undo()
         fast.forget()
     assert len(history) == 3
+
+
+@pytest.mark.parametrize("kind", ["array", "one-hot rows", "function", "with augment"])
+def test_a_teacher_that_answers_with_probabilities_is_refused(kind: str) -> None:
+    x, y, student = sample(40, 6).astype("float32"), some_labels(40, 4), MLP((6, 5, 4))
+    probabilities = softmax(sample(40, 4, seed=2)).astype("float32")
+    teachers = {"array": probabilities, "one-hot rows": np.eye(4, dtype="float32")[y]}
+    teacher = teachers.get(kind, lambda rows: softmax(rows[:, :4]))
+    options: dict[str, Any] = {"augment": lambda rows, rng: rows} if kind == "with augment" else {}
+    before = student.theta.copy()
+    with pytest.raises(ValueError, match=r"must be logits, got probabilities: minikd\.exchange\.from_probabilities"):
+        distill(student, teacher, x, y, progress=False, **options)
+    assert_same_bits(student.theta, before)
+
+
+def test_scores_against_a_teacher_that_answers_with_probabilities_are_refused() -> None:
+    x, y, model = sample(40, 6), some_labels(40, 4), MLP((6, 5, 4))
+    with pytest.raises(ValueError, match="the logits of teacher must be logits, got probabilities"):
+        evaluate(model, x, y, teacher=lambda rows: softmax(rows[:, :4]))
+    assert evaluate(np.eye(4)[y], x, y).accuracy == 1  # what is measured may be a choice of classes
+
+
+def test_logits_that_look_a_little_like_probabilities_are_taken() -> None:
+    x, y = sample(40, 6).astype("float32"), some_labels(40, 4)
+    for logits in (np.abs(sample(40, 4)), softmax(sample(40, 4)) - 0.25, 1.01 * softmax(sample(40, 4))):
+        distill(MLP((6, 5, 4)), logits.astype("float32"), x, y, epochs=1, progress=False)

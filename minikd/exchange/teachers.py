@@ -11,14 +11,16 @@ In Python any callable x -> logits is a teacher, too, without a file.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
-from ..backend import get_xp
-from ..checkpoint import FORMAT
+from ..backend import get_xp, xp_of
+from ..checkpoint import FORMAT, fingerprint
+from ..checks import check_matrix, check_number, check_probabilities, check_type, is_array, is_stochastic
 from ..errors import CheckpointError
 from ..mlp import MLP
 from .onnx_file import OnnxNetwork
@@ -90,6 +92,47 @@ def read_teacher(path: str | os.PathLike[str], *, activation: str | None = None,
     return model
 
 
+def from_probabilities(teacher: Any, smallest: float = 1e-12) -> Any:
+    """A teacher that answers with logits, from one that answers with probabilities: log max(p, smallest).
+
+    teacher  a function x -> probabilities (N, K), or an array of them. A fitted classifier of scikit-learn, say:
+             distill(student, from_probabilities(forest.predict_proba), x, labels)
+
+    softmax(log p) = p / sum p = p, so logarithms of probabilities are logits. A temperature makes p^(1/T) of them, up
+    to the sum. `predict_log_proba` gives them as well, but -infinity for a probability of 0.
+    ValueError and TypeError for numbers that are no probabilities.
+    """
+    check_number("smallest", smallest, 0, 1, open_low=True)
+    return _logarithms(teacher, smallest) if is_array(teacher) else FromProbabilities(teacher, smallest)
+
+
+@dataclass(frozen=True)
+class FromProbabilities:
+    """A function x -> logits around a function x -> probabilities; see `from_probabilities`."""
+
+    probabilities: Callable[[Any], Any]
+    smallest: float
+
+    def __post_init__(self) -> None:
+        check_type("teacher", self.probabilities, Callable, "a function x -> probabilities or an array of them")
+
+    def __call__(self, x: Any) -> Any:
+        """x (N, D) -> (N, K)"""
+        return _logarithms(self.probabilities(x), self.smallest)
+
+    @property
+    def fingerprint(self) -> str:
+        """What a checkpoint records of it."""
+        return f"logarithms of {fingerprint(self.probabilities)}, at least {self.smallest}"
+
+
+def _logarithms(probabilities: Any, smallest: float) -> Any:
+    check_matrix("the teacher's probabilities", probabilities)
+    check_probabilities("the teacher's probabilities", probabilities)
+    xp = xp_of(probabilities)
+    return xp.log(xp.maximum(probabilities, smallest))
+
+
 def check_fits(teacher: Teacher, name: str, data: str, x: np.ndarray, classes: int) -> None:
     """The teacher in the file `name` must fit the training samples x (N, D) of `data`; CheckpointError if not."""
     if isinstance(teacher, Answers):
@@ -146,8 +189,8 @@ def _read_answers(path: str | os.PathLike[str]) -> Answers:
             row, column = (int(i) for i in np.argwhere(~np.isfinite(piece))[0])
             _refuse(path, f"{piece[row, column]} in row {start + row}, column {column}", "finite logits")
         sha.update(piece.view(np.uint8).data)
-        sums_to_one &= bool(piece.min() >= 0 and np.abs(piece.sum(axis=1, dtype=np.float64) - 1).max() < 1e-3)
-    if sums_to_one and logits.shape[1] > 1:
+        sums_to_one &= is_stochastic(piece)
+    if sums_to_one:
         _refuse(path, "rows that are not negative and sum to 1", "logits: of probabilities p they are numpy.log(p)")
     return Answers(str(path), logits.shape, sha.hexdigest(), logits)
 
