@@ -437,6 +437,28 @@ def test_a_class_may_be_ruled_out_by_a_logit_of_minus_infinity(xp: Any, device: 
     assert np.isfinite(to_numpy(dlogits)).all()
 
 
+def test_a_label_that_is_ruled_out_costs_infinitely_much(xp: Any, device: str) -> None:
+    for dtype in ("float32", "float64"):
+        z = sample(4, 3).astype(dtype)
+        z[2, 1] = -np.inf
+        loss, dlogits = cross_entropy(to_device(z, device), to_device(np.array([0, 1, 1, 2]), device))
+        assert float(loss) == np.inf and np.isfinite(to_numpy(dlogits)).all()
+
+
+@pytest.mark.parametrize("size", [1e39, 1e300])
+def test_logits_beyond_the_range_of_float32_count_in_float64(size: float, device: str) -> None:
+    z, y = np.array([[size, 0.0], [0.0, 1.0]]), np.array([1, 1])
+    loss = cross_entropy(to_device(z, device), to_device(y, device))[0]
+    assert float(loss) == pytest.approx(size / 2, rel=1e-12)
+
+
+def test_the_losses_of_half_a_million_rows_in_float32_are_those_of_float64() -> None:
+    z, v, y = sample(500_000, 10, seed=1), sample(500_000, 10, seed=2), some_labels(500_000, 10)
+    for loss, options in ((cross_entropy, (y,)), (distillation_loss, (y, v))):
+        narrow = loss(z.astype("float32"), *(o.astype("float32") if o is v else o for o in options))[0]
+        assert float(narrow) == pytest.approx(float(loss(z, *options)[0]), rel=1e-6)
+
+
 def test_what_a_caller_does_to_a_gradient_is_not_seen_by_the_next() -> None:
     z, y = sample(6, 3), some_labels(6, 3)
     expected = cross_entropy(z, y)[1].copy()

@@ -6,6 +6,7 @@ the loss as it is written there, independently; then come the identities and lim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -540,6 +541,120 @@ def test_dkd_grows_in_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     dkd.train(MLP((64, 8, 10)), MLP((64, 9, 10), seed=1), x, y, epochs=24, batch_size=20, progress=False)
     assert [c["warmup"] for c in calls[:5]] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
     assert calls[-1]["warmup"] == 1 and calls[0]["beta"] == 8.0
+
+
+# ---- extreme numbers --------------------------------------------------------------------------------------------
+
+BY_TEACHER = ("kl", "logits", "dkd", "dist", "standardised", "mutual", "cwtm", "annealed, stage 1", "mean teacher")
+
+
+@pytest.mark.parametrize("name", BY_TEACHER)
+def test_a_nan_in_the_teachers_logits_is_a_nan_in_the_loss_and_in_its_rows_gradient(name: str, xp: Any) -> None:
+    teacher = TEACHER.copy()
+    teacher[1, 2] = math.nan
+    with np.errstate(invalid="ignore"):
+        value, dlogits = on_logits(xp, teacher=xp.array(teacher))[name](xp.array(LOGITS))
+    assert math.isnan(float(value)) and np.isnan(to_numpy(dlogits)[1]).any()
+
+
+@pytest.mark.parametrize("name", ["rkd", "rkd, distances alone", "sp", "pkt"])
+def test_a_nan_in_the_teachers_features_is_a_nan_in_the_loss(name: str) -> None:
+    losses: dict[str, Any] = {
+        "rkd": rkd.rkd_loss,
+        "rkd, distances alone": partial(rkd.rkd_loss, angle_weight=0.0),
+        "sp": sp.sp_loss,
+        "pkt": pkt.pkt_loss,
+    }
+    features, teacher = sample(5, 4, seed=1), sample(5, 4, seed=2)
+    teacher[1, 2] = math.nan
+    with np.errstate(invalid="ignore"):
+        assert math.isnan(float(losses[name](features, teacher)[0]))
+
+
+@pytest.mark.parametrize("name", ["kl", "kl without labels", "dkd", "dkd at T = 1", "mutual", "mean teacher", "dist"])
+def test_a_class_that_the_teacher_rules_out_gives_a_finite_loss_and_gradient(name: str, xp: Any) -> None:
+    teacher, nearly = TEACHER.copy(), TEACHER.copy()
+    row = int((LABELS != 2).argmax())
+    teacher[row, 2], nearly[row, 2] = -math.inf, -500.0
+    value, dlogits = on_logits(xp, teacher=xp.array(teacher))[name](xp.array(LOGITS))
+    limit, dlimit = on_logits(xp, teacher=xp.array(nearly))[name](xp.array(LOGITS))
+    assert_close(value, limit, 1e-9)
+    assert_close(dlogits, to_numpy(dlimit), 1e-9)
+
+
+@pytest.mark.parametrize("T", [1.0, 1e3, 1e6])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_divergence_is_0_at_equality_and_exact_at_any_temperature(T: float, dtype: str) -> None:
+    z, v = (logits.astype(dtype) for logits in (LOGITS, TEACHER))
+    options: dict[str, Any] = {"temperature": T, "soft_weight": 1.0}
+    assert kd.kl_loss(v, None, v, **options)[0] == 0
+    value = kd.kl_loss(z, None, v, **options)[0]
+    assert value.dtype == dtype
+    if T > 1:  # the limit of logit matching: |z - v|² / 2 K, each from its row's mean
+        u = (LOGITS - LOGITS.mean(axis=1, keepdims=True)) - (TEACHER - TEACHER.mean(axis=1, keepdims=True))
+        assert float(value) == pytest.approx((u * u).sum() / (2 * u.shape[1] * len(u)), rel=1e-2)
+
+
+@pytest.mark.parametrize("temperature", [4.0, 8.0])
+def test_dkd_of_float16_is_finite_and_near_that_of_float64(temperature: float) -> None:
+    half = dkd.dkd_loss(LOGITS.astype("float16"), LABELS, TEACHER.astype("float16"), temperature=temperature)
+    full = dkd.dkd_loss(LOGITS, LABELS, TEACHER, temperature=temperature)
+    assert float(half[0]) == pytest.approx(float(full[0]), rel=0.02)
+    assert np.abs(half[1] - full[1]).max() < 0.02
+
+
+def test_rkd_of_float32_has_a_gradient_of_float32() -> None:
+    features, teacher = sample(6, 4, seed=1).astype("float32"), sample(6, 5, seed=2).astype("float32")
+    dfeatures = rkd.rkd_loss(features, teacher)[1]
+    assert dfeatures.dtype == "float32"
+    assert_close(dfeatures, rkd.rkd_loss(features.astype(float), teacher.astype(float))[1], 1e-4)
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, "much"])
+@pytest.mark.parametrize("name", ["mutual weight", "consistency weight", "phi", "warmup"])
+def test_a_weight_that_cannot_be_is_refused(name: str, value: Any) -> None:
+    calls: dict[str, Any] = {
+        "mutual weight": lambda: mutual.mutual_loss(LOGITS, LABELS, TEACHER, weight=value),
+        "consistency weight": lambda: mean_teacher.consistency_loss(LOGITS, LABELS, TEACHER, weight=value),
+        "phi": lambda: annealing.annealed_loss(LOGITS, LABELS, TEACHER, phi=value),
+        "warmup": lambda: dkd.dkd_loss(LOGITS, LABELS, TEACHER, warmup=value),
+    }
+    with pytest.raises((ValueError, TypeError), match=f"^{name.split()[-1]} must be"):
+        calls[name]()
+
+
+@pytest.mark.parametrize("stage", [0, 3, "1"])
+def test_a_stage_that_is_none_is_refused(stage: Any) -> None:
+    with pytest.raises(ValueError, match=r"stage must be 1 or 2, got"):
+        annealing.annealed_loss(LOGITS, LABELS, TEACHER, stage=stage)
+
+
+@pytest.mark.parametrize("steps", [10, 20, 30, 70, 100, 1000])
+def test_the_temperature_of_an_annealed_teacher_falls_at_the_right_step(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = recorded(monkeypatch, annealing, "annealed_loss")
+    x, y = DIGITS.x_train[:10], DIGITS.y_train[:10]
+    student, teacher = MLP((64, 2, 10)), MLP((64, 2, 10), seed=1)
+    annealing.train(student, teacher, x, y, epochs=steps, batch_size=10, teacher_share=0.6, progress=False)
+    last = 3 * steps // 5
+    assert [call["stage"] for call in calls] == [1] * last + [2] * (steps - last)
+    expected = [1 + 10 * step // last for step in range(last)]  # in whole numbers, without rounding
+    assert [round(10 * call["phi"]) for call in calls[:last]] == expected
+
+
+def test_the_average_of_a_mean_teacher_holds_the_last_step(tmp_path: Path) -> None:
+    x, y = DIGITS.x_train[:40], DIGITS.y_train[:40]
+    averages = [MLP((64, 4, 10)) for _ in range(2)]
+    options: dict[str, Any] = {"epochs": 3, "batch_size": 20, "progress": False}
+    students = [MLP((64, 4, 10), seed=1) for _ in averages]
+    for student, average, decay in zip(students, averages, (0.0, 0.5), strict=True):
+        mean_teacher.train(student, None, x, y, decay=decay, average=average, **options)
+    assert_same_bits(averages[0].theta, students[0].theta)  # without memory the average is the student after its last
+    mean_teacher.train(
+        MLP((64, 4, 10), seed=1), None, x, y, decay=0.0, checkpoint=tmp_path / "s.safetensors", **options
+    )
+    assert_same_bits(MLP.load(tmp_path / "s-average.safetensors").theta, averages[0].theta)
 
 
 # ---- features, regressors and other networks --------------------------------------------------------------------

@@ -31,7 +31,7 @@ import math
 from typing import Any
 
 from ..backend import Array
-from ..checks import check_count, check_number
+from ..checks import check_count, check_number, wrong
 from ..losses import cross_entropy
 from ..metrics import History
 from ..mlp import MLP
@@ -44,6 +44,9 @@ def annealed_loss(
     logits: Array, labels: Array, teacher_logits: Array, *, phi: float = 1.0, stage: int = 1
 ) -> tuple[Any, Array]:
     """Stage 1: mean squared difference to phi times the teacher's logits; stage 2: cross-entropy with the labels."""
+    check_number("phi", phi, 0, 1)
+    if stage not in (1, 2):
+        raise wrong("stage", "be 1 or 2", stage)
     if stage == 2:
         return cross_entropy(logits, labels)
     return matching_loss(logits, None, phi * teacher_logits, soft_weight=1.0)
@@ -69,11 +72,12 @@ def train(
     update = optimizer(student)
 
     def phi(progress: float) -> float:
-        steps_taken = math.floor(max_temperature * min(progress / share, 1 - 1e-9)) if share else 0
+        # The small numbers are against rounding: 0.3 of 10 steps are 3 and not 2, and the last T is 1.
+        steps_taken = math.floor(max_temperature * min(progress / share, 1 - 1e-9) + 1e-9) if share else 0
         return (steps_taken + 1) / max_temperature  # T = max_temperature - steps_taken
 
     def stage(progress: float) -> int:
-        return 1 if progress < share else 2
+        return 1 if progress < share - 1e-9 else 2
 
     loss = Scheduled(annealed_loss, update, steps_of(len(x), fit_options), phi=phi, stage=stage)
     return teach(student, teacher, x, labels, loss, optimizer=lambda model: update, **fit_options)

@@ -302,8 +302,19 @@ def companion_options(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
     return {**stage_options(fit_options, name), "callbacks": ()}
 
 
-def fit_along(companion: MLP, name: str, student: MLP, x: Array, targets: Any, **fit_options: Any) -> History:
+def fit_along(
+    companion: MLP,
+    name: str,
+    student: MLP,
+    x: Array,
+    targets: Any,
+    *,
+    finish: Callable[[], None] = lambda: None,
+    **fit_options: Any,
+) -> History:
     """`fit`, with a loss or target in which another network changes, too: a peer, an average, a generator.
+
+    `finish` is called after the last step, for a companion that has something left to do.
 
     The checkpoint of `fit` does not hold the companion. So it is kept in a file of its own beside, at the end; with
     `resume`, a finished run is read, and one that was interrupted starts anew, and so ends with the same bits, too.
@@ -319,6 +330,7 @@ def fit_along(companion: MLP, name: str, student: MLP, x: Array, targets: Any, *
     if beside_it is not None:
         beside_it.unlink(missing_ok=True)  # of another run: it must not be taken for this one's
     history = fit(student, x, targets, **fit_options)
+    finish()
     if beside_it is not None:
         companion.save(beside_it)
     return history

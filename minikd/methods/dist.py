@@ -20,7 +20,9 @@ Invariance. inter does not change when a row of Q is scaled (by a positive numbe
 is.
 
 Defaults. β = γ = 1 and τ = 1, as in the reference code. With another τ, the factor τ² keeps the size of the gradients,
-as T² does in kd; others use β = γ = 2 with τ = 4 on CIFAR-100.
+as T² does in kd; others use β = γ = 2 with τ = 4 on CIFAR-100. The reference adds 1e-8 to |ã| |b̃|. Here nothing is
+added, because with a very sure teacher the columns of P and Q vary less than that: with 100 classes the 1e-8 changes
+gradients by up to 80 % of the largest.
 
 When. With a teacher far stronger than the student. Not with few classes: of two, a row's correlation is 1 or -1.
 

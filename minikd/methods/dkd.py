@@ -43,7 +43,7 @@ from ..mlp import MLP
 from ..ops import log_softmax
 from ..optim import Adam
 from .base import MakeOptimizer, Method, Scheduled, option, steps_of, teach
-from .linear_algebra import as_float, mean_rows, one_hot
+from .linear_algebra import as_float, divergence, mean_rows, one_hot
 
 
 def decoupled(
@@ -59,14 +59,14 @@ def decoupled(
     xp, logits, teacher_logits = xp_of(logits), as_float(logits), as_float(teacher_logits)
     y = one_hot(labels, logits)
     logp, logq = log_softmax(logits, T), log_softmax(teacher_logits, T)  # (B, K)
-    log_target = (y * logp).sum(axis=1), (y * logq).sum(axis=1)  # log p_t, log q_t
-    # Without the target: a logit that is lower than any other by so much that nothing of its probability is left.
-    hat = [log_softmax(z - y * (z.max() - z.min() + 1e4 * T), T) for z in (logits, teacher_logits)]
-    p_hat, q_hat = ((1 - y) * xp.exp(log_hat) for log_hat in hat)
+    log_target = [xp.where(y == 1, log, 0).sum(axis=1) for log in (logp, logq)]  # log p_t, log q_t
+    # Without the target: a logit of -infinity rules it out.
+    log_p_hat, log_q_hat = (log_softmax(xp.where(y == 1, -xp.inf, z), T) for z in (logits, teacher_logits))
+    p_hat, q_hat = xp.exp(log_p_hat), xp.exp(log_q_hat)
     log_others = [_log_others(log_full, y) for log_full in (logp, logq)]  # log(1 - p_t), log(1 - q_t)
     p_t, q_t = (xp.exp(log_t) for log_t in log_target)
-    tckd = q_t * (log_target[1] - log_target[0]) + xp.exp(log_others[1]) * (log_others[1] - log_others[0])
-    nckd = (q_hat * (1 - y) * (hat[1] - hat[0])).sum(axis=1)
+    two = [xp.stack(parts, axis=1) for parts in zip(log_target, log_others, strict=True)]  # the target and the others
+    tckd, nckd = divergence(two[1], two[0]), divergence(log_q_hat, log_p_hat)
     dtckd = (p_t - q_t)[:, None] * (y - p_hat) / T
     return tckd, nckd, dtckd, (p_hat - q_hat) / T
 
@@ -91,6 +91,7 @@ def dkd_loss(
 ) -> tuple[Any, Array]:
     """CE + warmup · T² (α TCKD + β NCKD): mean over the batch, and its gradient.  logits, teacher_logits (B, K)"""
     tckd, nckd, dtckd, dnckd = decoupled(logits, labels, teacher_logits, temperature=temperature)
+    check_number("warmup", warmup, 0, 1)
     a, b = (check_number(n, w, 0) * warmup * temperature**2 for n, w in (("alpha", alpha), ("beta", beta)))
     hard, dhard = cross_entropy(logits, labels)
     return hard + mean_rows(a * tckd + b * nckd), dhard + (a * dtckd + b * dnckd) / len(logits)

@@ -26,23 +26,24 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ..backend import Array, xp_of
-from ..losses import distillation_loss
+from ..backend import Array
+from ..losses import cross_entropy, distillation_loss
 from ..metrics import History
 from ..mlp import MLP
 from ..ops import log_softmax
 from .base import Method, mix, teach
+from .linear_algebra import divergence, mean_rows
 
 
 def kl_loss(
     logits: Array, labels: Array | None, teacher_logits: Array, *, temperature: float = 4.0, soft_weight: float = 0.9
 ) -> tuple[Any, Array]:
     """(1 - w) CE(y, p) + w T² KL(q^T || p^T); the gradient is that of `distillation_loss`."""
-    options = {"temperature": temperature, "soft_weight": soft_weight}
-    value, dlogits = distillation_loss(logits, labels, teacher_logits, **options)
-    logq = log_softmax(teacher_logits, temperature)
-    entropy = -(xp_of(logq).exp(logq) * logq).sum() / len(logits)
-    return value - soft_weight * temperature**2 * entropy, dlogits
+    T, w = temperature, soft_weight
+    _, dlogits = distillation_loss(logits, labels, teacher_logits, temperature=T, soft_weight=w)
+    hard = cross_entropy(logits, labels)[0] if w < 1 else 0.0
+    soft = divergence(*(log_softmax(z.astype("float64"), T) for z in (teacher_logits, logits)))  # (B,)
+    return ((1 - w) * hard + w * T * T * mean_rows(soft)).astype(dlogits.dtype), dlogits
 
 
 def train(

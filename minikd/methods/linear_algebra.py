@@ -16,7 +16,8 @@ def centre_rows(m: Array) -> Array:
     xp = xp_of(m)
     centred = m - m.mean(axis=1, keepdims=True)
     rounding = 16 * float(np.finfo(m.dtype).eps) * xp.abs(m).max(axis=1, keepdims=True)
-    return xp.where(xp.abs(centred).max(axis=1, keepdims=True) > rounding, centred, xp.zeros_like(centred))
+    constant = xp.abs(centred).max(axis=1, keepdims=True) <= rounding  # "<=", so that a row with NaN is none
+    return xp.where(constant, xp.zeros_like(centred), centred)
 
 
 def unit_rows(f: Array) -> tuple[Array, Array]:
@@ -34,7 +35,7 @@ def unit_rows_backward(du: Array, u: Array, norms: Array) -> Array:
     """
     xp = xp_of(du)
     turned = (du - (du * u).sum(axis=1, keepdims=True) * u) / xp.maximum(norms, TINY)
-    return xp.where(norms > TINY, turned, 0)
+    return xp.where(norms <= TINY, 0, turned)  # so that NaN stays
 
 
 def gram_backward(dG: Array, f: Array) -> Array:
@@ -58,6 +59,19 @@ def one_hot(labels: Array, like: Array) -> Array:
 def as_float(array: Array) -> Array:
     """The array itself, or as float64 if it holds integers."""
     return array if array.dtype.kind == "f" else array.astype("float64")
+
+
+def divergence(logq: Array, logp: Array) -> Array:
+    """KL(q || p) = sum_k q_k (log q_k - log p_k) of each row, in float64.  (B, K), (B, K) -> (B,)
+
+    A class of which q is 0 adds 0, also where its logit is -infinity. In float64, because with a high temperature the
+    two logarithms agree in all but their last digits, and the loss multiplies what is left by T².
+    """
+    xp = xp_of(logq)
+    logq, logp = logq.astype("float64"), logp.astype("float64")
+    q = xp.exp(logq)
+    counted = [xp.where(q == 0, 0, log) for log in (logq, logp)]
+    return (q * (counted[0] - counted[1])).sum(axis=1)
 
 
 def mean_rows(values: Array) -> Any:

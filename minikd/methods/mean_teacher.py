@@ -46,6 +46,7 @@ def consistency_loss(
     """CE + w · mean squared difference of probabilities.  logits, teacher_logits (B, K), labels (B,) -> L, (B, K)"""
     check_matrix("logits", logits)
     check_soft("teacher_logits", teacher_logits, logits)
+    check_number("weight", weight, 0)
     value, dlogits = cross_entropy(logits, labels)
     p = softmax(as_float(logits))
     difference = p - softmax(as_float(teacher_logits))
@@ -56,7 +57,8 @@ def consistency_loss(
 class Average:
     """A network whose weights are a moving average of another's; as a target for `fit`, x -> its logits.
 
-    `fit` asks for its targets once a step, before the student's forward pass; so that is when the average moves on.
+    `fit` asks for its targets once a step, before the student's forward pass; so that is when the average moves on,
+    and once more after the last step.
     """
 
     def __init__(self, student: MLP, average: MLP, decay: float) -> None:
@@ -66,11 +68,15 @@ class Average:
 
     def __call__(self, x: Array) -> Array:
         """Move towards the student, then say what the average thinks of x."""
+        self.move()
+        return self.average.forward(x)
+
+    def move(self) -> None:
+        """Take the student's weights of now into the average."""
         decay = min(1 - 1 / (self.steps + 1), self.decay)
         self.average.theta *= decay
         self.average.theta += (1 - decay) * self.student.theta
         self.steps += 1
-        return self.average.forward(x)
 
 
 def train(
@@ -102,8 +108,9 @@ def train(
     update = optimizer(student)
     grown = partial(_grown, weight=weight, ramp=ramp)
     loss = Scheduled(consistency_loss, update, steps_of(len(x), fit_options), weight=grown)
-    targets = labels, Average(student, average, decay)
-    return fit_along(average, "average", student, x, targets, loss=loss, optimizer=update, **fit_options)
+    teaching = Average(student, average, decay)
+    options = {"loss": loss, "optimizer": update, **fit_options}
+    return fit_along(average, "average", student, x, (labels, teaching), finish=teaching.move, **options)
 
 
 def _grown(progress: float, weight: float, ramp: float) -> float:

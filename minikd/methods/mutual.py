@@ -41,6 +41,7 @@ from .kd import kl_loss
 
 def mutual_loss(logits: Array, labels: Array, peer_logits: Array, *, weight: float = 1.0) -> tuple[Any, Array]:
     """CE + w KL(peer || self), the peer's logits a constant.  logits, peer_logits (B, K), labels (B,) -> L, (B, K)"""
+    check_number("weight", weight, 0)
     value, dlogits = cross_entropy(logits, labels)
     pull, dpull = kl_loss(logits, None, peer_logits, temperature=1.0, soft_weight=1.0)
     return value + weight * pull, dlogits + weight * dpull

@@ -84,7 +84,7 @@ def distances(G: Array) -> Array:
 def inverse(d: Array) -> Array:
     """1 / d, and 0 where d is 0."""
     xp = xp_of(d)
-    return xp.where(d > TINY, 1 / xp.maximum(d, TINY), 0).astype(d.dtype)
+    return xp.where(d <= TINY, 0, 1 / xp.maximum(d, TINY)).astype(d.dtype)  # so that NaN stays
 
 
 def distance_part(d: Array, D: Array) -> tuple[Any, Array]:
@@ -94,15 +94,15 @@ def distance_part(d: Array, D: Array) -> tuple[Any, Array]:
     value, slope = huber(d / mu - D / M)
     s = slope / d.size
     through_mean = (s * d).sum() / (mu * mu * n)
-    return value.mean(), xp.where(d > 0, s / mu - through_mean, 0)
+    return value.mean(), xp.where(d <= 0, 0, s / mu - through_mean)
 
 
 def _mean_distance(d: Array) -> tuple[Any, Any]:
     """The mean of the distances above 0, and how many there are; 1 and 1 where there are none."""
     xp = xp_of(d)
-    n = xp.maximum((d > 0).sum(), 1)
+    n = xp.maximum((d > 0).sum(), 1).astype(d.dtype)  # in float32 an integer would make the gradient float64
     mean = d.sum() / n
-    return xp.where(mean > 0, mean, 1).astype(d.dtype), n
+    return xp.where(mean <= 0, 1, mean).astype(d.dtype), n
 
 
 def angles(G: Array, d: Array) -> Array:

@@ -18,7 +18,8 @@ where mean(g) is 0 here. What changes all logits alike (g along 1) or their spre
 the invariance in another form: L's second term does not change when a row of z, or of v, is scaled or shifted.
 Logits that are all equal have no spread: they standardise to 0, and get no gradient from the second term.
 
-Defaults. a = 0.1, b = 9 and T = 2, as in the reference code for plain distillation.
+Defaults. a = 0.1, b = 9 and T = 2, as in the reference code for plain distillation. That code divides by σ + 1e-7; here
+it is max(σ, 1e-12), so that the spread is exactly 1 also where logits are close to each other.
 
 When. With a teacher whose logits are far larger than the student's. The student's confidence is then not the
 teacher's: its calibration comes from the labels alone.
@@ -54,7 +55,7 @@ def standardise_backward(dZ: Array, Z: Array, deviation: Array) -> Array:
     xp = xp_of(dZ)
     along = (dZ * Z).sum(axis=1, keepdims=True) / max(Z.shape[1] - 1, 1)
     dz = (dZ - dZ.mean(axis=1, keepdims=True) - along * Z) / xp.maximum(deviation, TINY)
-    return xp.where(deviation > TINY, dz, 0)
+    return xp.where(deviation <= TINY, 0, dz)  # so that NaN stays
 
 
 def standardised_loss(
