@@ -381,6 +381,7 @@ def test_a_soft_target_is_worth_the_labels_that_give_as_many_errors(soft: float,
 
 def test_the_worth_reads_the_lowest_error_so_far_where_a_curve_goes_up() -> None:
     assert worth([10, 100, 1000], [40.0, 20.0, 30.0], 10, 20.0) == pytest.approx(10)
+    assert worth([10, 100, 1000], [40.0, 20.0, 30.0], 10, 25.0) == pytest.approx(10**0.75)  # between 40 and 20
 
 
 # ---- subliminal learning ----------------------------------------------------------------------------------------
