@@ -43,6 +43,7 @@ TOY: dict[str, dict[str, Any]] = {
         "teacher_training": Training(3, 1e-3, 256),
         "student": (16, 16),
         **{name: Training(2, 1e-3, 256) for name in ("alone", "taught", "mixed", "two")},
+        "scales": (0.5,),
         "widths": (8, 30),
         "curve": Training(1, 3e-3, 256),
     },

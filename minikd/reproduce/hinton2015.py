@@ -84,7 +84,7 @@ class Protocol:
     start: float = 1.0
     temperature: float = 20.0
     soft_weight: float = 1.0
-    scales: tuple[float, ...] = (0.5, 2.0)
+    scales: tuple[float, ...] = ()
     widths: tuple[int, ...] = (30, 100, 300, 800)
     temperatures: tuple[float, ...] = (1.0, 2.5, 4.0, 8.0, 20.0, 40.0)
     curve: Training = Training(8, 3e-3, 256)
@@ -103,7 +103,6 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
         return exam.errors(student(lab, p, f"hinton-{name}", answers, **options))
 
     values["distilled"] = errors_of("distilled", knowledge)
-    values["distilled without labels"] = errors_of("distilled-without-labels", knowledge, soft_weight=1.0)
     for scale in p.scales:
         values[f"logits × {scale:g}"] = errors_of(f"logits-times-{scale:g}", scale * knowledge)
         values[f"logits × {scale:g} less × 1"] = values[f"logits × {scale:g}"] - values["distilled"]

@@ -16,7 +16,7 @@ that study, and are found where both studies share a folder. That classes lie ti
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -51,28 +51,18 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
         "smoothed": hinton2015.teacher(lab, p, "muller-smoothed-teacher", smoothed, soft_cross_entropy),
     }
     answers = {kind: to_numpy(model.predict(x)) for kind, model in teachers.items()}  # logits (N, K)
-    scales = {kind: float(scale(logits)) for kind, logits in answers.items()}
-    as_large = answers["smoothed"] * (scales["hard"] / scales["smoothed"])
     students = {
         "hard": hinton2015.student(lab, p, "hinton-distilled", answers["hard"]),
         "smoothed": hinton2015.student(lab, p, "muller-smoothed-distilled", answers["smoothed"]),
-        "smoothed, scaled": hinton2015.student(lab, p, "muller-scaled-distilled", as_large),
     }
     values = {f"teacher, {kind}": exam.percent(model) for kind, model in teachers.items()}
     values |= {f"student, {kind}": exam.percent(model) for kind, model in students.items()}
     values |= {f"spread, {kind}": spread(model, x, y) for kind, model in teachers.items()}
-    values |= {f"scale, {kind}": size for kind, size in scales.items()}
     return values | {
         "teacher, hard less smoothed": values["teacher, hard"] - values["teacher, smoothed"],
         "student, smoothed less hard": values["student, smoothed"] - values["student, hard"],
-        "student, smoothed, scaled less hard": values["student, smoothed, scaled"] - values["student, hard"],
         "spread, hard less smoothed": values["spread, hard"] - values["spread, smoothed"],
     }
-
-
-def scale(logits: np.ndarray) -> Any:
-    """The standard deviation of logits (N, K) from the mean of their row, which softmax does not notice."""
-    return (logits - logits.mean(axis=1, keepdims=True)).std()
 
 
 def penultimate(model: MLP, x: np.ndarray) -> np.ndarray:
