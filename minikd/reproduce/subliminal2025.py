@@ -47,6 +47,7 @@ from minikd import MLP, cross_entropy, fit, soft_cross_entropy, softmax
 from minikd.backend import Array, xp_of
 from minikd.checkpoint import fingerprint
 from minikd.losses import Loss
+from minikd.methods.logit_matching import matching_loss
 from minikd.optim import constant
 
 from .lab import Lab
@@ -157,8 +158,7 @@ def of_columns(logits: Array, targets: Array, *, loss: Loss, first: int, last: i
 
 def squared_error(outputs: Array, targets: Array) -> tuple[Any, Array]:
     """L = mean_ij (z_ij - t_ij)², dL/dz = 2 (z - t) / (B K).  outputs z, targets t (B, K)"""
-    difference = outputs - targets
-    return (difference * difference).mean(), 2 / difference.size * difference
+    return matching_loss(outputs, None, targets, soft_weight=1.0)
 
 
 class Answers:
