@@ -331,10 +331,10 @@ def is_stochastic(value: Any) -> bool:
 
 
 def check_logits(name: str, value: Any, teacher: bool) -> None:
-    """`value` must be finite, and where it teaches no probabilities."""
+    """`value` must be finite, and those of a teacher must not be probabilities."""
     check_finite(name, value)
     if teacher and is_stochastic(value):
-        raise ValueError(f"{name} must be logits, got probabilities: minikd.exchange.from_probabilities takes them")
+        raise ValueError(f"{name} must be logits, got probabilities: minikd.exchange.from_probabilities converts them")
 
 
 def check_loss(losses: Any, limit: float, size: float, epoch: int, lr: float) -> None:
