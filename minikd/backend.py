@@ -9,12 +9,11 @@ This is the only file that imports CuPy, and it does so only when it is needed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .checks import check_choice
+from .checks import check_choice, is_source
 from .errors import DeviceError
 
 Array = Any  # a NumPy array or, on a GPU, a CuPy array: the two share no base class that a type checker could use
@@ -65,7 +64,7 @@ def to_device(array: Array, device: str) -> Array:
 
 def place(value: Any, device: str, dtype: str | None = None) -> Any:
     """An array on a device, floats in `dtype`; a Source, a function or None comes back as it is."""
-    if value is None or isinstance(value, Source) or callable(value):
+    if value is None or is_source(value) or callable(value):
         return value
     array = to_device(value, device)
     return array.astype(dtype, copy=False) if dtype is not None and array.dtype.kind == "f" else array
@@ -80,36 +79,3 @@ def shuffled(x: Any, seed: int, epoch: int) -> Array:
 def generator(device: str, *seed: int) -> Any:
     """A random generator on a device, from one or more whole numbers."""
     return get_xp(device).random.default_rng(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-
-
-class Source:
-    """Rows that are read or computed when `fit` draws them; it takes the place of an array, x or a target.
-
-    A subclass sets `shape` (N, ...) and `dtype` and defines `__getitem__` and `fingerprint`; the rest may stay.
-    """
-
-    shape: tuple[int, ...]
-    dtype: Any
-    fingerprint: str  # what a checkpoint records: a resumed run must have the same
-
-    def __getitem__(self, index: Any) -> Array:
-        """The rows (n, ...) with these numbers, a slice or an array (n,)."""
-        raise NotImplementedError
-
-    def order(self, seed: int, epoch: int) -> Any:
-        """The numbers of all rows in the order of an epoch, which `fit` slices into batches; asked of x alone."""
-        return shuffled(self, seed, epoch)
-
-    def begin_epoch(self, model: Any, seed: int, epoch: int) -> None:
-        """Called before each epoch. New samples may be drawn here, from the model, the seed and the epoch alone."""
-
-    def check(self, look: Callable[[Array], None]) -> None:
-        """Call look(rows) for the rows that are known before training, so that bad values are found before it."""
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @property
-    def ndim(self) -> int:
-        """The number of dimensions, rows included."""
-        return len(self.shape)

@@ -25,8 +25,29 @@ def is_array(value: Any) -> bool:
     )
 
 
+def as_array(name: str, value: Any, wanted: str = "be a NumPy or CuPy array") -> Any:
+    """`value` as an array: NumPy's and CuPy's as they are, what has its numbers in memory (pandas, PyTorch) as NumPy's.
+
+    A list has to be copied and is refused, and so is an array with a mask, which computing would forget.
+    """
+    if type(value) in (np.ndarray, np.memmap):
+        return value
+    if isinstance(value, np.ma.MaskedArray):
+        hint = f"; {name}.filled(number) fills the gaps, {name}[keep] leaves rows out"
+        raise wrong(name, "have no mask", value, hint, TypeError)
+    if hasattr(value, "to_numpy") or (hasattr(value, "__dlpack__") and not hasattr(value, "get")):  # CuPy's have get
+        try:
+            return np.asarray(value)
+        except Exception as error:  # each library has its own, and its own advice
+            raise wrong(name, "be readable by np.asarray", value, f": {error}", TypeError) from error
+    if not is_array(value):
+        hint = f"; np.asarray({name}) makes one" if isinstance(value, list | tuple) else ""
+        raise wrong(name, wanted, value, hint, TypeError)
+    return value
+
+
 def is_source(value: Any) -> bool:
-    """Whether `value` is a Source of rows (minikd.training)."""
+    """Whether `value` is a Source of rows (minikd/data/source.py)."""
     return hasattr(value, "begin_epoch")
 
 
@@ -75,10 +96,9 @@ def check_choice(name: str, value: Any, choices: Any) -> None:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value[:60]!r}")
 
 
-def check_matrix(name: str, value: Any, columns: int | None = None, rows: int | None = None) -> None:
-    """`value` must be a 2-D array of real numbers with at least one row, and of the given size where one is given."""
-    if not is_array(value):
-        raise wrong(name, "be a NumPy or CuPy array", value, kind=TypeError)
+def check_matrix(name: str, value: Any, columns: int | None = None, rows: int | None = None) -> Any:
+    """`value` as a 2-D array of real numbers with at least one row, and of the given size where one is given."""
+    value = as_array(name, value)
     if value.ndim != 2:
         hint = f"; for a single sample write {name}[None, :]" if value.ndim == 1 and name.isidentifier() else ""
         raise ValueError(f"{name} must have 2 dimensions, got {describe(value)}{hint}")
@@ -90,14 +110,15 @@ def check_matrix(name: str, value: Any, columns: int | None = None, rows: int | 
         raise wrong(name, f"have {columns} columns", value)
     if rows is not None and value.shape[0] != rows:
         raise wrong(name, f"have {rows} rows", value)
+    return value
 
 
-def check_labels(name: str, value: Any, rows: int, classes: int) -> None:
-    """`value` must be integer class indices, shape (rows,), in [0, classes)."""
-    if not is_array(value):
-        raise wrong(name, "be a NumPy or CuPy array of integers", value, kind=TypeError)
+def check_labels(name: str, value: Any, rows: int, classes: int) -> Any:
+    """`value` as an array of integer class indices, shape (rows,), in [0, classes)."""
+    value = as_array(name, value)
     if value.ndim != 1:
-        hint = f"; one-hot labels become indices with {name}.argmax(axis=1)" if value.ndim == 2 else ""
+        way = ".ravel()" if value.shape[1:] == (1,) else ".argmax(axis=1), where they are one-hot"
+        hint = f"; they become indices with {name}{way}" if value.ndim == 2 else ""
         raise wrong(name, f"be class indices of shape ({rows},)", value, hint)
     if value.dtype.kind not in "iu":
         raise wrong(name, f"be integers in [0, {classes})", value, f"; cast with {name}.astype(int)", TypeError)
@@ -108,6 +129,7 @@ def check_labels(name: str, value: Any, rows: int, classes: int) -> None:
     if isinstance(value, np.ndarray) and not value.view(value.dtype.str.replace("i", "u")).max() < top:
         index = int(np.argmax((value < 0) | (value >= classes)))
         raise ValueError(f"{name} must be integers in [0, {classes}), got {value[index]} at index {index}")
+    return value
 
 
 def check_finite(name: str, value: Any) -> None:
@@ -122,53 +144,50 @@ def check_source(name: str, value: Any) -> None:
     """An array of which training draws rows must be in memory, or a Source: the rows of a file are not read singly."""
     if not is_array(value) or is_source(value):
         return
-    if isinstance(value, np.memmap) or not (isinstance(value, np.ndarray | np.generic) or hasattr(value, "get")):
-        reader = (
-            f"minikd.scale.stream.Stream({name}) reads it in blocks, np.asarray({name}) takes all of it into memory"
-        )
-        raise wrong(name, "be an array in memory", value, f", a {type(value).__name__}: {reader}", TypeError)
+    in_memory = hasattr(value, "get") or hasattr(value, "__dlpack__") or isinstance(value, np.generic)  # CuPy, NumPy
+    if isinstance(value, np.memmap) or not in_memory:
+        ways = f"minikd.scale.stream.Stream({name}) reads it in blocks, np.asarray({name}) copies it into memory"
+        raise wrong(name, "be an array in memory", value, f", a {type(value).__name__}: {ways}", TypeError)
 
 
-def check_samples(name: str, value: Any, columns: int | None = None, dtype: str = "float64") -> None:
-    """`value` must be a matrix of numbers, one row a sample, that are finite also in `dtype`."""
-    check_matrix(name, value, columns)
+def check_samples(name: str, value: Any, columns: int | None = None, dtype: str = "float64") -> Any:
+    """`value` as a matrix of numbers, one row a sample, that are finite also in `dtype`."""
+    value = check_matrix(name, value, columns)
     if is_source(value):
         value.check(lambda rows: check_samples(name, rows, columns, dtype))
     check_finite(name, value)
     largest = max(value.max(), -value.min()) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else 0
     if largest > np.finfo(dtype).max:
         raise ValueError(f"{name} must be finite in {dtype}, the model's dtype, got {largest:g}")
+    return value
 
 
-def check_targets(name: str, values: Any, rows: int, classes: int) -> tuple[Any, ...]:
-    """`values` as a tuple, each entry of which must pass `check_target`."""
+def check_targets(values: Any, rows: int, classes: int) -> tuple[Any, ...]:
+    """The targets as a tuple, each entry of which must pass `check_target`."""
     if not isinstance(values, tuple):
-        check_target(name, values, rows, classes)
-        return (values,)
-    for i, value in enumerate(values):  # labels stand first, as in every loss here; later integers may mean anything
-        check_target(f"{name}[{i}]", value, rows, classes if i == 0 else None)
-    return values
+        return (check_target("targets", values, rows, classes),)
+    # Labels stand first, as in every loss here; later integers may mean anything.
+    return tuple(check_target(f"targets[{i}]", v, rows, None if i else classes) for i, v in enumerate(values))
 
 
-def check_target(name: str, value: Any, rows: int, classes: int | None) -> None:
-    """`value` must be a function or have a row a sample: labels, if it is integers (rows,), else finite numbers."""
+def check_target(name: str, value: Any, rows: int, classes: int | None) -> Any:
+    """`value` as a function or an array with a row a sample: labels, if it is integers (rows,), else finite numbers."""
     if callable(value):
-        return
-    if not is_array(value):
-        raise wrong(name, "be an array with one row for each row of x", value, kind=TypeError)
+        return value
     check_source(name, value)
-    if is_source(value) and len(value) == rows:
-        value.check(lambda piece: check_target(name, piece, len(piece), classes))
-        return
-    value = value.get() if hasattr(value, "get") else value  # the one look at labels on a GPU
-    if value.ndim == 1 and value.dtype.kind in "iu" and classes is not None:
-        check_labels(name, value, rows, classes)
-    elif value.ndim == 0 or value.shape[0] != rows:
+    array = as_array(name, value, "be an array with one row for each row of x")
+    value = array.get() if hasattr(array, "get") else array  # the one look at labels on a GPU
+    if value.ndim == 0 or value.shape[0] != rows:
         raise wrong(name, f"have one row for each of the {rows} rows of x", value)
+    if is_source(value):
+        value.check(lambda piece: check_target(name, piece, len(piece), classes))
+    elif value.ndim == 1 and value.dtype.kind in "iu" and classes is not None:
+        check_labels(name, value, rows, classes)
     elif value.dtype.kind not in "fiub":
         raise wrong(name, "hold numbers, class labels as integers", value, kind=TypeError)
     else:
         check_finite(name, value)
+    return array
 
 
 def check_type(name: str, value: Any, wanted: Any, words: str) -> None:
@@ -188,7 +207,7 @@ def check_options(callbacks: Any, checkpoint: Any, resume: bool) -> None:
 
 
 def check_run(run: Any) -> tuple[Any, ...]:
-    """The arguments of `fit`, as attributes of `run`; returns the targets as a tuple."""
+    """The arguments of `fit`, as attributes of `run`; returns x and the targets, all of them arrays or Sources."""
     if run.optimizer.model is not run.model:
         raise ValueError("optimizer must be made for the model that is trained, got one made for another")
     for name in ("loss", "schedule", "augment")[: 3 if run.augment is not None else 2]:
@@ -199,24 +218,22 @@ def check_run(run: Any) -> tuple[Any, ...]:
     if validation is not None and (not isinstance(validation, list | tuple) or len(validation) != 2):
         raise TypeError(f"validation must be a pair (x, labels), got {describe(validation)}")
     if not hasattr(processes, "share"):
-        wanted = "minikd.scale.processes.Processes(comm), with a communicator of mpi4py"
-        raise TypeError(f"processes must be {wanted}, got {describe(processes)}")
+        raise wrong("processes", "be minikd.scale.processes.Processes(comm) of mpi4py", processes, kind=TypeError)
     check_source("x", run.x)
-    check_samples("x", run.x, run.model.sizes[0], run.model.dtype)
-    return check_targets("targets", run.targets, len(run.x), run.model.sizes[-1])
+    x = check_samples("x", run.x, run.model.sizes[0], run.model.dtype)
+    return x, *check_targets(run.targets, len(x), run.model.sizes[-1])
 
 
-def check_classes(labels: Any, logits: Any) -> None:
-    """`labels` must be class indices (B,) for `logits` (B, K), on the same device."""
-    check_labels("labels", labels, *logits.shape)
-    check_same_library("labels", labels, logits)
+def check_classes(labels: Any, logits: Any) -> Any:
+    """`labels` as class indices (B,) for `logits` (B, K), on the same device."""
+    labels = check_labels("labels", labels, *logits.shape)
+    return check_same_library("labels", labels, logits)
 
 
-def check_labelled(x: Any, labels: Any, sizes: tuple[int, ...]) -> None:
-    """Samples and labels must fit a network of these sizes; labels may be None."""
-    check_samples("x", x, columns=sizes[0])
-    if labels is not None:
-        check_labels("labels", labels, len(x), sizes[-1])
+def check_labelled(x: Any, labels: Any, sizes: tuple[int, ...]) -> tuple[Any, Any]:
+    """Samples and labels that fit a network of these sizes; labels may be None."""
+    x = check_samples("x", x, columns=sizes[0])
+    return x, labels if labels is None else check_labels("labels", labels, len(x), sizes[-1])
 
 
 def check_mix(labels: Any, temperature: Any, soft_weight: Any) -> None:
@@ -226,13 +243,12 @@ def check_mix(labels: Any, temperature: Any, soft_weight: Any) -> None:
         raise ValueError(f"labels may be None only with soft_weight 1, got soft_weight {soft_weight!r}")
 
 
-def check_distillation(logits: Any, labels: Any, teacher_logits: Any, temperature: Any, soft_weight: Any) -> None:
-    """The arguments of `distillation_loss`."""
-    check_matrix("logits", logits)
+def check_distillation(logits: Any, labels: Any, teacher_logits: Any, temperature: Any, soft_weight: Any) -> Any:
+    """The arguments of `distillation_loss`; returns those that are arrays."""
+    logits = check_matrix("logits", logits)
     check_mix(labels, temperature, soft_weight)
-    if labels is not None:
-        check_classes(labels, logits)
-    check_soft("teacher_logits", teacher_logits, logits)
+    labels = labels if labels is None else check_classes(labels, logits)
+    return logits, labels, check_soft("teacher_logits", teacher_logits, logits)
 
 
 def check_sizes(sizes: Any) -> tuple[int, ...]:
@@ -259,30 +275,30 @@ def check_betas(value: Any) -> tuple[float, ...]:
     return tuple(check_number(f"betas[{i}]", beta, 0, 1, open_high=True) for i, beta in enumerate(value))
 
 
-def check_same_library(name: str, value: Any, other: Any, other_name: str = "logits") -> None:
+def check_same_library(name: str, value: Any, other: Any, other_name: str = "logits") -> Any:
     """`value` must be an array on the device of `other`."""
     if isinstance(value, np.ndarray) != isinstance(other, np.ndarray):
         raise TypeError(f"{name} must be on the device of {other_name}; minikd.backend.to_device moves it there")
+    return value
 
 
-def check_input(x: Any, columns: int, theta: Any = None, device: str = "") -> None:
-    """`x` must be a matrix with so many columns; with `theta`, the parameters of a model, on their device."""
-    check_matrix("x", x, columns=columns)
-    if theta is not None:
-        check_same_library("x", x, theta, f"the model, {device!r}")
+def check_input(x: Any, columns: int, theta: Any = None, device: str = "") -> Any:
+    """`x` as a matrix with so many columns; with `theta`, the parameters of a model, on their device."""
+    x = check_matrix("x", x, columns=columns)
+    return x if theta is None else check_same_library("x", x, theta, f"the model, {device!r}")
 
 
-def check_backward(dlogits: Any, hidden_grads: Any, layers: Sequence[Any]) -> dict[int, Any]:
+def check_backward(dlogits: Any, hidden_grads: Any, layers: Sequence[Any]) -> tuple[Any, dict[int, Any]]:
     """The arguments of MLP.backward must fit `layers`, what a forward pass left: hidden activations and logits.
 
-    Returns `hidden_grads` as a dictionary in which layers count from 0.
+    Returns both, `hidden_grads` as a dictionary in which layers count from 0.
     """
     if not layers:
         raise ValueError("dlogits has nothing to be the gradient of: call forward(x, train=True) first")
     *hidden, logits = layers
-    check_soft("dlogits", dlogits, logits)
+    dlogits = check_soft("dlogits", dlogits, logits)
     if hidden_grads is None:
-        return {}
+        return dlogits, {}
     check_type("hidden_grads", hidden_grads, Mapping, "a dictionary of gradients by hidden layer")
     n, injected = len(hidden), {}
     for layer, grad in hidden_grads.items():
@@ -291,9 +307,8 @@ def check_backward(dlogits: Any, hidden_grads: Any, layers: Sequence[Any]) -> di
             raise ValueError(f"hidden_grads must name hidden layers, {wanted}; got {describe(layer)}")
         if int(layer) % n in injected:
             raise ValueError(f"hidden_grads must name a hidden layer once, got layer {layer % n} twice")
-        check_soft(f"hidden_grads[{layer}]", grad, hidden[layer])
-        injected[int(layer) % n] = grad
-    return injected
+        injected[int(layer) % n] = check_soft(f"hidden_grads[{layer}]", grad, hidden[layer])
+    return dlogits, injected
 
 
 def check_theta(theta: Any, count: int, dtype: str) -> None:
@@ -304,10 +319,10 @@ def check_theta(theta: Any, count: int, dtype: str) -> None:
         raise ValueError("theta must be finite: these are the weights of a run that diverged")
 
 
-def check_soft(name: str, value: Any, logits: Any) -> None:
-    """`value` must be an array of the shape and on the device of `logits`."""
-    check_matrix(name, value, rows=logits.shape[0], columns=logits.shape[1])
-    check_same_library(name, value, logits)
+def check_soft(name: str, value: Any, logits: Any) -> Any:
+    """`value` as an array of the shape and on the device of `logits`."""
+    value = check_matrix(name, value, rows=logits.shape[0], columns=logits.shape[1])
+    return check_same_library(name, value, logits)
 
 
 def check_probabilities(name: str, value: Any) -> None:
@@ -358,6 +373,10 @@ def check_blocks(name: str, value: Any) -> dict[str, Any]:
         if not is_array(block) or block.dtype != np.float64:
             hint = "float32 is too coarse for differences: build the model with dtype='float64'"
             raise TypeError(f"{label} must be a float64 array, got {describe(block)}; {hint}")
+        if name == "theta" and isinstance(block, np.ndarray) and not block.flags.writeable:
+            raise ValueError(
+                f"{label} must be writable, since f is asked beside it: np.array(theta) makes a copy that is"
+            )
         if block.size == 0:
             raise ValueError(f"{label} must not be empty, got {describe(block)}")
     return blocks

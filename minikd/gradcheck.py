@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .backend import Array, to_numpy, xp_of
-from .checks import check_blocks, check_count, check_number, check_type, describe, wrong
+from .checks import check_blocks, check_count, check_number, check_type, wrong
 
 TOLERANCE = 1e-7  # what the printed table calls ok
 Function = Callable[[Any], Any]  # theta -> a number
 Blocks = Array | Mapping[str, Array]  # one array, or arrays by block name
 Perturb = Callable[[float], None]  # t -> theta moved by t, in place; 0 puts it back exactly
+COARSE = "\nf returns a number that fits in float32: if f computes in float32, differences are too coarse to tell"
 STEP = 1e-3  # balances what the formula leaves out, h⁴ f''''' / 480, against rounding, about eps |f| / h
 
 
@@ -44,6 +45,7 @@ class GradientReport(NamedTuple):
     """What `check_gradients` found: a line a block in `checks`; printing it shows the table."""
 
     checks: tuple[Check, ...]
+    hint: str = ""  # why a gradient that is right may fail here
 
     @property
     def worst(self) -> Check:
@@ -59,7 +61,7 @@ class GradientReport(NamedTuple):
         """AssertionError, with the table, where any relative error is not below `tolerance`."""
         check_number("tolerance", tolerance, 0, open_low=True)
         if not self.max_relative_error < tolerance:
-            raise AssertionError(f"the gradient is wrong, or f is not smooth here:\n{self.table(tolerance)}")
+            raise AssertionError(f"the gradient is wrong, or f is not smooth here:\n{self.table(tolerance)}{self.hint}")
 
     def table(self, tolerance: float = TOLERANCE) -> str:
         """The report as text: block, worst coordinate, its analytic and numeric slope, their relative error."""
@@ -105,13 +107,15 @@ def check_gradients(
         raise ValueError(f"grad must have the blocks of theta, {', '.join(blocks)}, got {', '.join(grads)}")
     for name, block in blocks.items():
         if grads[name].shape != block.shape:
-            raise wrong(f"grad {name}", f"have the shape of theta {name}, {block.shape}", grads[name])
+            which = f"[{name!r}]" if isinstance(theta, Mapping) else ""
+            raise wrong(f"grad{which}", f"have the shape of theta{which}, {block.shape}", grads[name])
     h = STEP if step is None else check_number("step", step, 0, open_low=True)
     if check_count("n_directions", n_directions, 0) == 0 and n_coordinates == 0:
         raise ValueError("n_directions must be at least 1 where n_coordinates is 0, or nothing would be checked; got 0")
     # Copies, since f may run a backward pass that overwrites the very array that is being checked.
     claimed = {name: np.array(to_numpy(g)) for name, g in grads.items()}
-    noise = abs(_number(f(theta))) / 1e5
+    value = _number(f(theta))
+    noise, hint = abs(value) / 1e5, COARSE if (math.frexp(value)[0] * 2**24).is_integer() else ""
     rng = np.random.default_rng(0)
     checks = []
     for name, block in blocks.items():
@@ -122,7 +126,7 @@ def check_gradients(
         checks.append([_compare(f, theta, *_along(name, block, claimed[name], j), h, floor) for j in chosen])
     along = [_along_any(blocks, claimed, rng, k) for k in range(n_directions)]
     checks.append([_compare(f, theta, *direction, h, noise) for direction in along])
-    return GradientReport(tuple(_worst(found) for found in checks if found))
+    return GradientReport(tuple(_worst(found) for found in checks if found), hint)
 
 
 def _along(name: str, block: Array, claimed: np.ndarray, j: int) -> tuple[Perturb, Check]:
@@ -177,9 +181,9 @@ def _compare(f: Function, theta: Any, perturb: Perturb, check: Check, h: float, 
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, tuple | list) or getattr(value, "size", 1) != 1:
+    if value is None or isinstance(value, tuple | list) or getattr(value, "size", 1) != 1:
         hint = "; a loss of minikd returns (loss, dlogits): take [0]" if isinstance(value, tuple) else ""
-        raise TypeError(f"f must return one number, got {describe(value)}{hint}")
+        raise wrong("f", "return one number", value, "; did it forget to return?" if value is None else hint, TypeError)
     return float(value)
 
 

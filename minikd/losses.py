@@ -39,8 +39,8 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     On a GPU the range of the labels is not checked here, since looking would stop the pipeline; `fit` checks it
     once. ValueError for shapes and labels that do not fit, TypeError for labels that are not integers.
     """
-    check_matrix("logits", logits)
-    check_classes(labels, logits)
+    logits = check_matrix("logits", logits)
+    labels = check_classes(labels, logits)
     return hard_loss(logits, labels)
 
 
@@ -71,8 +71,8 @@ def soft_cross_entropy(logits: Array, targets: Array, *, temperature: float = 1.
     Source: Hinton, Vinyals & Dean 2015, arXiv 1503.02531, section 2. ValueError for T <= 0, for shapes that do
     not fit and (off the GPU) for rows of `targets` that are not probabilities.
     """
-    check_matrix("logits", logits)
-    check_soft("targets", targets, logits)
+    logits = check_matrix("logits", logits)
+    targets = check_soft("targets", targets, logits)
     check_probabilities("targets", targets)
     T = check_number("temperature", temperature, 0, open_low=True)
     return soft_loss(logits, targets, T)
@@ -115,7 +115,8 @@ def distillation_loss(
     Source: Hinton, Vinyals & Dean 2015, arXiv 1503.02531, sections 2 and 2.1. ValueError for T <= 0, for a
     soft_weight outside [0, 1] and for shapes that do not fit.
     """
-    check_distillation(logits, labels, teacher_logits, temperature, soft_weight)
+    arrays = check_distillation(logits, labels, teacher_logits, temperature, soft_weight)
+    logits, labels, teacher_logits = arrays
     T, w = float(temperature), float(soft_weight)
     hard, dhard = hard_loss(logits, labels) if w < 1 else (0, 0)  # a term without weight is not computed
     soft, dsoft = soft_loss(logits, softmax(teacher_logits, T), T) if w > 0 else (0, 0)

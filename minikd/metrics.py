@@ -6,6 +6,7 @@ Every score is computed from logits, on the CPU, in float64.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from .backend import Array, to_numpy
 from .checkpoint import fingerprint, write_atomically
-from .checks import check_count, check_labels, check_logits, check_matrix, check_samples, describe, is_array, is_source
+from .checks import as_array, check_count, check_labels, check_logits, check_matrix, check_samples, is_source, wrong
 from .mlp import MLP, PIECE
 from .ops import log_softmax
 
@@ -40,17 +41,16 @@ class Predictor:
     """
 
     def __init__(self, model: Classifier, name: str = "model", classes: int | None = None) -> None:
-        self.model, self.name, self.classes = model, name, classes
-        self.fixed = is_array(model)  # it has logits for the rows that it was made for, and for no others
-        if not (self.fixed or callable(model) or isinstance(model, MLP)):
-            hint = "; minikd.exchange.read_teacher reads a file" if isinstance(model, str | os.PathLike) else ""
-            wanted = "an MLP, a callable x -> logits or an array of logits"
-            raise TypeError(f"{name} must be {wanted}, got {describe(model)}{hint}")
+        wanted = "be an MLP, a callable x -> logits or an array of logits"
+        if isinstance(model, str | os.PathLike):
+            raise wrong(name, wanted, model, "; minikd.exchange.read_teacher reads a file", TypeError)
+        self.fixed = not (callable(model) or isinstance(model, MLP))  # it has logits for the rows it was made for alone
+        self.model, self.name, self.classes = as_array(name, model, wanted) if self.fixed else model, name, classes
 
     def logits(self, x: Array) -> Array:
         """x (N, D) -> (N, K). ValueError or TypeError where the logits do not fit x or are not finite."""
         if isinstance(self.model, MLP) and x.shape[1] != self.model.sizes[0]:
-            raise ValueError(f"{self.name} takes {self.model.sizes[0]} inputs, but x is {describe(x)}")
+            raise wrong("x", f"have a column for each of the {self.model.sizes[0]} inputs of {self.name}", x)
         predict = self.model.predict if isinstance(self.model, MLP) else self.model
         if self.fixed:
             logits = self.model
@@ -59,7 +59,7 @@ class Predictor:
         else:
             logits = predict(x)
         what = self.name if self.fixed else f"the logits of {self.name}"
-        check_matrix(what, logits, columns=self.classes, rows=len(x))
+        logits = check_matrix(what, logits, columns=self.classes, rows=len(x))
         check_logits(what, logits, self.name != "model")  # what is measured may be a choice of classes
         return logits
 
@@ -71,17 +71,36 @@ class Predictor:
         return f"logits of {fingerprint(self.model.theta if isinstance(self.model, MLP) else self.model)}"
 
 
-def teacher_targets(teacher: Classifier, student: MLP, x: Array, augment: Any = None) -> Any:
+def is_chance(logits: Array, labels: Array) -> bool:
+    """Whether the largest logit is the label's hardly more often than if the rows were shuffled.  (N, K), (N,)
+
+    That is, whether Cohen's kappa, (a - c) / (1 - c), is below 0.1. Here a is the share of rows where both agree, and
+    c = sum_k f_k g_k what chance gives, with f_k and g_k the shares of class k among labels and answers. Fewer than
+    200 rows cannot tell: there the kappa of shuffled rows varies by 0.07 for two classes.
+    """
+    answers, labels = to_numpy(logits.argmax(axis=1)), to_numpy(labels)
+    f, g = (np.bincount(classes, minlength=logits.shape[1]) / len(labels) for classes in (labels, answers))
+    return len(labels) >= 200 and bool((answers == labels).mean() < f @ g + 0.1 * (1 - f @ g))
+
+
+def teacher_targets(teacher: Classifier, student: MLP, x: Array, labels: Any = None, augment: Any = None) -> Any:
     """The logits of `teacher` for x as a target for `fit`: (N, K), computed once.
 
     With `augment` the target is a function of the augmented rows instead: the teacher must speak of what the student
-    sees. ValueError and TypeError for a teacher that has no logits for them, or is the student itself.
+    sees. ValueError and TypeError for a teacher that has no logits for them, or is the student itself. A warning for
+    an array that has nothing to do with the labels.
     """
     if teacher is student or getattr(teacher, "__self__", None) is student:  # student.predict is the student, too
         raise ValueError("teacher must be another network than student: a network cannot be its own fixed target")
     asked = Predictor(teacher, "teacher", student.sizes[-1])
     if augment is None:
-        return asked.logits(x)
+        logits = asked.logits(x)
+        if asked.fixed and not (labels is None or is_source(logits) or is_source(labels)) and is_chance(logits, labels):
+            words = (
+                "agrees with the labels no more than chance does: are its rows in the order of x, its columns classes?"
+            )
+            warnings.warn(f"the largest logit of teacher {words}", stacklevel=3)
+        return logits
     if asked.fixed:
         raise ValueError("teacher must be an MLP or a callable with augment: an array holds its logits for the plain x")
     return asked
@@ -100,10 +119,9 @@ def evaluate(model: Classifier, x: Array, labels: Array, *, teacher: Classifier 
 
     `model` and `teacher` are MLPs, callables x -> logits, or (N, K) arrays of logits.
     """
-    check_samples("x", x)
+    x = check_samples("x", x)
     logits = to_numpy(Predictor(model).logits(x)).astype(np.float64)  # (N, K)
-    labels = to_numpy(labels) if is_array(labels) else labels
-    check_labels("labels", labels, *logits.shape)
+    labels = check_labels("labels", to_numpy(as_array("labels", labels)), *logits.shape)
     logp = log_softmax(logits)
     chosen = logits.argmax(axis=1)
     accuracy = float((chosen == labels).mean())

@@ -17,20 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from . import ops
 from .backend import Array, generator, get_xp, to_device, to_numpy
 from .checkpoint import load_arrays, save_arrays
 from .checks import check_backward, check_choice, check_count, check_dropout, check_input, check_sizes, check_theta
 from .errors import CheckpointError
-from .ops import (
-    ACTIVATIONS,
-    activation_backward,
-    dense,
-    dropout,
-    dropout_backward,
-    dropout_mask,
-    linear,
-    linear_backward,
-)
 
 HiddenGrads = Mapping[int, Array] | None
 DTYPES = ("float32", "float64")
@@ -68,7 +59,7 @@ class MLP:
         dtype = np.dtype(dtype).name if isinstance(dtype, type | np.dtype) else dtype
         self.sizes = check_sizes(sizes)
         self.dropout = check_dropout(dropout, len(self.sizes) - 1)
-        check_choice("activation", activation, ACTIVATIONS)
+        check_choice("activation", activation, ops.ACTIVATIONS)
         check_choice("dtype", dtype, DTYPES)
         check_count("seed", seed, 0)
         self.activation, self.device, self.dtype = activation, device, dtype
@@ -108,17 +99,17 @@ class MLP:
 
         train=True draws dropout masks and keeps what `backward` needs.
         """
-        check_input(x, self.sizes[0], self.theta, self.device)
+        x = check_input(x, self.sizes[0], self.theta, self.device)
         x = x if x.dtype == self._float else x.astype(self._float)
         if train:
             self._cache, self.hidden = [], []
         for W, b, rate in zip(self.weights, self.biases, self.dropout, strict=True):
             mask = None
             if rate and train:
-                mask = dropout_mask(x.shape, rate, self._rng, self._float)
-                x = dropout(x, mask)
+                mask = ops.dropout_mask(x.shape, rate, self._rng, self._float)
+                x = ops.dropout(x, mask)
             is_hidden = W is not self.weights[-1]
-            z, a = dense(x, W, b, self.activation) if is_hidden else (linear(x, W, b), None)  # (B, width)
+            z, a = ops.dense(x, W, b, self.activation) if is_hidden else (ops.linear(x, W, b), None)  # (B, width)
             if train:
                 self._cache.append((x, mask, z))
                 self.hidden += [a] if is_hidden else []
@@ -134,23 +125,24 @@ class MLP:
 
         ValueError where there was no such forward, or where its shape was another.
         """
-        injected = check_backward(dlogits, hidden_grads, [*self.hidden, self._cache[-1][2]] if self._cache else [])
+        layers = [*self.hidden, self._cache[-1][2]] if self._cache else []
+        dlogits, injected = check_backward(dlogits, hidden_grads, layers)
         dz = dlogits if dlogits.dtype == self._float else dlogits.astype(self._float)
         for i in reversed(range(len(self.weights))):
             x, mask, _ = self._cache[i]
             grads = self.weight_grads[i], self.bias_grads[i]
-            dx, _, _ = linear_backward(dz, x, self.weights[i], out=grads, need_dx=i > 0 or need_dx)
+            dx, _, _ = ops.linear_backward(dz, x, self.weights[i], out=grads, need_dx=i > 0 or need_dx)
             if mask is not None and dx is not None:
-                dx = dropout_backward(dx, mask)
+                dx = ops.dropout_backward(dx, mask)
             if i - 1 in injected:  # hidden[i - 1] reaches the loss by two ways, and their gradients add up
                 dx += injected[i - 1]
             if i > 0:
-                dz = activation_backward(dx, self._cache[i - 1][2], self.hidden[i - 1], self.activation)
+                dz = ops.activation_backward(dx, self._cache[i - 1][2], self.hidden[i - 1], self.activation)
         return dx
 
     def predict(self, x: Array) -> Array:
         """Logits (N, K) for any number of rows x (N, D), on the model's device, a piece at a time; keeps nothing."""
-        check_input(x, self.sizes[0])
+        x = check_input(x, self.sizes[0])
         logits = self._xp.empty((len(x), self.sizes[-1]), self.dtype)
         for start in range(0, len(x), PIECE):
             logits[start : start + PIECE] = self.forward(to_device(x[start : start + PIECE], self.device))

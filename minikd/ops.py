@@ -206,7 +206,7 @@ def take_rows(array: Array, index: Array) -> Array:
 def _scaled(logits: Array, temperature: float) -> Array:
     """(z - max z) / T as a new float array: softmax does not notice the shift, and exp cannot overflow after it."""
     T = check_number("temperature", temperature, 0, open_low=True)
-    check_matrix("logits", logits)
+    logits = check_matrix("logits", logits)
     z = logits if logits.dtype.kind == "f" else logits.astype("float64")
     z = z - z.max(axis=1, keepdims=True)  # (B, K)
     return z if T == 1 else z / T

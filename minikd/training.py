@@ -8,8 +8,8 @@ A run is deterministic: everything random in an epoch (order of the samples, aug
 seed and the number of the epoch. A run that was killed and resumed therefore ends with the same bits as one that was
 not, and no generator has to be saved.
 
-Two kinds of objects may stand in for what `fit` does itself: a `Source` for an array, and for `Alone` the processes
-that train one network together (minikd/scale/processes.py).
+Two kinds of objects may stand in for what `fit` does itself: a Source (minikd/data/source.py) for an array, and for
+`Alone` the processes that train one network together (minikd/scale/processes.py).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 
 from . import fast
-from .backend import Array, Source, generator, get_xp, place, shuffled, to_device, to_numpy
+from .backend import Array, generator, get_xp, place, shuffled, to_device, to_numpy
 from .checkpoint import fingerprint, load_arrays, run_in, save_run
-from .checks import check_labelled, check_loss, check_mix, check_options, check_run, check_source, check_type
+from .checks import check_labelled, check_loss, check_mix, check_options, check_run, check_source, check_type, is_source
 from .errors import CheckpointError
 from .losses import Loss, distillation_loss
 from .metrics import Classifier, History, evaluate, teacher_targets
@@ -163,12 +163,12 @@ class _Run:
     def __post_init__(self) -> None:
         model = self.model
         check_type("optimizer", self.optimizer, Optimizer, "an SGD, Adam or AdamW")
-        self.targets = check_run(self)
+        arrays = check_run(self)
         if self.validation is not None:
             evaluate(model, *self.validation)  # its checks, now rather than after an epoch
             self.validation = (to_device(self.validation[0], model.device), self.validation[1])
         self.lr = self.optimizer.lr
-        self.x, *self.targets = (place(v, model.device, model.dtype) for v in (self.x, *self.targets))
+        self.x, *self.targets = (place(array, model.device, model.dtype) for array in arrays)
 
     def scores(self) -> dict[str, float]:
         """The columns of the History that validation adds."""
@@ -178,9 +178,9 @@ class _Run:
     def train_epoch(self, epoch: int) -> float:
         """Every sample once, in an order drawn from (seed, epoch); the mean loss. DivergedError names the batch."""
         model, loss, optimizer, processes = self.model, self.loss, self.optimizer, self.processes
-        for source in (value for value in (self.x, *self.targets) if isinstance(value, Source)):
+        for source in (value for value in (self.x, *self.targets) if is_source(value)):
             source.begin_epoch(model, self.seed, epoch)
-        order = self.x.order(self.seed, epoch) if isinstance(self.x, Source) else shuffled(self.x, self.seed, epoch)
+        order = self.x.order(self.seed, epoch) if is_source(self.x) else shuffled(self.x, self.seed, epoch)
         noise = generator(model.device, self.seed, epoch, 1)
         model.seed_dropout(self.seed, epoch, 2)
         starts = range(0, len(self.x), self.batch_size)
@@ -215,7 +215,7 @@ class _Run:
         return [x, *(place(t(x), device) if callable(t) else self._rows(t, rows) for t in self.targets)]
 
     def _rows(self, value: Any, index: Array) -> Array:
-        if isinstance(value, Source):
+        if is_source(value):
             return place(value[to_numpy(index)], self.model.device, self.model.dtype)
         return take_rows(value, index if self.model.device == "cpu" else to_device(index, "cuda"))
 
@@ -289,9 +289,9 @@ def distill(
     if {"loss", "targets"} & set(fit_options):
         raise TypeError("loss and targets are what distill decides itself; call fit for a loss of your own")
     check_source("teacher", teacher)
-    check_labelled(x, labels, student.sizes)
+    x, labels = check_labelled(x, labels, student.sizes)
     check_mix(labels, temperature, soft_weight)
-    logits = teacher_targets(teacher, student, x, fit_options.get("augment"))
+    logits = teacher_targets(teacher, student, x, labels, fit_options.get("augment"))
     loss = partial(distillation_loss, temperature=temperature, soft_weight=soft_weight)
     return fit(student, x, (no_labels if labels is None else labels, logits), loss=loss, **fit_options)
 

@@ -20,7 +20,7 @@ import pytest
 from helpers import assert_close, import_torch, sample, some_labels
 from safetensors.numpy import save_file
 
-from minikd import MLP, CheckpointError, distill, evaluate, load_data, softmax
+from minikd import MLP, CheckpointError, cross_entropy, distill, evaluate, fit, load_data, softmax
 from minikd.backend import to_device
 from minikd.cli import distill as command
 from minikd.cli.main import main
@@ -74,8 +74,13 @@ def state(path: Path, **tensors: Any) -> Path:
 @pytest.fixture(scope="module")
 def logits_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Logits on the training digits, from a network that nobody has."""
-    path = tmp_path_factory.mktemp("answers") / "logits.npy"
-    np.save(path, MLP((64, 16, 10), seed=3).predict(load_data("digits").x_train))
+    path, data, model = (
+        tmp_path_factory.mktemp("answers") / "logits.npy",
+        load_data("digits"),
+        MLP((64, 16, 10), seed=3),
+    )
+    fit(model, data.x_train, data.y_train, loss=cross_entropy)
+    np.save(path, model.predict(data.x_train))
     return path
 
 
@@ -188,7 +193,7 @@ def test_a_convolutional_network_of_pytorch_teaches_as_onnx(torch_onnx: tuple[An
     assert teacher.multiply_adds == 64 * 4 * 9 + 2560
     teacher.save(tmp_path / "alone.onnx")  # without the file of weights beside it
     assert_close(read_teacher(tmp_path / "alone.onnx").predict(X), said(net), 1e-5)
-    student, same, y = MLP((64, 10)), MLP((64, 10)), np.arange(2500) % 10
+    student, same, y = MLP((64, 10)), MLP((64, 10)), teacher.predict(X).argmax(axis=1)
     distill(student, read_teacher(path), X, y, epochs=1, progress=False)
     distill(same, teacher.predict(X), X, y, epochs=1, progress=False)
     assert student.theta.tobytes() == same.theta.tobytes()
@@ -372,6 +377,57 @@ def test_answers_that_do_not_fit_the_data_or_the_method_are_refused_before_anyth
         assert str(np.load(logits_file).shape) in words and f"{name}.npy holds logits of shape" in words
     words = refused(["distill", "--teacher-from", str(logits_file), "--method", "fitnets", "--out", folder], capsys)
     assert "fitnets looks at the layers" in words and not Path(folder).exists()
+
+
+@pytest.mark.parametrize("how", ["rows permuted", "columns rolled", "columns sorted"])
+def test_answers_in_another_order_are_refused_and_a_flag_overrules_it(
+    how: str, logits_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits, rng = np.load(logits_file), np.random.default_rng(0)
+    changed = {
+        "rows permuted": lambda: logits[rng.permutation(len(logits))],
+        "columns rolled": lambda: np.roll(logits, 1, axis=1),
+        "columns sorted": lambda: np.sort(logits, axis=1),
+    }
+    path, folder = tmp_path / "l.npy", tmp_path / "run"
+    np.save(path, changed[how]())
+    words = refused(["distill", "--teacher-from", str(path), *QUICK, "--out", str(folder)], capsys)
+    assert f"{path} agrees with the training labels of digits no more than chance does" in words
+    assert "--trust-teacher" in words and not folder.exists()
+    monkeypatch.setattr(command, "_draw", lambda *of: None)
+    main(["distill", "--teacher-from", str(path), "--trust-teacher", *QUICK, "--out", str(folder)])
+    main(["distill", "--resume", "--out", str(folder), "-q"])  # it is remembered
+
+
+def test_a_flag_to_trust_a_teacher_wants_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = refused(["distill", "--trust-teacher", "--out", str(tmp_path / "run")], capsys)
+    assert "--trust-teacher belongs to --teacher-from, and none was given" in words
+
+
+def teach(teacher: Any, labels: np.ndarray, rows: int = 1500) -> list[str]:
+    """The warnings of a student's training by `teacher` on so many random samples of four classes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        distill(MLP((64, 4)), teacher, X[:rows], labels, epochs=1)
+    return [str(w.message) for w in caught]
+
+
+def test_an_array_of_answers_is_compared_with_the_labels_and_a_network_is_not() -> None:
+    labels = np.random.default_rng(1).integers(0, 4, 1500)
+    weak = np.where(np.random.default_rng(2).random(1500) < 0.2, labels, np.random.default_rng(3).integers(0, 4, 1500))
+    teacher = 3 * np.eye(4)[weak] + 0.1 * sample(1500, 4)  # right in 40 of 100 cases, chance being 25
+    assert teach(teacher, labels) == []
+    for wrong in (teacher[::-1].copy(), np.roll(np.eye(4)[labels] * 5 + 0.1, 1, axis=1)):
+        (words,) = teach(wrong, labels)
+        assert "the largest logit of teacher agrees with the labels no more than chance does" in words
+        assert teach(lambda x, wrong=wrong: wrong, labels) == []
+    assert teach(MLP((64, 4), seed=9), labels) == []
+
+
+def test_answers_of_one_class_that_nearly_all_samples_have_are_chance_and_a_right_guess_of_the_rare_is_not() -> None:
+    labels = np.arange(1500) % 50 == 0
+    assert len(teach(np.eye(4)[np.zeros(1500, int)] * 5 + 0.1, labels.astype(int))) == 1  # right in 98 % of cases
+    assert teach(np.eye(4)[(labels & (np.arange(1500) % 100 == 0)).astype(int)] * 5 + 0.1, labels.astype(int)) == []
 
 
 # ---- students out ------------------------------------------------------------------------------------------------

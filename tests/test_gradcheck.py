@@ -364,10 +364,40 @@ def test_blocks_and_shapes_must_match(xp: Any) -> None:
     three = xp.ones(3)
     with pytest.raises(ValueError, match="grad must have the blocks of theta, W1, b1, got W1"):
         check_gradients(cubes, {"W1": three, "b1": three}, {"W1": three})
-    with pytest.raises(ValueError, match=r"grad W1 must have the shape of theta W1, \(3,\), got float64 array"):
+    with pytest.raises(
+        ValueError, match=r"grad\['W1'\] must have the shape of theta\['W1'\], \(3,\), got float64 array"
+    ):
         check_gradients(cubes, {"W1": three}, {"W1": xp.ones((3, 1))})
+    with pytest.raises(ValueError, match=r"grad must have the shape of theta, \(3,\), got float64 array"):
+        check_gradients(cubes, three, xp.ones((3, 1)))
     with pytest.raises(ValueError, match="theta must not be empty"):
         check_gradients(cubes, xp.ones(0), xp.ones(0))
+
+
+def test_a_function_that_forgets_to_return_is_told_so(xp: Any) -> None:
+    with pytest.raises(TypeError, match=r"f must return one number, got None \(NoneType\); did it forget to return?"):
+        check_gradients(lambda theta: None, xp.ones(3), xp.ones(3))
+
+
+def test_parameters_that_cannot_be_written_are_refused_before_anything_is_computed() -> None:
+    theta = np.ones(3)
+    theta.flags.writeable = False
+    with pytest.raises(ValueError, match=r"theta must be writable, .*np.array\(theta\) makes a copy"):
+        check_gradients(lambda theta: pytest.fail("was called"), theta, np.full(3, 3.0))
+    check_gradients(cubes, np.array(theta), np.full(3, 3.0)).assert_ok()
+
+
+def test_a_function_that_computes_in_float32_is_suspected_only_where_the_check_fails() -> None:
+    theta, grad = np.linspace(0.3, 1, 5), 3 * np.linspace(0.3, 1, 5) ** 2
+
+    def coarse(theta: Any) -> float:
+        return float((theta.astype("float32") ** 3).sum())
+
+    with pytest.raises(AssertionError, match="if f computes in float32, differences are too coarse"):
+        check_gradients(coarse, theta, grad).assert_ok()
+    with pytest.raises(AssertionError) as caught:  # a wrong gradient of a function in float64 gets no such excuse
+        check_gradients(lambda theta: float((theta**3).sum()), theta, 2 * grad).assert_ok()
+    assert "float32" not in str(caught.value)
 
 
 @pytest.mark.parametrize("options", [{"step": 0}, {"n_directions": -1}, {"n_coordinates": -1}])

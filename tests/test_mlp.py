@@ -27,7 +27,7 @@ from helpers import (
     torch_tensor,
 )
 
-from minikd import MLP, SGD, Adam, AdamW, check_gradients, cross_entropy, distillation_loss, fit, mlp
+from minikd import MLP, SGD, Adam, AdamW, check_gradients, cross_entropy, distillation_loss, fit, mlp, ops
 from minikd.backend import Array, to_device, to_numpy
 from minikd.ops import ACTIVATIONS
 
@@ -64,14 +64,14 @@ def loss_of(model: MLP, x: Array, labels: Array, teacher_logits: Array) -> tuple
 def drawn_masks(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """The dropout masks that networks draw from now on, in the order of the layers that have dropout."""
     masks: list[np.ndarray] = []
-    original = mlp.dropout_mask
+    original = ops.dropout_mask
 
     def draw(*args: Any) -> Array:
         mask = original(*args)
         masks.append(to_numpy(mask).copy())
         return mask
 
-    monkeypatch.setattr(mlp, "dropout_mask", draw)
+    monkeypatch.setattr(ops, "dropout_mask", draw)
     return masks
 
 

@@ -200,7 +200,7 @@ def test_comm_must_be_a_communicator(comm: Any) -> None:
 
 
 def test_a_bare_communicator_is_refused_with_the_name_of_what_wraps_it() -> None:
-    words = r"processes must be minikd.scale.processes.Processes\(comm\), with a communicator of mpi4py, got"
+    words = r"processes must be minikd.scale.processes.Processes\(comm\) of mpi4py, got"
     with pytest.raises(TypeError, match=words):
         fit(MLP((2, 2)), sample(4, 2), np.zeros(4, int), loss=cross_entropy, processes=Pretended(0, 2))
 

@@ -192,7 +192,7 @@ def test_bad_values_are_found_piece_by_piece(
     assert_same_bits(model.theta, before)
     with pytest.raises(ValueError, match="x must have 6 columns"):
         fit(model, Stream(on_disk(x[:, 1:], tmp_path / "z")), labels, loss=cross_entropy)
-    with pytest.raises(ValueError, match="targets must have one entry for each of 503 rows"):
+    with pytest.raises(ValueError, match="targets must have one row for each of the 503 rows of x"):
         fit(model, Stream(on_disk(sample(ROWS, INPUTS), tmp_path / "z")), labels[1:], loss=cross_entropy)
 
 

@@ -27,7 +27,8 @@ from minikd import (
     soft_cross_entropy,
     softmax,
 )
-from minikd.backend import Source, shuffled, to_device, to_numpy
+from minikd.backend import shuffled, to_device, to_numpy
+from minikd.data.source import Source
 from minikd.mlp import MLP
 from minikd.optim import cosine
 from minikd.training import Alone

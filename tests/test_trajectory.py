@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, import_torch, torch_distillation_loss, torch_mlp, torch_tensor
 
-from minikd import MLP, SGD, Adam, AdamW, distillation_loss, mlp
+from minikd import MLP, SGD, Adam, AdamW, distillation_loss, ops
 from minikd.backend import to_device
 from minikd.optim import Optimizer
 
@@ -111,7 +111,7 @@ def trajectory(run: Run, device: str, dropout: tuple[float, ...] = DROPOUT) -> t
     model = make_model(run, device, dropout)
     optimizer, losses = run.optimizer(model), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mlp, "dropout_mask", fixed_masks())
+        patch.setattr(ops, "dropout_mask", fixed_masks())
         for step in range(STEPS):
             x, labels, v = (to_device(array, device) for array in make_batch(step))
             logits = model.forward(x, train=True)

@@ -140,6 +140,8 @@ def _add_distill(commands: Any) -> None:
     add = p.add_argument
     add("--without", type=_names, metavar="A,B", help="classes that the students are never shown")
     add("--teacher-from", type=_file, metavar="FILE", help=TEACHER_HELP)
+    words = "use a file of answers even where they agree with the labels no more than by chance"
+    add("--trust-teacher", action="store_true", default=None, help=words)
     add("--method", metavar="NAME", help="how the teacher teaches: a name that `minikd methods` lists (default kd)")
     add("--temperature", type=float, metavar="T", help="kd: softens the teacher's probabilities (default 4)")
     add("--soft-weight", type=float, metavar="W", help="kd: the teacher's part of the loss, 0 to 1 (default 0.9)")

@@ -26,7 +26,7 @@ def jitter(image_shape: tuple[int, int], pixels: int = 2) -> Callable[[Array, An
 
 
 def _moved(x: Array, rng: Any, *, height: int, width: int, pixels: int) -> Array:
-    check_matrix("x", x, columns=height * width)
+    x = check_matrix("x", x, columns=height * width)
     xp, n = xp_of(x), len(x)
     # Each picture on a larger black sheet; a window of the picture's size, laid on it a little off, is what is seen.
     sheets = xp.zeros((n, height + 2 * pixels, width + 2 * pixels), x.dtype)

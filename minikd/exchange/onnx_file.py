@@ -89,7 +89,7 @@ class OnnxNetwork:
     def predict(self, x: Array) -> np.ndarray:
         """Logits (N, K) for any number of rows x (N, D), a piece at a time, as float32 or what the file gives."""
         x = to_numpy(x)
-        check_matrix("x", x, columns=self.inputs)
+        x = check_matrix("x", x, columns=self.inputs)
         shape = self._shape if self.inputs is not None else [x.shape[1]]
         if len(self._input.shape) != 1 + len(shape):
             raise CheckpointError(

@@ -20,8 +20,9 @@ import numpy as np
 
 from ..backend import get_xp, xp_of
 from ..checkpoint import FORMAT, fingerprint
-from ..checks import check_matrix, check_number, check_probabilities, check_type, is_array, is_stochastic
+from ..checks import as_array, check_matrix, check_number, check_probabilities, is_stochastic
 from ..errors import CheckpointError
+from ..metrics import is_chance
 from ..mlp import MLP
 from .onnx_file import OnnxNetwork
 from .pytorch import read_state_dict
@@ -103,7 +104,9 @@ def from_probabilities(teacher: Any, smallest: float = 1e-12) -> Any:
     ValueError and TypeError for numbers that are no probabilities.
     """
     check_number("smallest", smallest, 0, 1, open_low=True)
-    return _logarithms(teacher, smallest) if is_array(teacher) else FromProbabilities(teacher, smallest)
+    if callable(teacher):
+        return FromProbabilities(teacher, smallest)
+    return _logarithms(as_array("teacher", teacher, "be a function x -> probabilities or an array of them"), smallest)
 
 
 @dataclass(frozen=True)
@@ -112,9 +115,6 @@ class FromProbabilities:
 
     probabilities: Callable[[Any], Any]
     smallest: float
-
-    def __post_init__(self) -> None:
-        check_type("teacher", self.probabilities, Callable, "a function x -> probabilities or an array of them")
 
     def __call__(self, x: Any) -> Any:
         """x (N, D) -> (N, K)"""
@@ -127,7 +127,7 @@ class FromProbabilities:
 
 
 def _logarithms(probabilities: Any, smallest: float) -> Any:
-    check_matrix("the teacher's probabilities", probabilities)
+    probabilities = check_matrix("the teacher's probabilities", probabilities)
     check_probabilities("the teacher's probabilities", probabilities)
     xp = xp_of(probabilities)
     return xp.log(xp.maximum(probabilities, smallest))
@@ -148,6 +148,19 @@ def check_fits(teacher: Teacher, name: str, data: str, x: np.ndarray, classes: i
     if (inputs, outputs) != (x.shape[1], classes):
         words = f"takes {inputs} inputs and knows {outputs} classes"
         raise CheckpointError(f"{name} {words}, but {data} has {x.shape[1]} and {classes}")
+
+
+def check_order(teacher: Teacher, name: str, data: str, labels: np.ndarray) -> None:
+    """Answers in the file `name` that have nothing to do with the labels (N,) of the training samples: CheckpointError.
+
+    A network is not looked at: it may be untrained on purpose, but it cannot be about other samples.
+    """
+    if isinstance(teacher, Answers) and teacher.logits is not None and is_chance(teacher.logits, labels):
+        words = (
+            f"{name} agrees with the training labels of {data} no more than chance does: its rows must be in the order"
+        )
+        words += " of the samples, and its columns in that of the classes."
+        raise CheckpointError(f"{words} Should it be so, --trust-teacher takes it")
 
 
 def describe_teacher(teacher: Teacher) -> str:

@@ -81,7 +81,8 @@ class Config:
     the teacher's, and learning rates fall along a cosine to zero. The student is shown `images` training samples (None:
     all), drawn by the seed, of no class that `without` names; the teacher has seen all. all_epochs are those of the
     student that is shown all samples, for comparison. `teacher_from` names the file of a trained teacher
-    (see exchange/teachers.py), for all seeds; `activation` is that of its hidden layers, if the file does not tell.
+    (see exchange/teachers.py), for all seeds; `activation` is that of its hidden layers, if the file does not tell, and
+    with `trust_teacher` answers in a file may disagree with the labels.
     `temperature` and `soft_weight` are options of the method "kd"; the others keep their defaults.
     """
 
@@ -99,6 +100,7 @@ class Config:
     seeds: int = 5
     device: str = "cpu"
     teacher_from: str | None = None
+    trust_teacher: bool = False
     activation: str | None = None
     images: int | None = 100
     without: tuple[str, ...] = ()
@@ -110,8 +112,9 @@ class Config:
         check_choice("method", self.method, METHODS)
         if self.activation is not None:
             check_choice("activation", self.activation, ACTIVATIONS)
-            if self.teacher_from is None:
-                raise ValueError("activation belongs to --teacher-from, whose file may not tell it: leave it out")
+        for name in ("activation", "trust_teacher"):
+            if getattr(self, name) and self.teacher_from is None:
+                raise ValueError(f"{name} belongs to --teacher-from, and none was given: leave it out")
         for name in ("teacher", "student"):
             for width in getattr(self, name):
                 check_count(f"{name} widths", width)

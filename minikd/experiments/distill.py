@@ -19,6 +19,7 @@ read, what was interrupted goes on from its last epoch, and the rest is trained.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -29,7 +30,7 @@ import numpy as np
 from ..checks import check_choice
 from ..data import Data, few, load_data
 from ..errors import CheckpointError, MinikdError
-from ..exchange.teachers import Answers, Teacher, check_fits, describe_teacher
+from ..exchange.teachers import Answers, Teacher, check_fits, check_order, describe_teacher
 from ..losses import Loss, cross_entropy, soft_cross_entropy
 from ..methods import METHODS, Method
 from ..metrics import History, Scores, evaluate
@@ -88,6 +89,8 @@ class Experiment:
             # The run keeps a copy, so that it does not depend on a file elsewhere.
             teacher = given_teacher(folder, config.teacher_from, config.activation, config.device)
             check_fits(teacher, config.teacher_from, config.data, self.data.x_train, self.n_classes)
+            if not config.trust_teacher:
+                check_order(teacher, config.teacher_from, config.data, self.data.y_train)
             if METHODS[config.method].teacher == "network" and not isinstance(teacher, MLP):
                 words = f"method {config.method} looks at the layers of its teacher"
                 raise CheckpointError(f"{words}, which {config.teacher_from} does not show: take another method")
@@ -201,7 +204,10 @@ class Experiment:
         asked = [self._answers(t, rows) if isinstance(t, Answers) else t for t in (teacher, *committee)]
         source = asked if committee else asked[0]
         try:
-            history = how.train(student, source, self.data.x_train[rows], self.data.y_train[rows], **options)
+            with warnings.catch_warnings():
+                if isinstance(teacher, Answers):  # the whole file was looked at, or is to be trusted
+                    warnings.filterwarnings("ignore", "the largest logit of teacher")
+                history = how.train(student, source, self.data.x_train[rows], self.data.y_train[rows], **options)
         except ValueError as error:
             raise MethodError(f"method {how.name}: {error}") from error
         return Trained(kind, seed, student, history, self._test(student, teacher))

@@ -146,8 +146,8 @@ def mask_of(bits: Array, dropped: int, dtype: Any) -> Array:
 
 def cross_entropy(logits: Array, labels: Array) -> Any:
     """`losses.cross_entropy`."""
-    check_matrix("logits", logits)
-    check_classes(labels, logits)
+    logits = check_matrix("logits", logits)
+    labels = check_classes(labels, logits)
     return _mixed_loss(logits, labels, logits, 1.0, 0.0)
 
 
@@ -155,7 +155,8 @@ def distillation_loss(
     logits: Array, labels: Array | None, teacher_logits: Array, *, temperature: float = 4.0, soft_weight: float = 0.9
 ) -> Any:
     """`losses.distillation_loss`."""
-    check_distillation(logits, labels, teacher_logits, temperature, soft_weight)
+    arrays = check_distillation(logits, labels, teacher_logits, temperature, soft_weight)
+    logits, labels, teacher_logits = arrays
     return _mixed_loss(logits, labels, teacher_logits, float(temperature), float(soft_weight))
 
 

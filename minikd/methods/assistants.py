@@ -65,7 +65,7 @@ def train(
 
     Each assistant is trained like the student: as many epochs, the same optimizer.
     """
-    check_student(student, x, labels)
+    x, labels = check_student(student, x, labels)
     check_type("teacher", teacher, MLP, "an MLP, for its sizes are needed")
     chain = between(student.sizes, teacher.sizes) if sizes is None else [check_sizes(s) for s in sizes]
     for i, one in enumerate(chain):

@@ -32,13 +32,13 @@ from typing import Any
 from ..backend import Array, to_device, xp_of
 from ..checkpoint import fingerprint, load_arrays
 from ..checks import (
+    as_array,
     check_labelled,
     check_matrix,
     check_number,
     check_same_library,
     check_type,
     describe,
-    is_array,
 )
 from ..losses import Loss, cross_entropy
 from ..metrics import History, teacher_targets
@@ -92,17 +92,17 @@ def teach(
     **fit_options: Any,
 ) -> History:
     """`fit` the student with loss(logits, labels, teacher_logits); `teacher` is an MLP, a callable or logits."""
-    check_student(student, x, labels)
-    targets = labels, teacher_targets(teacher, student, x, fit_options.get("augment"))
+    x, labels = check_student(student, x, labels)
+    targets = labels, teacher_targets(teacher, student, x, labels, fit_options.get("augment"))
     return fit(student, x, targets, loss=loss, optimizer=optimizer(student), **fit_options)
 
 
-def check_student(student: Any, x: Any, labels: Any) -> None:
-    """The student must be an MLP, and the samples and labels such as it can be trained on."""
+def check_student(student: Any, x: Any, labels: Any) -> tuple[Any, Any]:
+    """The student must be an MLP; returns samples and labels that it can be trained on, as arrays."""
     check_type("student", student, MLP, "an MLP")
     if labels is None:
         raise TypeError("labels must be given: this method learns from them, too")
-    check_labelled(x, labels, student.sizes)
+    return check_labelled(x, labels, student.sizes)
 
 
 def mix(soft_weight: float, strength: float) -> float:
@@ -163,7 +163,7 @@ def teach_features(
     teacher  an MLP, of which `teacher_layer` is taken, or an array (N, W) of features made anywhere
     layer    the student's hidden layer: 0 is the first, -1 the last
     """
-    check_student(student, x, labels)
+    x, labels = check_student(student, x, labels)
     layer = check_layer("layer", layer, student)
     if option(fit_options, "batch_size") == 1:
         raise ValueError("batch_size must be at least 2: this method compares the samples of a batch; got 1")
@@ -205,7 +205,7 @@ def check_layer(name: str, layer: Any, model: MLP) -> int:
 def features(model: MLP, x: Array, layer: int = -1) -> Array:
     """The hidden activations of a layer, without dropout, a piece of x at a time.  x (N, D) -> (N, width)"""
     check_type("model", model, MLP, "an MLP")
-    check_matrix("x", x, columns=model.sizes[0])
+    x = check_matrix("x", x, columns=model.sizes[0])
     depth = check_layer("layer", layer, model) + 1
     activation, _ = ACTIVATIONS[model.activation]
     rows = xp_of(model.theta).empty((len(x), model.sizes[depth]), model.dtype)
@@ -233,13 +233,12 @@ def feature_targets(teacher: Any, student: MLP, x: Array, layer: int, augment: A
     """A hidden layer of the teacher as a target for `fit`: (N, W), or with augment a function of augmented rows."""
     if teacher is student:
         raise ValueError("teacher must be another network than student: a network cannot be its own fixed target")
-    if is_array(teacher):
-        check_matrix("teacher", teacher, rows=len(x))
+    if not isinstance(teacher, MLP):
+        wanted = "be an MLP or an array of features: logits have none"
+        features_of = check_matrix("teacher", as_array("teacher", teacher, wanted), rows=len(x))
         if augment is not None:
             raise ValueError("teacher must be an MLP with augment: an array holds its features for the plain x")
-        return teacher
-    if not isinstance(teacher, MLP):
-        raise TypeError(f"teacher must be an MLP or an array of features: logits have none; got {describe(teacher)}")
+        return features_of
     check_layer("teacher_layer", layer, teacher)
     if teacher.sizes[0] != student.sizes[0]:
         raise ValueError(f"teacher takes {teacher.sizes[0]} inputs, but x is {describe(x)}")
@@ -247,11 +246,11 @@ def feature_targets(teacher: Any, student: MLP, x: Array, layer: int, augment: A
     return target(x) if augment is None else target
 
 
-def check_pair(features: Any, teacher_features: Any) -> None:
-    """Features of a student and a teacher: matrices with the same number of rows, on one device."""
-    check_matrix("features", features)
-    check_matrix("teacher_features", teacher_features, rows=len(features))
-    check_same_library("teacher_features", teacher_features, features, "features")
+def check_pair(features: Any, teacher_features: Any) -> tuple[Any, Any]:
+    """Features of a student and a teacher as matrices with the same number of rows, on one device."""
+    features = check_matrix("features", features)
+    teacher_features = check_matrix("teacher_features", teacher_features, rows=len(features))
+    return features, check_same_library("teacher_features", teacher_features, features, "features")
 
 
 # ---- other networks than the student ----------------------------------------------------------------------------

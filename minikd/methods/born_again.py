@@ -49,9 +49,9 @@ CONTROLS = ("none", "cwtm", "dkpp")
 
 def cwtm_loss(logits: Array, labels: Array, teacher_logits: Array) -> tuple[Any, Array]:
     """Cross-entropy with labels, each sample weighted by its teacher's confidence, the weights summing to 1."""
-    check_matrix("logits", logits)
-    check_soft("teacher_logits", teacher_logits, logits)
-    check_classes(labels, logits)
+    logits = check_matrix("logits", logits)
+    teacher_logits = check_soft("teacher_logits", teacher_logits, logits)
+    labels = check_classes(labels, logits)
     logp, y = log_softmax(logits), one_hot(labels, logits)
     confidence = softmax(teacher_logits).max(axis=1)
     c = (confidence / confidence.sum())[:, None]
@@ -60,7 +60,7 @@ def cwtm_loss(logits: Array, labels: Array, teacher_logits: Array) -> tuple[Any,
 
 def permuted(teacher_logits: Array, seed: int = 0) -> Array:
     """Each row with the logits of all classes but the first-ranked in a random order.  (N, K) -> (N, K)"""
-    check_matrix("teacher_logits", teacher_logits)
+    teacher_logits = check_matrix("teacher_logits", teacher_logits)
     rows = to_numpy(teacher_logits)
     shuffled = np.random.default_rng(seed).permuted(rows, axis=1)
     top, now = rows.argmax(axis=1), shuffled.argmax(axis=1)
@@ -87,7 +87,7 @@ def train(
     teacher   not asked: the ancestors are of the student's size. Another MLP, or None
     control   "none", "cwtm" or "dkpp", for every child
     """
-    check_student(student, x, labels)
+    x, labels = check_student(student, x, labels)
     if teacher is student:
         raise ValueError("teacher must be another network than student: a child starts from fresh weights")
     check_count("generations", generations)

@@ -228,7 +228,7 @@ def train(
 def _check_networks(student: MLP, teacher: MLP, x: Array, fit_options: dict[str, Any]) -> None:
     check_type("student", student, MLP, "an MLP")
     check_type("teacher", teacher, MLP, "an MLP, for gradients must come back through it")
-    check_matrix("x", x, columns=student.sizes[0])
+    x = check_matrix("x", x, columns=student.sizes[0])
     if (teacher.sizes[0], teacher.sizes[-1]) != (student.sizes[0], student.sizes[-1]):
         raise ValueError(f"teacher must have the student's inputs and classes, {student!r}, got {teacher!r}")
     if len(teacher.sizes) < 3:

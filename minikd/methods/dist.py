@@ -60,8 +60,8 @@ def dist_loss(
     temperature: float = 1.0,
 ) -> tuple[Any, Array]:
     """CE + τ² (β inter + γ intra), and its gradient.  logits, teacher_logits (B, K), labels (B,) -> L, (B, K)"""
-    check_matrix("logits", logits)
-    check_soft("teacher_logits", teacher_logits, logits)
+    logits = check_matrix("logits", logits)
+    teacher_logits = check_soft("teacher_logits", teacher_logits, logits)
     beta, gamma = check_number("beta", beta, 0), check_number("gamma", gamma, 0)
     T = check_number("temperature", temperature, 0, open_low=True)
     value, dlogits = cross_entropy(logits, labels)

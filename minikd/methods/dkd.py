@@ -50,9 +50,9 @@ def decoupled(
     logits: Array, labels: Array, teacher_logits: Array, *, temperature: float = 4.0
 ) -> tuple[Array, Array, Array, Array]:
     """TCKD and NCKD of each sample, (B,), and their gradients with respect to its logits, (B, K); without T²."""
-    check_matrix("logits", logits)
-    check_soft("teacher_logits", teacher_logits, logits)
-    check_classes(labels, logits)
+    logits = check_matrix("logits", logits)
+    teacher_logits = check_soft("teacher_logits", teacher_logits, logits)
+    labels = check_classes(labels, logits)
     if logits.shape[1] < 3:
         raise ValueError("logits must have at least 3 classes: among the others, two have nothing to rank; got 2")
     T = check_number("temperature", temperature, 0, open_low=True)

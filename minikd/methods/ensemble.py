@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, to_device, xp_of
-from ..checks import check_choice, check_count, check_number, is_array
+from ..checks import check_choice, check_count, check_number
 from ..losses import cross_entropy
 from ..metrics import Classifier, History, Predictor
 from ..mlp import MLP
@@ -97,13 +97,13 @@ def train(
                 like the student: as many epochs, the same optimizer
     mean        "probabilities" or "logits"
     """
-    check_student(student, x, labels)
+    x, labels = check_student(student, x, labels)
     check_choice("mean", mean, MEANS)
     check_count("n_teachers", n_teachers)
     teachers = list(teacher) if isinstance(teacher, list | tuple) else [teacher]
     if any(t is student for t in teachers):
         raise ValueError("teacher must not hold the student: a network cannot be its own fixed target")
-    if fit_options.get("augment") is not None and any(is_array(t) for t in teachers):
+    if fit_options.get("augment") is not None and any(Predictor(t, "teacher").fixed for t in teachers):
         raise ValueError("teacher must be MLPs or functions with augment: an array holds its logits for the plain x")
     if isinstance(teacher, MLP):
         for i in range(1, n_teachers):

@@ -61,9 +61,9 @@ def hint_loss(features: Array, teacher_features: Array) -> tuple[Any, Array]:
 
     `features` are a hidden layer as wide as the teacher's, or what a regressor makes of a narrower one.
     """
-    check_pair(features, teacher_features)
+    features, teacher_features = check_pair(features, teacher_features)
     if features.shape != teacher_features.shape:
-        check_matrix("teacher_features", teacher_features, columns=features.shape[1])
+        teacher_features = check_matrix("teacher_features", teacher_features, columns=features.shape[1])
     difference = as_float(features) - teacher_features
     return (difference * difference).sum() / (2 * len(features)), difference / len(features)
 
@@ -86,7 +86,7 @@ def train(
 
     strength, temperature   of the teacher's answers in the second stage, as in kd
     """
-    check_student(student, x, labels)
+    x, labels = check_student(student, x, labels)
     check_type("teacher", teacher, MLP, "an MLP, for its hidden layers and its answers are asked")
     epochs = option(fit_options, "epochs")
     hint_epochs = max(1, epochs // 4) if hint_epochs is None else check_count("hint_epochs", hint_epochs)

@@ -53,7 +53,7 @@ def train(
     **fit_options: Any,
 ) -> History:
     """`fit` on smoothed labels; no teacher is asked."""
-    check_student(student, x, labels)
+    x, labels = check_student(student, x, labels)
     loss = partial(smoothed_loss, smoothing=mix(smoothing, strength))
     return fit(student, x, labels, loss=loss, optimizer=optimizer(student), **fit_options)
 

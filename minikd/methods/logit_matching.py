@@ -40,8 +40,8 @@ def matching_loss(
     logits: Array, labels: Array | None, teacher_logits: Array, *, soft_weight: float = 0.9
 ) -> tuple[Any, Array]:
     """(1 - w) CE(y, p) + w · mean squared difference of the logits; labels may be None with w = 1."""
-    check_matrix("logits", logits)
-    check_soft("teacher_logits", teacher_logits, logits)
+    logits = check_matrix("logits", logits)
+    teacher_logits = check_soft("teacher_logits", teacher_logits, logits)
     w = check_number("soft_weight", soft_weight, 0, 1)
     difference = as_float(logits) - teacher_logits
     value = w * (difference * difference).mean()

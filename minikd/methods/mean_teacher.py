@@ -44,8 +44,8 @@ def consistency_loss(
     logits: Array, labels: Array, teacher_logits: Array, *, weight: float = 100.0
 ) -> tuple[Any, Array]:
     """CE + w · mean squared difference of probabilities.  logits, teacher_logits (B, K), labels (B,) -> L, (B, K)"""
-    check_matrix("logits", logits)
-    check_soft("teacher_logits", teacher_logits, logits)
+    logits = check_matrix("logits", logits)
+    teacher_logits = check_soft("teacher_logits", teacher_logits, logits)
     check_number("weight", weight, 0)
     value, dlogits = cross_entropy(logits, labels)
     p = softmax(as_float(logits))
@@ -98,7 +98,7 @@ def train(
     ramp      the share of the steps over which the weight grows in
     average   an MLP of the student's sizes to keep the average in, for whoever wants to use it afterwards
     """
-    check_student(student, x, labels)
+    x, labels = check_student(student, x, labels)
     check_number("decay", decay, 0, 1)
     ramp = check_number("ramp", ramp, 0, 1)
     weight = check_number("weight", weight, 0) * check_number("strength", strength, 0)

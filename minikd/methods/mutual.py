@@ -79,7 +79,7 @@ def learn_together(
 
     With a checkpoint, the peer is kept beside it, as NAME-peer.
     """
-    check_student(student, x, labels)
+    x, labels = check_student(student, x, labels)
     check_student(peer, x, labels)
     if peer is student:
         raise ValueError("peer must be another network than student")
@@ -106,7 +106,7 @@ def train(
     **fit_options: Any,
 ) -> History:
     """`learn_together` with a fresh network of the teacher's sizes and dropout."""
-    check_student(student, x, labels)
+    x, labels = check_student(student, x, labels)
     peer = new_like(student, 1, fit_options, teacher.sizes if isinstance(teacher, MLP) else None)
     if isinstance(teacher, MLP):
         peer.dropout = teacher.dropout

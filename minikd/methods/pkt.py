@@ -42,7 +42,7 @@ LEAST = 1e-7  # what a similarity counts as at least
 
 def pkt_loss(features: Array, teacher_features: Array) -> tuple[Any, Array]:
     """Σ_ij q_ij log(q_ij / p_ij) / B², without γ.  features (B, W), teacher_features (B, W') -> L, dfeatures (B, W)"""
-    check_pair(features, teacher_features)
+    features, teacher_features = check_pair(features, teacher_features)
     xp = xp_of(features)
     u, norms = unit_rows(as_float(features))
     S, sums, p = _neighbours(u)

@@ -57,7 +57,7 @@ def rkd_loss(
     features: Array, teacher_features: Array, *, distance_weight: float = 25.0, angle_weight: float = 50.0
 ) -> tuple[Any, Array]:
     """distance_weight · L_distance + angle_weight · L_angle.  features (B, W), teacher_features (B, W') -> L, (B, W)"""
-    check_pair(features, teacher_features)
+    features, teacher_features = check_pair(features, teacher_features)
     check_number("distance_weight", distance_weight, 0)
     check_number("angle_weight", angle_weight, 0)
     c, teacher = (as_float(f) - f.mean(axis=0) for f in (features, teacher_features))

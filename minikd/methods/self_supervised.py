@@ -66,9 +66,10 @@ def similarity_loss(
     teacher_temperature: float = 0.01,
 ) -> tuple[Any, Array]:
     """Cross-entropy of similarities to anchors.  embeddings, teacher_embeddings (B, W), anchors (M, W) -> L, (B, W)"""
-    check_matrix("embeddings", embeddings)
-    check_matrix("teacher_embeddings", teacher_embeddings, rows=len(embeddings), columns=embeddings.shape[1])
-    check_matrix("anchors", anchors, columns=embeddings.shape[1])
+    embeddings = check_matrix("embeddings", embeddings)
+    n, width = embeddings.shape
+    teacher_embeddings = check_matrix("teacher_embeddings", teacher_embeddings, rows=n, columns=width)
+    anchors = check_matrix("anchors", anchors, columns=width)
     cool = check_number("temperature", temperature, 0, open_low=True)
     sharp = check_number("teacher_temperature", teacher_temperature, 0, open_low=True)
     u, norms = unit_rows(as_float(embeddings))
@@ -101,7 +102,7 @@ def represent(
     teacher  an MLP, or an array (N, W) of embeddings made anywhere
     """
     check_type("student", student, MLP, "an MLP")
-    check_samples("x", x, columns=student.sizes[0])
+    x = check_samples("x", x, columns=student.sizes[0])
     last = check_layer("the student's last layer", -1, student)
     check_count("n_anchors", n_anchors)
     targets = feature_targets(teacher, student, x, teacher_layer, fit_options.get("augment"))
@@ -127,7 +128,7 @@ def linear_probe(
 
     A linear map from frozen features is a network without hidden layers, which `fit` trains.
     """
-    check_student(student, x, labels)
+    x, labels = check_student(student, x, labels)
     if fit_options.get("augment") is not None:
         raise ValueError("augment must be left out: the features of x are computed once")
     probe = new_like(student, 2, fit_options, student.sizes[-2:])
@@ -151,7 +152,7 @@ def train(
     **fit_options: Any,
 ) -> History:
     """`represent`, then `linear_probe` for the last probe_epochs; strength has no meaning here."""
-    check_student(student, x, labels)
+    x, labels = check_student(student, x, labels)
     epochs = option(fit_options, "epochs")
     probe_epochs = max(1, epochs // 4) if probe_epochs is None else check_count("probe_epochs", probe_epochs)
     if probe_epochs >= epochs:

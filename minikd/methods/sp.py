@@ -35,7 +35,7 @@ from .linear_algebra import as_float, gram_backward, unit_rows, unit_rows_backwa
 
 def sp_loss(features: Array, teacher_features: Array) -> tuple[Any, Array]:
     """Σ_ij (u_ij - U_ij)² / B², without γ.  features (B, W), teacher_features (B, W') -> L, dfeatures (B, W)"""
-    check_pair(features, teacher_features)
+    features, teacher_features = check_pair(features, teacher_features)
     f, teacher = as_float(features), as_float(teacher_features)
     u, norms = unit_rows(f @ f.T)
     U, _ = unit_rows(teacher @ teacher.T)

@@ -71,8 +71,8 @@ def standardised_loss(
 
     logits, teacher_logits (B, K), labels (B,) -> L, dlogits (B, K)
     """
-    check_matrix("logits", logits)
-    check_soft("teacher_logits", teacher_logits, logits)
+    logits = check_matrix("logits", logits)
+    teacher_logits = check_soft("teacher_logits", teacher_logits, logits)
     a, b = check_number("hard_weight", hard_weight, 0), check_number("soft_weight", soft_weight, 0)
     hard, dhard = cross_entropy(logits, labels)
     Z, deviation = standardise(as_float(logits))

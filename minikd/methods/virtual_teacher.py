@@ -40,8 +40,8 @@ def virtual_teacher_loss(
     logits: Array, labels: Array, *, correct: float = 0.99, temperature: float = 20.0, soft_weight: float = 0.1
 ) -> tuple[Any, Array]:
     """(1 - w) CE(y, p) + w CE(softmax(u / τ), p).  logits (B, K), labels (B,) -> L, dlogits (B, K)"""
-    check_matrix("logits", logits)
-    check_labels("labels", labels, *logits.shape)
+    logits = check_matrix("logits", logits)
+    labels = check_labels("labels", labels, *logits.shape)
     a, classes = check_number("correct", correct, 0, 1), logits.shape[1]
     check_number("temperature", temperature, 0, open_low=True)
     rest = (1 - a) / max(classes - 1, 1)
@@ -61,7 +61,7 @@ def train(
     **fit_options: Any,
 ) -> History:
     """`fit` on labels and on what a teacher made up from them would say; no teacher is asked."""
-    check_student(student, x, labels)
+    x, labels = check_student(student, x, labels)
     loss = partial(virtual_teacher_loss, soft_weight=mix(soft_weight, strength))
     return fit(student, x, labels, loss=loss, optimizer=optimizer(student), **fit_options)
 

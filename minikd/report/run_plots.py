@@ -249,8 +249,8 @@ def _picture(axes: Any, data: Data, sample: int) -> None:
 
 def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """How often class i (row) was taken for class j (column).  logits (N, K), labels (N,) -> counts (K, K)"""
-    check_matrix("logits", logits)
-    check_labels("labels", labels, *logits.shape)
+    logits = check_matrix("logits", logits)
+    labels = check_labels("labels", labels, *logits.shape)
     classes = logits.shape[1]
     pairs = labels.astype(np.int64) * classes + logits.argmax(axis=1)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)

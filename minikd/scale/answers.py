@@ -121,7 +121,7 @@ def cached_logits(path: PathLike, teacher: Classifier, x: Any, top: int | None =
     CheckpointError where the file is of another teacher or of other samples, or in another order, or damaged.
     """
     x = _opened(x)
-    check_matrix("x", x)
+    x = check_matrix("x", x)
     if not Path(path).exists():
         _compute_all(path, teacher, x, top)
         return read_logits(path, x)
@@ -202,7 +202,7 @@ def read_logits(path: PathLike, x: Any) -> Any:
     An array in memory where x is one; where x is a Stream, one with the same blocks, that reads them from the file.
     """
     x = _opened(x)
-    check_matrix("x", x)
+    x = check_matrix("x", x)
     logits, known = _load(path, isinstance(x, Stream)), _read_stamp(path)
     if known.get("logits") != fingerprint(logits):
         raise CheckpointError(
@@ -220,7 +220,7 @@ def read_logits(path: PathLike, x: Any) -> Any:
 
 def stamp(path: PathLike, x: Array, teacher: str) -> None:
     """Vouch that row i of the `.npy` at `path` is what `teacher` (any words) says of row i of x, and note it beside."""
-    check_matrix("x", x)
+    x = check_matrix("x", x)
     logits = _load(path)
     check_matrix(f"the array in {path}", logits, rows=len(x))
     check_finite(f"the array in {path}", logits)

@@ -1,4 +1,4 @@
-"""Training on rows of a file that is larger than memory: `Stream` is the Source (minikd.training) that reads them.
+"""Training on rows of a file that is larger than memory: `Stream`, a Source (minikd/data/source.py), reads them.
 
     x, labels = streams(np.memmap("x.f4", "f4", "r", shape=(N, 784)), np.load("labels.npy"))
     fit(model, x, labels, loss=cross_entropy)
@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Source
 from ..checks import check_count, describe, is_array
+from ..data.source import Source
 from ..ops import take_rows
 
 BLOCK, GROUP = 2**18, 256  # bytes of neighbouring rows; blocks whose rows are shuffled among each other
