@@ -49,8 +49,8 @@ class Predictor:
 
     def logits(self, x: Array) -> Array:
         """x (N, D) -> (N, K). ValueError or TypeError where the logits do not fit x or are not finite."""
-        if isinstance(self.model, MLP) and x.shape[1] != self.model.sizes[0]:
-            raise wrong("x", f"have a column for each of the {self.model.sizes[0]} inputs of {self.name}", x)
+        if isinstance(self.model, MLP) and x.shape[1] != (n := self.model.sizes[0]):
+            raise wrong("x", f"have {n} columns for the {n} inputs of {self.name}", x)
         predict = self.model.predict if isinstance(self.model, MLP) else self.model
         if self.fixed:
             logits = self.model
