@@ -9,6 +9,7 @@ This is the only file that imports CuPy, and it does so only when it is needed.
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,16 +31,22 @@ def get_xp(device: str) -> Any:
         return np
     try:
         import cupy
-    except ImportError as error:
-        words = "CuPy, which is not installed: pip install 'minikd[cuda13]' (or 'minikd[cuda12]'; nvidia-smi shows your"
-        raise DeviceError(f"device 'cuda' needs {words} driver's CUDA version), or use device='cpu'") from error
-    try:
-        found = "CUDA finds none here" if cupy.cuda.runtime.getDeviceCount() == 0 else ""
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        found = f"CUDA says {error}"
-    if found:
-        raise DeviceError(f"device 'cuda' needs an NVIDIA GPU with its driver: {found}. Or use device='cpu'")
-    return cupy
+
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            raise RuntimeError("CUDA finds no GPU here")
+        _try_out(cupy)
+        return cupy
+    except Exception as error:  # whatever a missing GPU, driver or compiler, or a broken installation, makes of it
+        why = f"an NVIDIA GPU with its driver, and a CuPy that works. CuPy says: {error}"
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            why = "CuPy, which is not installed: pip install 'minikd[cuda13]' (or [cuda12], as nvidia-smi shows)"
+        raise DeviceError(f"device 'cuda' needs {why}. Or use device='cpu'") from error
+
+
+@cache
+def _try_out(cupy: Any) -> None:
+    """Make a first array and run a first kernel, once: there a driver or a compiler that is missing shows."""
+    cupy.zeros(1) + 1
 
 
 def xp_of(array: Array) -> Any:

@@ -214,11 +214,10 @@ def check_run(run: Any) -> tuple[Any, ...]:
         check_type(name, getattr(run, name), Callable, "a function")
     for name, low in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
         check_count(name, getattr(run, name), low)
-    validation, processes = run.validation, run.processes
-    if validation is not None and (not isinstance(validation, list | tuple) or len(validation) != 2):
-        raise TypeError(f"validation must be a pair (x, labels), got {describe(validation)}")
-    if not hasattr(processes, "share"):
-        raise wrong("processes", "be minikd.scale.processes.Processes(comm) of mpi4py", processes, kind=TypeError)
+    if run.validation is not None and (not isinstance(run.validation, list | tuple) or len(run.validation) != 2):
+        raise TypeError(f"validation must be a pair (x, labels), got {describe(run.validation)}")
+    if not hasattr(run.processes, "share"):
+        raise wrong("processes", "be minikd.scale.processes.Processes(comm) of mpi4py", run.processes, kind=TypeError)
     check_source("x", run.x)
     x = check_samples("x", run.x, run.model.sizes[0], run.model.dtype)
     return x, *check_targets(run.targets, len(x), run.model.sizes[-1])

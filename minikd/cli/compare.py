@@ -13,7 +13,7 @@ from ..experiments import compare
 from ..experiments.environment import suited_jobs, suited_threads
 from ..methods import METHODS
 from .progress import Progress
-from .shared import new_folder, refused, stopped, threads_for
+from .shared import AND_OPTIONS, refused, resumable, run_folder, threads_for, where_to_look
 
 SETTINGS = ("data", "images", "student", "teacher", "epochs", "seeds", "device")
 
@@ -33,20 +33,19 @@ def run(options: argparse.Namespace) -> None:
             check_choice("methods", method, METHODS)
         jobs = suited_jobs(config.data, config.device, options.jobs)
     get_xp(config.device)
-    folder = new_folder(options, "compare")
-    print(f"{len(methods)} methods, {config.seeds} seeds, in {folder}/", flush=True)
     with (
+        run_folder(options, "compare") as folder,
         threads_for(options, suited_threads(config.data, jobs)),
-        stopped(f"minikd compare --resume --out {folder}, and the options that were given"),
-        refused(),
-        Progress(quiet=options.quiet) as progress,
+        resumable("compare", folder, AND_OPTIONS),
     ):
-        content = compare.compare(config, methods, folder, jobs, progress, options.tuning_seeds)
-    _print(content)
-    if not options.no_pictures:
-        _draw(content, folder)
+        print(f"{len(methods)} methods, {config.seeds} seeds, in {folder}/", flush=True)
+        with refused(), Progress(quiet=options.quiet) as progress:
+            content = compare.compare(config, methods, folder, jobs, progress, options.tuning_seeds)
+        _print(content)
+        if not options.no_pictures:
+            _draw(content, folder)
     what = "Networks and numbers" if options.no_pictures else "Networks, numbers and the picture"
-    print(f"\n{what} are in {folder}/\nTo look at them: minikd explore {folder}")
+    print(f"\n{where_to_look(what, folder)}")
 
 
 def _print(content: dict[str, Any]) -> None:

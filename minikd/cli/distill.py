@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from textwrap import fill
@@ -17,50 +18,55 @@ from ..scale.mpi import neighbours, world
 from ..scale.pool import pool
 from ..scale.processes import Processes
 from .progress import Progress
-from .shared import UsageError, new_folder, refused, stopped, threads_for
+from .shared import UsageError, refused, resumable, run_folder, threads_for, where_to_look
 
 
 def run(options: argparse.Namespace) -> None:
     """Do what was asked for."""
     processes = Processes(world())
-    config, folder = processes.from_first(lambda: _settle(options))
-    with threads_for(options, suited_threads(config.data, neighbours())):
-        processes.choose_gpu(get_xp(config.device))  # a missing GPU is an error before anything is written
-        with refused():
-            experiment = Experiment(config, folder, processes=processes)
-            jobs = suited_jobs(config.data, config.device, options.jobs) if processes.size == 1 else 1
-        if not options.resume:
-            processes.from_first(lambda: config.write(folder))
-        how = f"method {config.method}"
-        if config.method == "kd":
-            how = f"T = {config.temperature:g}, soft weight {config.soft_weight:g}"
-        student = dashed(config.student, "without hidden layers")
-        words = f"{config.data}: teacher {experiment.teacher_words}, student {student} on {shown(config)}, "
-        words += f"{how}, seeds {config.seeds}, in {folder}/"
-        print(fill(words, 80, break_long_words=False, break_on_hyphens=False), flush=True)
-        with stopped(f"minikd distill --resume --out {folder}"):
-            with (
-                Progress(quiet=options.quiet or not processes.first) as progress,
-                pool(jobs, blas_threads=suited_threads(config.data, jobs), hear=experiment.hear) as workers,
-            ):
-                experiment.notify = progress
-                done = experiment.run(workers)
-            print(f"\n{score_table(done)}\n\n{verdict(done)}\n")
-            print(f"{fill(regime(config, experiment.data, done), 80)}\n")
-            if processes.first and not options.no_pictures:
-                _draw(experiment, done)
+    with ExitStack() as claims:  # the first process holds the run's folder
+        config, folder = processes.from_first(lambda: _settle(options, claims))
+        with threads_for(options, suited_threads(config.data, neighbours())):
+            _run(options, config, folder, processes)
     what = "Networks and numbers" if options.no_pictures else "Networks, numbers and pictures"
-    print(f"{what} are in {folder}/\nTo look at them: minikd explore {folder}")
+    print(where_to_look(what, folder))
 
 
-def _settle(options: argparse.Namespace) -> tuple[Config, Path]:
-    """The settings and the folder of the run that was asked for."""
+def _run(options: argparse.Namespace, config: Config, folder: Path, processes: Processes) -> None:
+    processes.choose_gpu(get_xp(config.device))  # a missing GPU is an error before anything is written
+    with refused():
+        experiment = Experiment(config, folder, processes=processes)
+        jobs = suited_jobs(config.data, config.device, options.jobs) if processes.size == 1 else 1
+    if not options.resume:
+        processes.from_first(lambda: config.write(folder))
+    how = f"method {config.method}"
+    if config.method == "kd":
+        how = f"T = {config.temperature:g}, soft weight {config.soft_weight:g}"
+    student = dashed(config.student, "without hidden layers")
+    words = f"{config.data}: teacher {experiment.teacher_words}, student {student} on {shown(config)}, "
+    words += f"{how}, seeds {config.seeds}, in {folder}/"
+    with resumable("distill", folder):
+        print(fill(words, 80, break_long_words=False, break_on_hyphens=False), flush=True)
+        with (
+            Progress(quiet=options.quiet or not processes.first) as progress,
+            pool(jobs, blas_threads=suited_threads(config.data, jobs), hear=experiment.hear) as workers,
+        ):
+            experiment.notify = progress
+            done = experiment.run(workers)
+        print(f"\n{score_table(done)}\n\n{verdict(done)}\n")
+        print(f"{fill(regime(config, experiment.data, done), 80)}\n")
+        if processes.first and not options.no_pictures:
+            _draw(experiment, done)
+
+
+def _settle(options: argparse.Namespace, claims: ExitStack) -> tuple[Config, Path]:
+    """The settings and the folder of the run that was asked for; `claims` keeps the folder for this process."""
     names = [f.name for f in fields(Config) if hasattr(options, f.name)]
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.images is not None:
         (given["images"],) = options.images  # None for all
     if options.resume:
-        folder = new_folder(options, "")
+        folder = claims.enter_context(run_folder(options, ""))
         config = Config.read(folder)
         for name, value in given.items():
             if getattr(config, name) != value:
@@ -75,7 +81,7 @@ def _settle(options: argparse.Namespace) -> tuple[Config, Path]:
         raise UsageError("--temperature and --soft-weight are options of --method kd: the others keep their defaults")
     with refused():
         config = Config.for_data(**given)
-    return config, new_folder(options, config.data, "go on")
+    return config, claims.enter_context(run_folder(options, config.data, "go on"))
 
 
 def _draw(experiment: Experiment, done: list[Trained]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -12,41 +11,60 @@ from .. import fast
 from ..errors import CheckpointError, DeviceError, MinikdError
 from ..scale.mpi import is_first, is_together, job, let_the_first_speak
 from .parser import command_parser
+from .process import exit_code, in_words, let_go_of_stdout, prepared
 from .shared import Stopped, UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; exits with 0, 1 (it could not be done), 2 (it was asked wrongly) or 130 (Ctrl-C)."""
+    """Run the command. Exits with 0, 1 (it could not be done), 2 (it was asked wrongly, or the system refused
+    something) or, ended by a signal, 128 and its number: 130 after Ctrl-C.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
         given = ["distill", *given]
+    try:
+        with prepared():
+            code = _run_given(given)
+    except KeyboardInterrupt as stop:
+        code = _complain("stopped", exit_code(stop))
+    except BrokenPipeError:  # the reader of a pipe has gone, as `| head` does
+        code = 1
+    except (OSError, MemoryError) as error:
+        code = _complain(in_words(error), 2)
+    finally:
+        let_go_of_stdout()
+    if code is not None:
+        sys.exit(code)
+
+
+def _run_given(given: list[str]) -> int | None:
     options = command_parser().parse_args(given)
     fast.quiet |= getattr(options, "quiet", False)
     if is_together() and options.run != "distill":
         words = "mpiexec runs minikd distill, and no other command: start this one without it"
-        sys.exit(_complain(words, 2) if is_first() else 2)
-    try:
-        with job():
-            _run(options)
-    except KeyboardInterrupt:
-        sys.exit(_complain("stopped", 130))
-    except BrokenPipeError:  # the reader of a pipe has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return _complain(words, 2) if is_first() else 2
+    with job():
+        if (code := _run(options)) is not None:
+            sys.exit(code)
+    return None
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int | None:
     """Run the command, a module of this folder, which is loaded now: help should not wait for all of them."""
     try:
         code: int | None = import_module(f".{options.run}", __package__).run(options)
+        sys.stdout.flush()
     except (DeviceError, CheckpointError, UsageError) as error:
-        sys.exit(_complain(error, 2))
-    except MinikdError as error:
-        sys.exit(_complain(error, 1))
+        return _complain(error, 2)
     except Stopped as stop:
-        sys.exit(_complain(stop, 130))
-    if code is not None:
-        sys.exit(code)
+        return _complain(stop, stop.code)
+    except MinikdError as error:
+        return _complain(error, 1)
+    except BrokenPipeError:
+        raise
+    except (OSError, MemoryError) as error:
+        return _complain(in_words(error), 2)
+    return code
 
 
 def _complain(what: object, code: int) -> int:

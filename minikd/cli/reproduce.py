@@ -14,7 +14,7 @@ from ..reproduce import STUDIES, Plan, Study, committed, run_study, study_table
 from ..reproduce.lab import Lab
 from ..reproduce.run import make_lab, protocol_of
 from .progress import Progress, announce
-from .shared import UsageError, new_folder, refused, stopped, threads_for
+from .shared import AND_OPTIONS, UsageError, refused, resumable, run_folder, threads_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,9 +35,12 @@ def run(options: argparse.Namespace) -> None:
         seeds = options.seeds if options.seeds is not None else 1 if options.quick else 5
         with refused():
             plan = Plan(seeds, options.device, options.quick, options.validation, options.jobs)
-        folder = new_folder(options, options.name)
-        words = f"minikd reproduce {options.name} --resume --out {folder}, and the options that were given"
-        with threads_for(options, None), stopped(words):
+        get_xp(plan.device)  # a missing GPU is an error before anything is written
+        with (
+            run_folder(options, options.name) as folder,
+            threads_for(options, None),
+            resumable(f"reproduce {options.name}", folder, AND_OPTIONS),
+        ):
             _run_study(STUDIES[options.name], folder, plan, options.quiet)
 
 
@@ -61,7 +64,6 @@ def _show_committed(study: Study) -> None:
 
 def _run_study(study: Study, folder: Path, plan: Plan, quiet: bool) -> None:
     """Run a study, telling of its progress, and print and draw what came of it."""
-    get_xp(plan.device)  # a missing GPU is an error before anything is written
     print(_heading(study))
     if plan.quick:
         print("QUICK: fewer images and epochs; these numbers say nothing about the paper.")

@@ -12,18 +12,18 @@ from ..experiments import selection, sweep
 from ..experiments.distill import Experiment
 from ..scale.pool import pool
 from .progress import Progress
-from .shared import new_folder, refused, stopped, threads_for
+from .shared import refused, resumable, run_folder, threads_for, where_to_look
 
 SETTINGS = ("data", "images", "teacher", "student", "method", "temperature", "soft_weight", "epochs", "seeds")
 
 
 def run(options: argparse.Namespace) -> None:
     """Do what was asked for."""
-    folder = new_folder(options, "sweep")
-    with refused():
-        plan = settle(options, folder)
-    with stopped(f"minikd sweep --resume --out {folder}"):
-        _train(plan, folder, options)
+    with run_folder(options, "sweep") as folder:
+        with refused():
+            plan = settle(options, folder)
+        with resumable("sweep", folder):
+            _train(plan, folder, options)
 
 
 def settle(options: argparse.Namespace, folder: Path) -> sweep.Sweep:
@@ -67,11 +67,11 @@ def _train(plan: sweep.Sweep, folder: Path, options: argparse.Namespace) -> None
         with Progress(quiet=options.quiet) as progress:
             records = sweep.run_sweep(plan, folder, workers, progress)
     print(f"\n{selection.report(plan, records)}\n")
-    what = "All numbers are"
+    what = "All numbers"
     if not options.no_pictures:
         from ..report import html, plots, run_plots
 
         plots.save(run_plots.of_sweep(plan, records)[0], folder / "sweep.png")
         html.write(folder)
-        what = "Numbers, the picture and the report are"
-    print(f"{what} in {folder}/\nTo look at them: minikd explore {folder}")
+        what = "Numbers, the picture and the report"
+    print(where_to_look(what, folder))

@@ -63,11 +63,7 @@ class Experiment:
     """A run in its folder. `notify` is told of progress: how many epochs of all are done."""
 
     def __init__(
-        self,
-        config: Config,
-        folder: Path,
-        notify: Notify = silent,
-        processes: Processes | None = None,
+        self, config: Config, folder: Path, notify: Notify = silent, processes: Processes | None = None
     ) -> None:
         self.config, self.folder, self.notify = config, folder, notify
         self.processes = processes or Processes()
@@ -84,6 +80,8 @@ class Experiment:
         self.unseen = tuple(self.data.class_names.index(name) for name in config.without)
         self._curve = slice(None, None, -(-len(self.data.y_val) // CURVE_SAMPLES))
         self.shown(0)  # too many or too few images are an error now
+        for hidden in (config.teacher, config.student):
+            self._network(hidden, 0)  # and so are networks for which there is no memory
         self.given_teacher: Teacher | None = None
         if config.teacher_from:
             # The run keeps a copy, so that it does not depend on a file elsewhere.

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import shlex
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +16,8 @@ from ..checkpoint import write_atomically
 from ..errors import CheckpointError
 
 T = TypeVar("T")
+LOCK = ".lock"  # in the folder of a run, while a process works on it
+FAR_AWAY = 1 << 30  # a place in the lock's file behind all that is written there
 DAMAGED = (ValueError, TypeError, KeyError, AttributeError, IndexError)  # what numbers that are not as expected raise
 
 
@@ -20,6 +27,74 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(f"cannot make the folder {folder}: {error.strerror}") from error
+
+
+def resume(command: str, folder: Path) -> str:
+    """What goes on with the run in a folder, as one writes it in a shell."""
+    return shlex.join(["minikd", *command.split(), "--resume", "--out", str(folder)])
+
+
+def is_unused(folder: Path) -> bool:
+    """Whether a folder holds nothing, or no more than a lock and what a first save that was killed has left."""
+    return all(path.name == LOCK or fnmatch(path.name, ".*.tmp") for path in folder.iterdir())
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Within the block this process alone writes into a folder: a locked file in it says which process that is.
+
+    The system takes the lock away when the process ends, in whatever way. CheckpointError where another holds it.
+    """
+    path, descriptor = folder / LOCK, -1
+    while descriptor < 0 or not _is_at(path, descriptor):  # another may have taken the file away as it was opened
+        if descriptor >= 0:
+            os.close(descriptor)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        if not _lock(descriptor):
+            os.close(descriptor)
+            raise CheckpointError(f"{folder} is in use by {_holder(path)}: let it end, or stop it")
+    try:
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield
+    finally:
+        with suppress(OSError):  # Windows keeps a file that is open: it is empty for the next one, or overwritten
+            path.unlink()
+        os.close(descriptor)
+
+
+def _holder(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8") or "another process"
+    return "another process"
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file for this process; False where another has it. A disk that knows no locks is not guarded."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        os.lseek(descriptor, FAR_AWAY, os.SEEK_SET)  # what is locked cannot be read, and the text should be
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+        except OSError:
+            return False
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return True
+    with suppress(OSError):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def write_json(path: Path, content: Any) -> None:

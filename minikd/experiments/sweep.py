@@ -161,17 +161,10 @@ def setting_of(record: Record) -> Setting:
 
 @contextmanager
 def _file(folder: Path) -> Iterator[int]:
-    """The file of results, for this process alone, ready to be written on behind its last whole line."""
+    """The file of results, ready to be written on behind its last whole line."""
     path = folder / FILE
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
     try:
-        if os.name == "posix":  # Windows has no such locks: there nobody keeps two sweeps from writing one file
-            import fcntl
-
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise CheckpointError(f"another sweep is writing {path}: let it end, or stop it") from error
         os.truncate(descriptor, path.read_bytes().rfind(b"\n") + 1)
         yield descriptor
     finally:

@@ -31,15 +31,7 @@ from typing import Any
 
 from ..backend import Array, to_device, xp_of
 from ..checkpoint import fingerprint, load_arrays
-from ..checks import (
-    as_array,
-    check_labelled,
-    check_matrix,
-    check_number,
-    check_same_library,
-    check_type,
-    describe,
-)
+from ..checks import as_array, check_labelled, check_matrix, check_number, check_same_library, check_type, describe
 from ..losses import Loss, cross_entropy
 from ..metrics import History, teacher_targets
 from ..mlp import MLP, PIECE

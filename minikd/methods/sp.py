@@ -45,14 +45,7 @@ def sp_loss(features: Array, teacher_features: Array) -> tuple[Any, Array]:
 
 
 def train(
-    student: MLP,
-    teacher: Any,
-    x: Array,
-    labels: Array,
-    *,
-    strength: float = 1.0,
-    gamma: float = 3000.0,
-    **options: Any,
+    student: MLP, teacher: Any, x: Array, labels: Array, *, strength: float = 1.0, gamma: float = 3000.0, **options: Any
 ) -> History:
     """`fit` on labels and on which samples are alike to the teacher."""
     weight = check_number("strength", strength, 0) * check_number("gamma", gamma, 0)

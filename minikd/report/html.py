@@ -24,7 +24,7 @@ from ..exchange.teachers import Answers, describe_teacher
 from ..experiments import compare, selection, summary, sweep
 from ..experiments.config import Config
 from ..experiments.distill import load_network
-from ..experiments.files import DAMAGED, read_json
+from ..experiments.files import DAMAGED, read_json, resume
 from ..experiments.given_teacher import read_copy
 from ..experiments.summary import ALL, NAMES, STUDENTS, Trained
 from ..experiments.text import dashed
@@ -78,9 +78,9 @@ def build(folder: Path) -> str:
             if (folder / file).exists():
                 return of(folder)
     if (folder / "config.json").exists():
-        raise CheckpointError(f"the run in {folder} is not finished: minikd distill --resume --out {folder}")
+        raise CheckpointError(f"the run in {folder} is not finished: {resume('distill', folder)}")
     if (folder / "labels-0.safetensors").exists() or (folder / "teacher-0.safetensors").exists():
-        words = f"minikd compare --resume --out {folder}, and the options that were given"
+        words = f"{resume('compare', folder)}, and the options that were given"
         raise CheckpointError(f"the comparison in {folder} is not finished: {words}")
     raise CheckpointError(f"{folder} is not the folder of a run: make one with minikd distill, compare or sweep")
 
@@ -265,7 +265,7 @@ def _of_sweep(folder: Path) -> str:
     plan, records = sweep.read(folder)
     base, students = plan.base, sum(r["model"] != "teacher" for r in records)
     if students < (len(plan.settings) + len(plan.controls)) * base.seeds:
-        raise CheckpointError(f"the sweep in {folder} is not finished: minikd sweep --resume --out {folder}")
+        raise CheckpointError(f"the sweep in {folder} is not finished: {resume('sweep', folder)}")
     cells, words = selection.result(plan, records)
     picture, said = run_plots.of_sweep(plan, records)
     teacher = f"{dashed(base.teacher, 'no')} hidden units; {base.teacher_epochs} epochs"

@@ -12,8 +12,8 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import wraps
+from contextlib import contextmanager, suppress
+from functools import cache, wraps
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
@@ -68,10 +68,21 @@ INK = "#1A1A1A"  # on a coloured cell: nearly black, so that `svg` leaves it as 
 @contextmanager
 def style() -> Iterator[None]:
     """matplotlib's defaults and STYLE are in force within, and what was before is again afterwards."""
+    with _matplotlib().style.context(["default", STYLE]):
+        yield
+
+
+@cache
+def _matplotlib() -> Any:
+    """matplotlib, though the environment may ask for a backend that is not there: pictures here need none."""
+    asked = os.environ.pop("MPLBACKEND", None)
     import matplotlib.style
 
-    with matplotlib.style.context(["default", STYLE]):
-        yield
+    if asked is not None:
+        os.environ["MPLBACKEND"] = asked
+        with suppress(ValueError):  # a notebook's own pictures still need it
+            matplotlib.rcParams["backend"] = asked
+    return matplotlib
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:

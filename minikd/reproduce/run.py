@@ -52,13 +52,7 @@ class Plan:
 
 
 def run_study(
-    study: Study,
-    folder: Path,
-    plan: Plan,
-    *,
-    data: Data | None = None,
-    protocol: Any = None,
-    notify: Notify = silent,
+    study: Study, folder: Path, plan: Plan, *, data: Data | None = None, protocol: Any = None, notify: Notify = silent
 ) -> dict[str, Any]:
     """Run a study and write folder/NAME.json and .csv, anew after each seed; returns what is in the JSON.
 

@@ -83,13 +83,7 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
 
 
 def subclass_loss(
-    logits: Array,
-    superclass: Array,
-    answers: Array,
-    *,
-    information: float,
-    sureness: float,
-    agreement: float,
+    logits: Array, superclass: Array, answers: Array, *, information: float, sureness: float, agreement: float
 ) -> tuple[Any, Array]:
     """logits z (B, K), superclass (B,) in {0, 1}, answers a (B, K) -> L, dlogits (B, K)
 

@@ -90,11 +90,12 @@ def job() -> Iterator[None]:
         yield
     except SystemExit as error:
         if error.code:
-            _end(world(), error.code if isinstance(error.code, int) else 1)
+            _end(_world_if_any(), error.code if isinstance(error.code, int) else 1)
         raise
     except BaseException:
         traceback.print_exc()
-        _end(world(), 1)
+        _end(_world_if_any(), 1)
+        sys.exit(1)
     finally:
         sys.stdout = printed
 
@@ -105,7 +106,19 @@ def let_the_first_speak() -> None:
         time.sleep(GRACE)
 
 
+def _world_if_any() -> Any:
+    """`world()`, or None without mpi4py: then nothing ties the processes together, and each ends by itself."""
+    from ..errors import DeviceError
+
+    try:
+        return world()
+    except DeviceError:
+        return None
+
+
 def _end(comm: Any, code: int) -> None:
+    if comm is None:
+        return
     rank, size = comm.Get_rank(), comm.Get_size()
     print(f"minikd: process {rank} of {size} has failed, and ends the others with it", file=sys.stderr, flush=True)
     sys.stdout.flush()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,8 @@ from ..fast.threads import chosen_by_user, cores, limited_blas
 SCHEDULER_SECONDS = 5.0  # in which a scheduler must answer
 FIRST_WORKER_SECONDS = 30.0  # in which a cluster must have its first worker: it may have been started just now
 LISTENING_SECONDS = 0.05  # between two looks for what workers tell
-PARENT_SECONDS = 0.5  # between two looks of a worker at whether its parent still lives
+MOST_ON_WINDOWS = 61  # processes for which one of them can wait there
+PARENT_SECONDS = 0.1  # between two looks of a worker at whether its parent still lives
 
 
 class WorkerKilledError(MinikdError):
@@ -96,6 +98,7 @@ def pool(
             client.close(timeout=SCHEDULER_SECONDS)
         return
     count = jobs or cores()
+    count = count if threads or count == 1 else _most_processes(count)
     if threads or count == 1:
         with limited_blas(blas_threads):
             yield Workers(count, {"backend": "threading", "n_jobs": count} if count > 1 else {})
@@ -105,7 +108,7 @@ def pool(
 
     told = loky.get_context("loky").SimpleQueue() if hear else None
     say = None if told is None else told.put
-    backend = {"backend": "loky", "n_jobs": count, "initializer": _begin, "initargs": (fast.quiet, say)}
+    backend = {"backend": "loky", "n_jobs": count, "initializer": _begin, "initargs": (fast.quiet, say, os.getpid())}
     share = max(1, cores() // count) if blas_threads is None else blas_threads
     with _listening(told, hear) if hear else nullcontext():
         try:
@@ -113,6 +116,17 @@ def pool(
         finally:
             # joblib would keep the processes for the next call, with the environment of this one.
             get_reusable_executor().shutdown(wait=True)
+
+
+def _most_processes(wanted: int) -> int:
+    """As many processes as the system can run together for a pool, up to `wanted`: it may have a limit."""
+    from joblib.externals.loky.backend import get_context
+
+    try:
+        get_context("loky").Lock()
+    except OSError:  # no usable /dev/shm; joblib says that it does one task after another
+        return 1
+    return min(wanted, MOST_ON_WINDOWS) if sys.platform == "win32" else wanted
 
 
 _say: Any = None  # in a worker, what puts words into the queue to the process that started it
@@ -149,13 +163,13 @@ def _listening(told: Any, hear: Callable[..., None]) -> Iterator[None]:
         thread.join()
 
 
-def _begin(quiet: bool, say: Any) -> None:
-    """The first thing that a worker process does."""
+def _begin(quiet: bool, say: Any, parent: int) -> None:
+    """The first thing that a worker process does. Its parent may have been killed already."""
     global _say
     _say = say
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     fast.quiet = quiet
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
@@ -170,6 +184,11 @@ def _guarded(results: Iterator[Any]) -> Iterator[Any]:
         yield from results
     except BrokenProcessPool as error:
         words = "a worker process was killed, perhaps for want of memory; what was finished is kept"
+        raise WorkerKilledError(words) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "distributed":
+            raise
+        words = f"the Dask cluster has gone ({type(error).__name__}: {error}); what was finished is kept"
         raise WorkerKilledError(words) from error
 
 
