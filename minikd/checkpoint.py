@@ -61,7 +61,8 @@ def load_arrays(path: PathLike) -> tuple[dict[str, np.ndarray[Any, Any]], dict[s
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError) as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
+        words = f"{str(error)[:200]}; it begins with {np.fromfile(path, np.uint8, 24).tobytes()!r}"
+        raise CheckpointError(f"{path} is not a whole safetensors file: {words}") from error
     if header.pop("sha256", None) != _digest(arrays, header):
         words = "was altered or damaged after it was written: its SHA-256 does not fit its contents"
         raise CheckpointError(f"{path} {words}")

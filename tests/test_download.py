@@ -207,6 +207,39 @@ def test_a_damaged_file_is_never_used_and_is_replaced_when_a_mirror_has_it(
     assert path.read_bytes() == PACKED
 
 
+def test_another_file_of_that_name_is_kept_and_the_right_one_put_beside_it(folder: Path, mirror: Mirror) -> None:
+    path, theirs = folder / "set" / "file.gz", gzip.compress(b"Fashion-MNIST has the same names")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(theirs)
+    with pytest.warns(
+        UserWarning, match=r"file\.gz is left as it is, .* another file .*file\.gz\.minikd is downloaded"
+    ):
+        assert read(remote(mirror.url("good"))) == CONTENT
+    assert path.read_bytes() == theirs and files_in(folder) == ["file.gz", "file.gz.minikd"]
+    assert read(remote()) == CONTENT  # from then on without a word
+
+
+def test_a_file_that_was_unpacked_by_hand_is_read(folder: Path) -> None:
+    (folder / "set").mkdir(parents=True)
+    (folder / "set" / "file").write_bytes(CONTENT)
+    assert read(remote()) == CONTENT
+    (folder / "set" / "file").write_bytes(CONTENT[1:])
+    with pytest.raises(DataError, match="is not there, and no mirror delivered it"):
+        read(remote())
+
+
+def test_too_little_memory_is_not_taken_for_a_damaged_file(folder: Path, mirror: Mirror) -> None:
+    (folder / "set").mkdir(parents=True)
+    (folder / "set" / "file.gz").write_bytes(PACKED)
+
+    def unpack(raw: bytes) -> tuple[Any, str]:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        read(remote(mirror.url("good"))._replace(unpack=unpack))
+    assert not mirror.asked
+
+
 def test_other_gzip_bytes_with_the_same_content_are_right(folder: Path) -> None:
     (folder / "set").mkdir(parents=True)
     (folder / "set" / "file.gz").write_bytes(gzip.compress(CONTENT, compresslevel=0))

@@ -1,8 +1,9 @@
 """Files from the internet, fetched once and checked every time they are read.
 
 A file is looked for in one folder: the one that the environment variable MINIKD_DATA_DIR names, or else the user's
-cache. Reading a file that is there and right writes nothing, so that folder may be read-only. A file that is missing
-or damaged is downloaded from the first mirror that delivers it whole. What was downloaded is checked before it gets
+cache. Reading a file that is there and right, or right and unpacked, writes nothing, so that folder may be read-only. A
+file that is missing or damaged is downloaded from the first mirror that delivers it whole. If another whole archive has
+its name (Fashion-MNIST's files are called as MNIST's), that one is left alone, and ours is kept beside it. What was downloaded is checked before it gets
 its name: it is written under a temporary name beside it and then renamed, which the operating system does in one
 step. So whatever happens, a killed process, a full disk, two processes at once, a file under its own name is whole.
 """
@@ -13,6 +14,7 @@ import gzip
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +38,10 @@ def gunzip(raw: bytes) -> tuple[bytes, str]:
     Some servers decompress on the way, so bytes that do not start as gzip does pass as they are.
     """
     return plain(gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw)
+
+
+class OtherFileError(DataError):
+    """A whole file is where one of a data set should be, but another: somebody may need it."""
 
 
 class RemoteFile(NamedTuple):
@@ -67,23 +73,34 @@ def read(file: RemoteFile) -> Any:
     Raises DataError, which says what to do, where no mirror delivers the right file or it cannot be written.
     """
     path = data_dir() / file.path
-    try:
-        return _check(file, path.read_bytes())
-    except FileNotFoundError:
-        problem = "is not there"
-    except (OSError, DataError) as error:
-        problem = f"cannot be used ({error})"
-    return _download(file, path, problem)
+    own = path.with_name(f"{path.name}.minikd")
+    problem, target = "is not there", path
+    for place in (path, *([path.with_suffix("")] if path.suffix == ".gz" else []), own):
+        try:
+            return _check(file, place.read_bytes())
+        except FileNotFoundError:
+            continue
+        except (OSError, DataError) as error:
+            if place == path:
+                problem, target = f"cannot be used ({error})", own if isinstance(error, OtherFileError) else path
+    if target == own:
+        warnings.warn(
+            f"{path} is left as it is, for it is another file of that name; {own} is downloaded", stacklevel=2
+        )
+    return _download(file, target, problem)
 
 
 def _check(file: RemoteFile, raw: bytes) -> Any:
     """The content of `raw`, or DataError if it is not the right file."""
     try:
         content, sha256 = file.unpack(raw)
+    except MemoryError:
+        raise
     except Exception as error:  # a broken archive makes gzip, zlib and zipfile raise a dozen kinds of exceptions
         raise DataError(f"truncated or corrupt: {type(error).__name__}: {error}") from error
     if sha256 != file.sha256:
-        raise DataError(f"wrong content: SHA-256 {sha256[:12]}…, not {file.sha256[:12]}…")
+        kind = OtherFileError if raw.startswith((b"\x1f\x8b", b"PK")) else DataError  # a whole archive is no damage
+        raise kind(f"wrong content: SHA-256 {sha256[:12]}…, not {file.sha256[:12]}…")
     return content
 
 

@@ -210,4 +210,6 @@ def _proto(model: MLP, onnx: Any) -> Any:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """What an error says, on one line; of a long one its beginning and its end, where the reason often stands."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 500 else f"{text[:250]} … {text[-250:]}"

@@ -11,7 +11,9 @@ In Python any callable x -> logits is a teacher, too, without a file.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
@@ -34,6 +36,18 @@ HINTS = {
     (".keras", ".h5", ".hdf5"): "save a Keras model with model.export(NAME.onnx, format='onnx'), or its answers with "
     "numpy.save(NAME.npy, logits)",
     (".npz",): "save the logits alone, with numpy.save(NAME.npy, logits)",
+}
+# How files begin that come under another's name, in lower case, and what they are.
+DISGUISES = {
+    rb"version https://git-lfs": "a pointer of Git LFS: git lfs pull fetches the file itself",
+    rb"\s*<(!doctype|html|\?xml)": "a page of the web, and not the file that was to be downloaded",
+    rb"pk\x03\x04": "a zip archive, as torch.save and numpy.savez write them: save a state_dict with "
+    "safetensors.torch.save_file, logits with numpy.save",
+    rb"\x80[\x02-\x05][^\x00]": "a pickle, which can run code when it is read: save a state_dict with "
+    "safetensors.torch.save_file, logits with numpy.save",
+    rb"\x89hdf": "an HDF5 file: save a Keras model with model.export(NAME.onnx, format='onnx')",
+    rb"\x93numpy": "a file of numpy.save: give it the suffix .npy",
+    rb".{8}\{": "a safetensors file: give it that suffix",
 }
 ROWS_AT_A_TIME = 65_536  # rows of a file of answers that are looked at at a time
 
@@ -65,6 +79,25 @@ def read_teacher(path: str | os.PathLike[str], *, activation: str | None = None,
     CheckpointError, which names the file and, in one, the layer, for what cannot teach.
     """
     get_xp(device)
+    try:
+        return _read(path, activation, device)
+    except CheckpointError as error:
+        if disguise := _disguise(Path(path)):
+            raise CheckpointError(f"{path} is {disguise}") from error
+        raise
+
+
+def _disguise(path: Path) -> str:
+    """What a file is that could not be read as what its name says, by how it begins; "" where that does not tell."""
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(64).lower()
+        of_its_kind = {".npy": rb"\x93numpy", ".safetensors": rb".{8}\{"}.get(path.suffix.lower(), b"$.")
+        if not re.match(of_its_kind, head, re.DOTALL):
+            return next((words for start, words in DISGUISES.items() if re.match(start, head, re.DOTALL)), "")
+    return ""
+
+
+def _read(path: str | os.PathLike[str], activation: str | None, device: str) -> Teacher:
     file = Path(path)
     if not file.is_file():
         raise CheckpointError(
@@ -183,17 +216,27 @@ def metadata_of(path: Any) -> dict[str, str]:
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
 
 
+def read_npy(path: str | os.PathLike[str], mapped: bool = True) -> np.ndarray:
+    """The matrix of numbers in a .npy file, mapped or read. CheckpointError for anything else."""
+    try:
+        logits = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # a damaged header is Python to NumPy, and may raise whatever its parser has
+        pickled = "pickle" in str(error)  # NumPy advises to load it unsafely
+        words = "it holds Python objects" if pickled else str(error) or type(error).__name__
+        raise CheckpointError(f"{path} is not a whole .npy file of numbers: {words}") from error
+    if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.dtype.kind not in "fiu" or not logits.size:
+        came = f"{logits.dtype} of shape {logits.shape}" if isinstance(logits, np.ndarray) else "several arrays"
+        raise CheckpointError(f"{path} holds {came}, wanted logits (N, K): a row a training sample, a column a class")
+    return logits
+
+
 def _read_answers(path: str | os.PathLike[str]) -> Answers:
     """Logits, mapped from the file and looked at piece by piece: finite, and no probabilities."""
     import hashlib  # here, not above: `import minikd` should cost little more than NumPy
 
-    try:
-        logits = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise CheckpointError(f"{path} is not a whole .npy file of numbers: {error}") from error
-    if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.dtype.kind not in "fiu" or not logits.size:
-        came = f"{logits.dtype} of shape {logits.shape}" if isinstance(logits, np.ndarray) else "several arrays"
-        raise CheckpointError(f"{path} holds {came}, wanted logits (N, K): a row a training sample, a column a class")
+    logits = read_npy(path)
     sha = hashlib.sha256(f"{logits.dtype.str}{logits.shape}".encode())
     sums_to_one = True
     for start in range(0, len(logits), ROWS_AT_A_TIME):

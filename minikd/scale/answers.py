@@ -37,6 +37,7 @@ from ..backend import Array, to_numpy, xp_of
 from ..checkpoint import write_atomically
 from ..checks import check_count, check_finite, check_matrix, check_number, is_array
 from ..errors import CheckpointError
+from ..exchange.teachers import read_npy
 from ..metrics import Classifier, Predictor
 from ..mlp import MLP, PIECE
 from ..ops import log_softmax
@@ -170,7 +171,7 @@ def _compute_all(path: PathLike, teacher: Classifier, x: Any, top: int | None) -
     del rows
     more: dict[str, Any] = {} if top is None else {"top": top, "classes": classes}
     # The stamp first: a file without its stamp is refused, a stamp without its file is written anew.
-    _write_stamp(path, _identity(teacher), samples.hexdigest(), fingerprint(_load(part, True)), **more)
+    _write_stamp(path, _identity(teacher), samples.hexdigest(), fingerprint(read_npy(part)), **more)
     os.replace(part, path)
     Path(f"{part}.json").unlink()
 
@@ -186,7 +187,7 @@ def _read_begun(part: str, identity: dict[str, Any]) -> dict[str, Any]:
     """What is known of an answer file that was begun; nothing where there is none, or it is damaged."""
     try:
         known: dict[str, Any] = json.loads(Path(f"{part}.json").read_text(encoding="utf-8"))
-        _load(part, True)
+        read_npy(part)
         different = [name for name, value in identity.items() if known[name] != value]
         whole = {"rows", "classes", "samples"} <= set(known)
     except (OSError, ValueError, KeyError, TypeError, CheckpointError):
@@ -203,7 +204,7 @@ def read_logits(path: PathLike, x: Any) -> Any:
     """
     x = _opened(x)
     x = check_matrix("x", x)
-    logits, known = _load(path, isinstance(x, Stream)), _read_stamp(path)
+    logits, known = read_npy(path, isinstance(x, Stream)), _read_stamp(path)
     if known.get("logits") != fingerprint(logits):
         raise CheckpointError(
             f"{path} has changed since it was stamped: its logits are not those that {path}.json tells"
@@ -221,7 +222,7 @@ def read_logits(path: PathLike, x: Any) -> Any:
 def stamp(path: PathLike, x: Array, teacher: str) -> None:
     """Vouch that row i of the `.npy` at `path` is what `teacher` (any words) says of row i of x, and note it beside."""
     x = check_matrix("x", x)
-    logits = _load(path)
+    logits = read_npy(path, False)
     check_matrix(f"the array in {path}", logits, rows=len(x))
     check_finite(f"the array in {path}", logits)
     _write_stamp(path, teacher, fingerprint(x), fingerprint(logits))
@@ -250,15 +251,3 @@ def _read_stamp(path: PathLike) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}.json is damaged: {error}") from error
     return known
-
-
-def _load(path: PathLike, mapped: bool = False) -> np.ndarray:
-    try:
-        logits = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise CheckpointError(f"{path} is not a whole .npy file of numbers: {error}") from error
-    if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.dtype.kind not in "fiu":
-        raise CheckpointError(f"{path} does not hold a matrix of numbers, (N, K)")
-    return logits

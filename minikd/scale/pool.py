@@ -8,6 +8,7 @@ Sweeps, comparisons, `reproduce --jobs` and grading all use it. Dask is an extra
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -42,6 +43,7 @@ class Workers:
 
     count: int
     _backend: dict[str, Any] = field(default_factory=dict)  # for joblib; empty: one task after another, in this process
+    _client: Any = None  # of a Dask cluster
 
     def as_completed(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """function(*task) for each task, in the order in which they are finished. Other workers begin at once.
@@ -49,12 +51,21 @@ class Workers:
         What a task raises is raised here, and the tasks that wait are dropped. WorkerKilledError where a process of
         this machine was killed. A worker of a cluster may die: its tasks are given to another.
         """
+        if self._client is not None:
+            from distributed import as_completed
+
+            futures = [self._client.submit(function, *task, pure=False) for task in tasks]
+            loop = self._client.loop
+            return _guarded(f.result() for f in as_completed(futures, loop=loop))  # type: ignore[no-untyped-call, unused-ignore]
         if not self._backend:
             return starmap(function, tasks)
         return _guarded(self._parallel("generator_unordered", function, tasks))
 
     def map(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> list[Any]:
         """function(*task) for each task, as a list in the order of the tasks. Raises what `as_completed` does."""
+        if self._client is not None:
+            futures = [self._client.submit(function, *task, pure=False) for task in tasks]
+            return list(_guarded(future.result() for future in futures))
         return list(
             _guarded(self._parallel("generator", function, tasks)) if self._backend else starmap(function, tasks)
         )
@@ -93,7 +104,7 @@ def pool(
     if dask is not None:
         client = _client(dask)
         try:
-            yield Workers(sum(client.ncores().values()), {"backend": "dask", "client": client})
+            yield Workers(sum(client.ncores().values()), _client=client)
         finally:
             client.close(timeout=SCHEDULER_SECONDS)
         return
@@ -110,12 +121,28 @@ def pool(
     say = None if told is None else told.put
     backend = {"backend": "loky", "n_jobs": count, "initializer": _begin, "initargs": (fast.quiet, say, os.getpid())}
     share = max(1, cores() // count) if blas_threads is None else blas_threads
-    with _listening(told, hear) if hear else nullcontext():
+    with _listening(told, hear) if hear else nullcontext(), _loky_quiet():
         try:
             yield Workers(count, {**backend, "inner_max_num_threads": None if chosen_by_user() else share})
         finally:
             # joblib would keep the processes for the next call, with the environment of this one.
             get_reusable_executor().shutdown(wait=True)
+
+
+@contextmanager
+def _loky_quiet() -> Iterator[None]:
+    """Within the block nothing is printed of a KeyError in loky's own thread: a race there, in a pool that is ended."""
+    before = threading.excepthook
+
+    def hook(raised: Any) -> None:
+        if not (raised.exc_type is KeyError and raised.thread and raised.thread.name == "ExecutorManagerThread"):
+            before(raised)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _most_processes(wanted: int) -> int:
@@ -188,8 +215,10 @@ def _guarded(results: Iterator[Any]) -> Iterator[Any]:
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "distributed":
             raise
-        words = f"the Dask cluster has gone ({type(error).__name__}: {error}); what was finished is kept"
-        raise WorkerKilledError(words) from error
+        words = (
+            f"the Dask cluster has gone or has lost its workers ({type(error).__name__}: {str(error).splitlines()[0]})"
+        )
+        raise WorkerKilledError(f"{words}; what was finished is kept") from error
 
 
 def _client(address: str) -> Any:
@@ -207,6 +236,7 @@ def _client(address: str) -> Any:
     except ValueError as error:
         raise DeviceError(f"--dask must be an address such as tcp://10.0.0.1:8786, got {address!r}: {error}") from None
     _check_that_a_scheduler_answers(address, scheme, host, port)
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # it logs tracebacks; `_guarded` has a sentence
     try:
         client: Any = Client(address, timeout=SCHEDULER_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call, unused-ignore]
     except (OSError, RuntimeError, ValueError) as error:
