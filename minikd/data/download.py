@@ -1,11 +1,12 @@
 """Files from the internet, fetched once and checked every time they are read.
 
 A file is looked for in one folder: the one that the environment variable MINIKD_DATA_DIR names, or else the user's
-cache. Reading a file that is there and right, or right and unpacked, writes nothing, so that folder may be read-only. A
-file that is missing or damaged is downloaded from the first mirror that delivers it whole. If another whole archive has
-its name (Fashion-MNIST's files are called as MNIST's), that one is left alone, and ours is kept beside it. What was downloaded is checked before it gets
-its name: it is written under a temporary name beside it and then renamed, which the operating system does in one
-step. So whatever happens, a killed process, a full disk, two processes at once, a file under its own name is whole.
+cache. Reading a file that is there and right, or right and unpacked, writes nothing, so that folder may be read-only.
+A file that is missing or damaged is downloaded from the first mirror that delivers it whole. If another whole archive
+has its name (Fashion-MNIST's files are called as MNIST's), that one is left alone, and ours is kept beside it. What
+was downloaded is checked before it gets its name: it is written under a temporary name beside it and then renamed,
+which the operating system does in one step. So whatever happens, a killed process, a full disk, two processes at once,
+a file under its own name is whole.
 """
 
 from __future__ import annotations
@@ -84,9 +85,7 @@ def read(file: RemoteFile) -> Any:
             if place == path:
                 problem, target = f"cannot be used ({error})", own if isinstance(error, OtherFileError) else path
     if target == own:
-        warnings.warn(
-            f"{path} is left as it is, for it is another file of that name; {own} is downloaded", stacklevel=2
-        )
+        warnings.warn(f"{path} is left as it is: it is another file of that name. {own} is downloaded", stacklevel=2)
     return _download(file, target, problem)
 
 
@@ -99,7 +98,7 @@ def _check(file: RemoteFile, raw: bytes) -> Any:
     except Exception as error:  # a broken archive makes gzip, zlib and zipfile raise a dozen kinds of exceptions
         raise DataError(f"truncated or corrupt: {type(error).__name__}: {error}") from error
     if sha256 != file.sha256:
-        kind = OtherFileError if raw.startswith((b"\x1f\x8b", b"PK")) else DataError  # a whole archive is no damage
+        kind = DataError if content is raw else OtherFileError  # an archive that can be unpacked is not damaged
         raise kind(f"wrong content: SHA-256 {sha256[:12]}…, not {file.sha256[:12]}…")
     return content
 
