@@ -47,7 +47,7 @@ DISGUISES = {
     "safetensors.torch.save_file, logits with numpy.save",
     rb"\x89hdf": "an HDF5 file: save a Keras model with model.export(NAME.onnx, format='onnx')",
     rb"\x93numpy": "a file of numpy.save: give it the suffix .npy",
-    rb".{8}\{": "a safetensors file: give it that suffix",
+    rb".{8}\{": "a safetensors file: give it the suffix .safetensors",
 }
 ROWS_AT_A_TIME = 65_536  # rows of a file of answers that are looked at at a time
 
@@ -91,9 +91,8 @@ def _disguise(path: Path) -> str:
     """What a file is that could not be read as what its name says, by how it begins; "" where that does not tell."""
     with suppress(OSError), path.open("rb") as file:
         head = file.read(64).lower()
-        of_its_kind = {".npy": rb"\x93numpy", ".safetensors": rb".{8}\{"}.get(path.suffix.lower(), b"$.")
-        if not re.match(of_its_kind, head, re.DOTALL):
-            return next((words for start, words in DISGUISES.items() if re.match(start, head, re.DOTALL)), "")
+        found = (words for start, words in DISGUISES.items() if re.match(start, head, re.DOTALL))
+        return next((words for words in found if f"the suffix {path.suffix.lower()}" not in words), "")
     return ""
 
 

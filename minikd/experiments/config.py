@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import DEVICES
-from ..checks import check_choice, check_count, check_number
+from ..checks import check_choice, check_count, check_number, check_type
 from ..data import DATASETS
 from ..methods import METHODS
 from ..ops import ACTIVATIONS
@@ -94,6 +94,8 @@ class Config:
         for name in ("temperature", "lr", "teacher_lr"):
             check_number(name, getattr(self, name), 0, open_low=True)
         check_number("soft_weight", self.soft_weight, 0, 1)
+        for words in (*self.without, self.teacher_from or ""):
+            check_type("without and teacher_from", words, str, "text")
 
     @classmethod
     def for_data(cls, data: str = "digits", **given: Any) -> Config:

@@ -6,13 +6,15 @@ import json
 import os
 import shlex
 import socket
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..checkpoint import write_atomically
+from ..checks import check_number
 from ..errors import CheckpointError
 
 T = TypeVar("T")
@@ -52,7 +54,8 @@ def claimed(folder: Path) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
         if not _lock(descriptor):
             os.close(descriptor)
-            raise CheckpointError(f"{folder} is in use by {_holder(path)}: let it end, or stop it")
+            holder = (path.read_text(encoding="utf-8") if path.exists() else "") or "another process"
+            raise CheckpointError(f"{folder} is in use by {holder}: let it end, or stop it")
     try:
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
@@ -60,12 +63,6 @@ def claimed(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # Windows keeps a file that is open: it is empty for the next one, or overwritten
             path.unlink()
         os.close(descriptor)
-
-
-def _holder(path: Path) -> str:
-    with suppress(OSError):
-        return path.read_text(encoding="utf-8") or "another process"
-    return "another process"
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
@@ -95,6 +92,12 @@ def _lock(descriptor: int) -> bool:
         except BlockingIOError:
             return False
     return True
+
+
+def check_numbers(values: dict[str, Any], names: Iterable[str]) -> None:
+    """Each of these must be among `values`, and a finite number; what else raises one of DAMAGED."""
+    for name in names:
+        check_number(name, values[name], -sys.float_info.max)
 
 
 def write_json(path: Path, content: Any) -> None:

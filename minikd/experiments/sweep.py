@@ -36,7 +36,7 @@ from ..scale.pool import Workers
 from .config import Config
 from .distill import experiment_in, teacher_seeds, tidy
 from .environment import machine
-from .files import DAMAGED, make_folder
+from .files import DAMAGED, check_numbers, make_folder
 from .progress import Notify, clock, silent
 from .records import Record, scores_of
 
@@ -139,18 +139,19 @@ def read(folder: Path) -> tuple[Sweep, list[Record]]:
     records: list[Record] = []
     try:
         sweep = Sweep.from_header(json.loads(lines[0]))
+        known = {*sweep.controls, *(("student", setting) for setting in sweep.settings)}
         for line in lines[1:]:
-            records.append(_checked(json.loads(line)))
+            records.append(_checked(json.loads(line), known))
     except DAMAGED as error:
         raise CheckpointError(f"{folder / FILE} is damaged near line {len(records) + 2}: {error!r}") from error
     return sweep, records
 
 
-def _checked(record: Record) -> Record:
-    """A record that has what every record must have."""
-    if record["model"] != "teacher":
-        setting_of(record)
-    record["seed"] + 0, record.get("failed") or record["val_accuracy"] + record["val_nll"]
+def _checked(record: Record, known: set[tuple[str, Setting]]) -> Record:
+    """A record that has what every record must have, of a teacher or of one of the `known` kinds and settings."""
+    if record["model"] != "teacher" and (record["model"], setting_of(record)) not in known:
+        raise ValueError("a student that is not among those of the first line")
+    check_numbers(record, ("seed",) if record.get("failed") else ("seed", "val_accuracy", "val_nll", "accuracy", "nll"))
     return record
 
 

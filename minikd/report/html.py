@@ -24,7 +24,7 @@ from ..exchange.teachers import Answers, describe_teacher
 from ..experiments import compare, selection, summary, sweep
 from ..experiments.config import Config
 from ..experiments.distill import load_network
-from ..experiments.files import DAMAGED, read_json, resume
+from ..experiments.files import DAMAGED, check_numbers, read_json, resume
 from ..experiments.given_teacher import read_copy
 from ..experiments.summary import ALL, NAMES, STUDENTS, Trained
 from ..experiments.text import dashed
@@ -37,6 +37,8 @@ from .page import confusion_table, figure, gallery, html_table, page
 from .samples import Network, pack
 
 NAME = "report.html"
+TESTED = ("accuracy", "errors", "nll", "ece")  # what is measured of a network
+COLUMNS = ("epoch", "loss", "lr", "val_accuracy", "val_errors", "val_nll", "val_ece")  # of a history
 
 
 def write(folder: Path) -> Path:
@@ -101,6 +103,8 @@ def finished(folder: Path, config: Config, data: Data) -> list[Trained]:
             scores = dict(result)
             kind, seed, seconds = scores.pop("model"), scores.pop("seed"), scores.pop("seconds")
             del scores["parameters"]
+            tested = bool(scores) or kind != "teacher"  # answers in a file are not
+            check_numbers(result, {*TESTED * tested, *scores, "seed", "seconds"})
             model: Any = read_copy(folder) if kind == "teacher" and config.teacher_from else None
             if model is None:
                 model = load_network(folder / f"{kind}-{seed}.safetensors", data, config.data, "cpu")
@@ -119,7 +123,11 @@ def _histories(path: Path) -> dict[tuple[str, int], list[dict[str, float]]]:
         with open(path, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 key = row.pop("model"), int(row.pop("seed"))
-                histories.setdefault(key, []).append({name: float(value) for name, value in row.items()})
+                check_numbers(epoch := {name: float(value) for name, value in row.items()}, COLUMNS)
+                histories.setdefault(key, []).append(epoch)
+        lengths = {(kind, len(rows)) for (kind, _), rows in histories.items()}
+        if len(lengths) > len({kind for kind, _ in histories}):
+            raise ValueError("the networks of different seeds have different numbers of epochs")
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
     except DAMAGED as error:

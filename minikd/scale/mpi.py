@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
 
@@ -80,7 +81,7 @@ def end_together(comm: Any) -> None:
 @contextmanager
 def job() -> Iterator[None]:
     """Within it, a process that exits with an error ends all others with the same code. Only the first one prints."""
-    if not is_together():
+    if not is_together() or find_spec("mpi4py") is None:  # without mpi4py nothing ties them together
         yield
         return
     printed = sys.stdout
@@ -90,12 +91,11 @@ def job() -> Iterator[None]:
         yield
     except SystemExit as error:
         if error.code:
-            _end(_world_if_any(), error.code if isinstance(error.code, int) else 1)
+            _end(world(), error.code if isinstance(error.code, int) else 1)
         raise
     except BaseException:
         traceback.print_exc()
-        _end(_world_if_any(), 1)
-        sys.exit(1)
+        _end(world(), 1)
     finally:
         sys.stdout = printed
 
@@ -106,19 +106,7 @@ def let_the_first_speak() -> None:
         time.sleep(GRACE)
 
 
-def _world_if_any() -> Any:
-    """`world()`, or None without mpi4py: then nothing ties the processes together, and each ends by itself."""
-    from ..errors import DeviceError
-
-    try:
-        return world()
-    except DeviceError:
-        return None
-
-
 def _end(comm: Any, code: int) -> None:
-    if comm is None:
-        return
     rank, size = comm.Get_rank(), comm.Get_size()
     print(f"minikd: process {rank} of {size} has failed, and ends the others with it", file=sys.stderr, flush=True)
     sys.stdout.flush()
