@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,29 @@ def test_cuda_without_a_driver_says_what_cuda_says(strict_cupy: Any, monkeypatch
     monkeypatch.setattr(strict_cupy.cuda.runtime, "getDeviceCount", no_driver)
     with pytest.raises(DeviceError, match=r"needs an NVIDIA GPU.*no CUDA-capable device is detected.*device='cpu'"):
         get_xp("cuda")
+
+
+@pytest.mark.parametrize("where", ["import", "array", "kernel", "dependency"])
+def test_a_cupy_that_is_installed_but_broken_is_a_device_error_with_its_own_reason(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package cupy that fails as real ones do: at its import, at its first array, or at its first kernel."""
+    body = {
+        "import": "raise RuntimeError('libnvrtc.so.13 is missing')",
+        "dependency": "import fastrlock_that_is_missing",
+        "array": "def zeros(n): raise RuntimeError('libnvrtc.so.13 is missing')",
+        "kernel": "class A:\n def __add__(self, n): raise RuntimeError('libnvrtc.so.13 is missing')\n"
+        "def zeros(n): return A()",
+    }[where]
+    (tmp_path / "cupy").mkdir()
+    gpu = "import types\ncuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=lambda: 1))\n"
+    (tmp_path / "cupy" / "__init__.py").write_text(gpu + body)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    reason = "No module named 'fastrlock_that_is_missing'" if where == "dependency" else "libnvrtc.so.13 is missing"
+    with pytest.raises(DeviceError, match=rf"a CuPy that works. CuPy says: {reason}. Or use device='cpu'"):
+        get_xp("cuda")
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
 
 
 def test_cuda_with_no_gpu_in_the_machine_is_an_error(strict_cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
+import errno
+import io
 import json
 import os
 import random
@@ -13,19 +16,23 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import kill
 import numpy as np
 import pytest
+import surroundings
 from helpers import assert_same_bits
 
 from minikd import MLP, Adam, cross_entropy, evaluate, fast, fit, load_data
 from minikd.backend import DEVICES
 from minikd.cli import distill as distill_command
-from minikd.cli import parser
+from minikd.cli import parser, process, shared
 from minikd.cli.main import main
 from minikd.data import DATASETS, few
-from minikd.errors import MinikdError
+from minikd.errors import CheckpointError, MinikdError
+from minikd.experiments import files
 from minikd.experiments.config import RECIPES, Config
 from minikd.experiments.distill import STUDENT_SEED, Experiment, smooth_labels
 from minikd.experiments.environment import machine
@@ -533,3 +540,146 @@ def test_mean_interval_is_students_t() -> None:
         2.042272 * np.std(np.arange(31), ddof=1) / np.sqrt(31), rel=1e-5
     )
     assert np.isnan(mean_interval([1.0])[1])
+
+
+# ---- odd surroundings, and two at once ---------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", surroundings.CASES)
+def test_the_command_does_its_work_or_says_why_not_wherever_it_is_started(name: str, tmp_path: Path) -> None:
+    case = surroundings.CASES[name]
+    if not surroundings.possible(case):
+        pytest.skip(surroundings.SKIP)
+    assert surroundings.run_case(case, tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", kill.COMMANDS)
+def test_a_killed_command_says_how_to_go_on_leaves_nobody_behind_and_loses_nothing(
+    command: str, tmp_path: Path
+) -> None:
+    assert kill.rounds_of(command, kill.SIGNALS, 1, tmp_path, seed=1) == []
+
+
+def test_an_output_without_some_characters_spells_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", out)
+    with process.prepared():
+        print("5.0±0.3, 28×28, T², a → b, 数")
+    out.flush()
+    assert out.buffer.getvalue() == b"5.0+-0.3, 28x28, T2, a -> b, ?\n"  # type: ignore[attr-defined]
+
+
+def test_signals_are_as_before_after_a_command_and_an_ignored_one_stays_ignored() -> None:
+    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with process.prepared():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            with pytest.raises(process.Terminated) as caught:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(5)
+        assert process.exit_code(caught.value) == 143 and process.exit_code(KeyboardInterrupt()) == 130
+    finally:
+        signal.signal(signal.SIGHUP, before[signal.SIGHUP])
+    assert {s: signal.getsignal(s) for s in before} == before
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError(36, "File name too long", "x/y"), "x/y: File name too long"),
+        (OSError("something"), "something"),
+        (MemoryError(), "there is not enough memory"),
+        (MemoryError("Unable to allocate 2.66 PiB"), "there is not enough memory: Unable to allocate 2.66 PiB"),
+    ],
+)
+def test_what_the_system_refuses_while_training_is_one_line_that_says_how_to_go_on(
+    error: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Experiment, "train_student", refuse)
+    folder = tmp_path / "my run"
+    with pytest.raises(SystemExit) as exit:
+        main(["distill", *QUICK, "-q", "--jobs", "1", "--out", str(folder)])
+    wanted = f"minikd: {words}. What was trained is kept. To go on: minikd distill --resume --out '{folder}'\n"
+    assert exit.value.code == 2 and capsys.readouterr().err == wanted and (folder / "teacher-0.safetensors").exists()
+
+
+def test_two_commands_never_choose_the_same_folder_nor_write_into_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    new, again = argparse.Namespace(out=None, resume=False), argparse.Namespace(out=tmp_path / "runs/x-1", resume=True)
+    with shared.run_folder(new, "x") as first, shared.run_folder(new, "x") as second:
+        assert (first, second) == (Path("runs/x-1"), Path("runs/x-2"))
+        words = rf"x-1 is in use by process {os.getpid()} on \S+: let it end, or stop it"
+        with pytest.raises(CheckpointError, match=words), shared.run_folder(again, "x"):
+            pass
+        (first / "network").touch()
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["network", "runs", "x-1"]  # no lock, and no empty folder
+    with shared.run_folder(again, "x"), pytest.raises(CheckpointError, match="in use"), shared.run_folder(again, "x"):
+        pass
+
+
+@pytest.mark.slow
+def test_two_commands_started_together_take_a_folder_each(tmp_path: Path) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("no_pictures.py")), "distill", *QUICK, "--jobs", "1", "-q"]
+    several = [subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL) for _ in range(4)]
+    assert [process.wait(200) for process in several] == [0] * 4
+    folders = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert folders == [f"digits-{n}" for n in (1, 2, 3, 4)]
+    assert len({str(contents(tmp_path / "runs" / folder)) for folder in folders}) == 1
+
+
+def test_a_lock_ends_with_its_process_however_that_ends(tmp_path: Path) -> None:
+    code = "import sys, time, pathlib; from minikd.experiments.files import claimed\n"
+    code += f"with claimed(pathlib.Path({str(tmp_path)!r})): print('claimed', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdout.readline() == b"claimed\n"
+    with pytest.raises(CheckpointError, match=f"in use by process {holder.pid}"), files.claimed(tmp_path):
+        pass
+    holder.kill()
+    holder.communicate()
+    with files.claimed(tmp_path):
+        assert (tmp_path / files.LOCK).read_text().startswith(f"process {os.getpid()} ")
+
+
+def test_where_there_is_no_fcntl_the_lock_is_that_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+
+    def locking(descriptor: int, mode: int, n: int) -> None:
+        if held:
+            raise OSError("locked")
+        held.append(os.lseek(descriptor, 0, os.SEEK_CUR))
+
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=3))
+    with files.claimed(tmp_path), pytest.raises(CheckpointError, match="in use"), files.claimed(tmp_path):
+        pass
+    assert held == [files.FAR_AWAY]  # so that the text in front of it can be read
+    import minikd.experiments.sweep  # noqa: F401 (Windows has no fcntl, and a sweep needs none)
+
+
+def test_a_disk_that_knows_no_locks_is_used_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with files.claimed(tmp_path):
+        pass
+
+
+def test_a_folder_with_nothing_but_what_a_killed_save_left_is_new(tmp_path: Path) -> None:
+    (tmp_path / ".config.json.77.tmp").touch()
+    with shared.run_folder(argparse.Namespace(out=tmp_path, resume=False), "x") as folder:
+        (folder / "config.json").touch()
+    with (
+        pytest.raises(shared.UsageError, match="is there already"),
+        shared.run_folder(argparse.Namespace(out=tmp_path, resume=False), "x"),
+    ):
+        pass

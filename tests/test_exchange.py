@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import fuzz
 import numpy as np
 import pytest
 from helpers import assert_close, import_torch, sample, some_labels
@@ -428,6 +429,79 @@ def test_answers_of_one_class_that_nearly_all_samples_have_are_chance_and_a_righ
     labels = np.arange(1500) % 50 == 0
     assert len(teach(np.eye(4)[np.zeros(1500, int)] * 5 + 0.1, labels.astype(int))) == 1  # right in 98 % of cases
     assert teach(np.eye(4)[(labels & (np.arange(1500) % 100 == 0)).astype(int)] * 5 + 0.1, labels.astype(int)) == []
+
+
+# ---- files that are not what they seem ---------------------------------------------------------------------------
+
+DISGUISED = {
+    "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
+    "an HTML page": (b"\n<!DOCTYPE html><html><title>404</title></html>", "a page of the web"),
+    "torch.save": (b"PK\x03\x04\x00\x00\x08\x08\x00\x00archive/data.pkl", "a zip archive, as torch.save"),
+    "an old torch.save": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "a pickle, which can run code"),
+    "a pickle": (b"\x80\x05\x95\x0c\x00\x00\x00\x00\x00\x00\x00}\x94", "a pickle, which can run code"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n\x00\x00\x00", "an HDF5 file"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npy", ".onnx"])
+@pytest.mark.parametrize("kind", DISGUISED)
+def test_the_first_bytes_tell_what_a_file_is_and_so_does_the_message(kind: str, suffix: str, tmp_path: Path) -> None:
+    if suffix == ".onnx":
+        import_onnx()
+    content, words = DISGUISED[kind]
+    path = tmp_path / f"teacher{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        read_teacher(path)
+    assert str(caught.value).startswith(f"{path} is ") and words in str(caught.value)
+    assert "unsafe" not in str(caught.value)
+
+
+def test_formats_whose_names_were_mixed_up_are_told_apart(tmp_path: Path, logits_file: Path) -> None:
+    shutil.copy(logits_file, tmp_path / "l.safetensors")
+    MLP((64, 10)).save(tmp_path / "m.safetensors")
+    shutil.copy(tmp_path / "m.safetensors", tmp_path / "m.npy")
+    for name, suffix in (("l.safetensors", ".npy"), ("m.npy", ".safetensors")):
+        with pytest.raises(CheckpointError, match=rf"{name} is a .*: give it the suffix \{suffix}"):
+            read_teacher(tmp_path / name)
+
+
+def test_a_network_that_is_loaded_directly_shows_how_a_disguised_file_begins(tmp_path: Path) -> None:
+    (tmp_path / "m.safetensors").write_bytes(DISGUISED["a Git LFS pointer"][0])
+    with pytest.raises(CheckpointError, match=r"it begins with b'version https://git-lfs"):
+        MLP.load(tmp_path / "m.safetensors")
+
+
+def test_numpys_own_advice_to_load_a_pickle_is_not_passed_on(tmp_path: Path) -> None:
+    np.save(tmp_path / "o.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(CheckpointError, match=r"o\.npy is not a whole \.npy file of numbers: .*Python objects"):
+        read_teacher(tmp_path / "o.npy")
+
+
+def test_a_header_that_is_no_python_is_refused_like_any_other_damage(logits_file: Path, tmp_path: Path) -> None:
+    content = logits_file.read_bytes()
+    for bad in (
+        b"(" * 40,
+        b"9" * 60,
+        b"\x00" * 20,
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (9**9**9,)",
+        b"'" * 3,
+    ):
+        (tmp_path / "l.npy").write_bytes(content[:10] + bad + content[10 + len(bad) :])
+        with pytest.raises(CheckpointError, match=r"l\.npy (is not a whole|holds)"):
+            read_teacher(tmp_path / "l.npy")
+
+
+def test_a_long_reason_of_onnx_runtime_keeps_its_end() -> None:
+    words = onnx_file._line(RuntimeError("begins " + 400 * "x y " + "Opset 99 is under development"))
+    assert words.startswith("begins") and words.endswith("Opset 99 is under development") and len(words) <= 503
+
+
+@pytest.mark.slow
+def test_damaged_files_of_every_kind_are_refused_in_words(tmp_path: Path) -> None:
+    fuzz.make_all(tmp_path)
+    kinds = [kind for kind in fuzz.READERS if (tmp_path / kind).exists()]
+    assert len(kinds) == len(fuzz.READERS) and fuzz.fuzz(tmp_path, kinds, rounds=12, seed=1) == []
 
 
 # ---- students out ------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,43 @@ def test_a_dask_cluster_one_of_whose_workers_is_killed_loses_nothing(alone: Path
         printed = finish(process)
     assert "3 on tcp://" in printed and selection.report(*sweep.read(alone)) in printed
     assert_the_same_sweep(folder, alone)
+
+
+@pytest.mark.slow
+@dask_is_here
+def test_a_dask_cluster_that_goes_away_is_said_in_a_line_and_the_sweep_goes_on_elsewhere(
+    alone: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "dask"
+    with cluster(tmp_path) as (address, pids):
+        process = start(folder, *FLAGS, "--dask", address)
+        wait_for_lines(process, folder, TEACHERS + 2)
+        os.killpg(os.getsid(pids[0]), signal.SIGKILL)  # the scheduler and all its workers
+        _, error = process.communicate(timeout=100)
+    assert process.returncode == 1 and "Traceback" not in error
+    words = rf"minikd: the Dask cluster has gone .*; what was finished is kept\. To go on: .* --resume --out {folder}"
+    assert re.fullmatch(words, error.splitlines()[-1])
+    kept = len(sweep.read(folder)[1])
+    assert TEACHERS + 2 <= kept < TEACHERS + STUDENTS
+    finish(start(folder, "--resume", "--jobs", "2"))
+    assert_the_same_sweep(folder, alone)
+
+
+def test_windows_gets_no_more_processes_than_it_can_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pool._most_processes(62) == 62
+    monkeypatch.setattr(pool, "sys", SimpleNamespace(platform="win32"))
+    assert pool._most_processes(62) == 61 and pool._most_processes(3) == 3
+
+
+def test_without_semaphores_one_task_is_done_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    from joblib.externals.loky import backend
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError("/dev/shm")
+
+    monkeypatch.setattr(backend, "get_context", lambda name: SimpleNamespace(Lock=refuse))
+    with pool.pool(2) as workers:
+        assert workers.count == 1 and workers.map(pow, [(2, 3), (3, 2)]) == [8, 9]
 
 
 # ---- what is chosen ---------------------------------------------------------------------------------------------

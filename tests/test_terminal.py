@@ -14,8 +14,10 @@ import termios
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from minikd import MLP, cross_entropy, fit
 from minikd.cli import progress as terminal
 from minikd.cli.main import main
 from minikd.cli.progress import Progress
@@ -296,3 +298,23 @@ def test_words_and_clock() -> None:
     row: dict[str, Any] = {"epoch": 3, "loss": 12.0, "val_accuracy": 0.75}
     assert epoch_words(row, 100) == "epoch 3/100, loss 12, val. error 25.00 %"
     assert [clock(s) for s in (0, 59.6, 65, 3725)] == ["00:00", "01:00", "01:05", "1:02:05"]
+
+
+class OnlyWrites:
+    """A stream as some programs put in the place of stderr: it can be written to, and nothing else."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+@pytest.mark.parametrize("stream", [OnlyWrites(), None])
+@pytest.mark.parametrize("progress", [True, False])
+def test_training_does_not_care_for_what_stands_in_the_place_of_stderr(
+    stream: Any, progress: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    x, labels = np.ones((8, 2)), np.zeros(8, int)
+    assert len(fit(MLP((2, 2)), x, labels, loss=cross_entropy, epochs=2, progress=progress)) == 2
+    with Progress() as notify:
+        notify(1, 2, "words")
+        notify(2, 2, "words", stays=True)

@@ -46,6 +46,7 @@ def _run_given(given: list[str]) -> int | None:
     with job():
         if (code := _run(options)) is not None:
             sys.exit(code)
+    sys.stdout.flush()  # an output that is full says so here, and not when all is over
     return None
 
 
@@ -53,7 +54,6 @@ def _run(options: argparse.Namespace) -> int | None:
     """Run the command, a module of this folder, which is loaded now: help should not wait for all of them."""
     try:
         code: int | None = import_module(f".{options.run}", __package__).run(options)
-        sys.stdout.flush()
     except (DeviceError, CheckpointError, UsageError) as error:
         return _complain(error, 2)
     except Stopped as stop:

@@ -24,10 +24,10 @@ class Progress:
     """
 
     def __init__(self, *, quiet: bool = False, log: bool = True) -> None:
-        self._quiet = quiet or sys.stderr is None
+        self._quiet = quiet or not hasattr(sys.stderr, "flush")  # None, or whatever else took its place
         self._log = log and not self._quiet
         self._bar: Any = None
-        if not self._quiet and sys.stderr.isatty():
+        if not self._quiet and getattr(sys.stderr, "isatty", bool)():
             from tqdm.auto import tqdm
 
             # The delay keeps tqdm from showing a line before there is anything to say; sizes, from asking for them.
@@ -81,7 +81,7 @@ class Progress:
 
 def announce(done: int, total: int, words: str, *, stays: bool = False, left: float | None = None) -> None:
     """A `notify` for one of several processes: it writes only what stays, since their lines would mix."""
-    if stays and sys.stderr is not None:
+    if stays and hasattr(sys.stderr, "flush"):
         print(words, file=sys.stderr, flush=True)
 
 

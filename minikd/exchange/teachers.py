@@ -218,15 +218,15 @@ def metadata_of(path: Any) -> dict[str, str]:
 def read_npy(path: str | os.PathLike[str], mapped: bool = True) -> np.ndarray:
     """The matrix of numbers in a .npy file, mapped or read. CheckpointError for anything else."""
     try:
-        logits = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        found = np.lib.format.open_memmap(os.fspath(path), mode="r")  # np.load would also read what is no .npy file
+        logits = found if mapped else np.array(found)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # a damaged header is Python to NumPy, and may raise whatever its parser has
-        pickled = "pickle" in str(error)  # NumPy advises to load it unsafely
-        words = "it holds Python objects" if pickled else str(error) or type(error).__name__
+        words = str(error) or type(error).__name__
         raise CheckpointError(f"{path} is not a whole .npy file of numbers: {words}") from error
-    if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.dtype.kind not in "fiu" or not logits.size:
-        came = f"{logits.dtype} of shape {logits.shape}" if isinstance(logits, np.ndarray) else "several arrays"
+    if logits.ndim != 2 or logits.dtype.kind not in "fiu" or not logits.size:
+        came = f"{logits.dtype} of shape {logits.shape}"
         raise CheckpointError(f"{path} holds {came}, wanted logits (N, K): a row a training sample, a column a class")
     return logits
 
