@@ -264,6 +264,21 @@ def test_settings_are_told_apart_by_paired_differences() -> None:
     ] * 2
 
 
+def test_a_number_of_images_at_which_nothing_could_be_trained_is_said_in_a_line() -> None:
+    plan = sweep.Sweep.plan(student=((8,),), teacher=(8,), temperature=(1.0,), epochs=1, images=(50, 100))
+    kinds = [("student", setting) for setting in plan.settings] + plan.controls
+    records = [
+        {"model": kind, "seed": i, **setting._asdict(), "val_accuracy": 0.9, "val_nll": 1, "accuracy": 0.9, "nll": 1}
+        for kind, setting in kinds
+        for i in range(5)
+    ]
+    assert [row["images"] for row in selection.by_images(plan, records)] == [50, 100]
+    for kind in ("student", "labels"):
+        failed = [{**r, "failed": "..."} if (r["model"], r["images"]) == (kind, 50) else r for r in records]
+        with pytest.raises(MinikdError, match="shown 50 images diverged"):
+            selection.by_images(plan, failed)
+
+
 def test_a_setting_that_diverged_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     records = made_up({1.0: (0.95, 0.9), 4.0: (0.99, 0.9)})
     failed = {k: records[-1][k] for k in ("model", "student", "temperature", "soft_weight", "images", "seed")} | {

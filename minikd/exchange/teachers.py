@@ -188,11 +188,8 @@ def check_order(teacher: Teacher, name: str, data: str, labels: np.ndarray) -> N
     A network is not looked at: it may be untrained on purpose, but it cannot be about other samples.
     """
     if isinstance(teacher, Answers) and teacher.logits is not None and is_chance(teacher.logits, labels):
-        words = (
-            f"{name} agrees with the training labels of {data} no more than chance does: its rows must be in the order"
-        )
-        words += " of the samples, and its columns in that of the classes."
-        raise CheckpointError(f"{words} Should it be so, --trust-teacher takes it")
+        words = f"{name} agrees with the training labels of {data} no more than chance does: its rows must be in the"
+        raise CheckpointError(f"{words} order of the samples, its columns in that of the classes. Or --trust-teacher")
 
 
 def describe_teacher(teacher: Teacher) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..data import DATASETS
+from ..errors import MinikdError
 from .intervals import mean_interval
 from .intervals import verdict as judge
 from .records import Record, grouped
@@ -138,7 +139,9 @@ def by_images(sweep: Sweep, records: list[Record]) -> list[Row]:
     rows = []
     for images in sweep.images:
         mine = sorted((r for r in records if r.get("images", ()) == images), key=lambda r: r["seed"])
-        row: Row = {"images": images, "setting": ranking(mine)[0]["setting"]}
+        if not (best := ranking(mine)) or any("failed" in r for r in mine if r["model"] in CONTROLS):
+            raise MinikdError(f"students that were shown {images or 'all'} images diverged: try other settings")
+        row: Row = {"images": images, "setting": best[0]["setting"]}
         for kind in CONTROLS:
             row[kind] = [score(r, "error", "") for r in mine if r["model"] == kind]
         row["distilled"] = [score(r, "error", "") for r in by_setting(mine)[row["setting"]]]
