@@ -593,6 +593,8 @@ def test_signals_are_as_before_after_a_command_and_an_ignored_one_stays_ignored(
         (OSError(36, "File name too long", "x/y"), "x/y: File name too long"),
         (OSError("something"), "something"),
         (MemoryError(), "there is not enough memory"),
+        (PermissionError(13, "Permission denied", "run/x"), "run/x: Permission denied"),
+        (ImportError("libfreetype.so.6 is missing"), "libfreetype.so.6 is missing"),
         (MemoryError("Unable to allocate 2.66 PiB"), "there is not enough memory: Unable to allocate 2.66 PiB"),
     ],
 )
@@ -608,6 +610,21 @@ def test_what_the_system_refuses_while_training_is_one_line_that_says_how_to_go_
         main(["distill", *QUICK, "-q", "--jobs", "1", "--out", str(folder)])
     wanted = f"minikd: {words}. What was trained is kept. To go on: minikd distill --resume --out '{folder}'\n"
     assert exit.value.code == 2 and capsys.readouterr().err == wanted and (folder / "teacher-0.safetensors").exists()
+
+
+def test_a_folder_that_cannot_be_read_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Any, *_: Any) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(files, "os", SimpleNamespace(**{**vars(os), "open": refuse}))
+    for command in ("distill", "sweep", "compare", "reproduce generations"):
+        with pytest.raises(SystemExit) as exit:
+            main([*command.split(), "--out", str(tmp_path / "run")])
+        assert exit.value.code == 2
+        assert capsys.readouterr().err == f"minikd: {tmp_path / 'run' / files.LOCK}: Permission denied\n"
+        assert not (tmp_path / "run").exists()
 
 
 def test_two_commands_never_choose_the_same_folder_nor_write_into_one(

@@ -6,9 +6,8 @@ import codecs
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 SPELT = {"±": "+-", "×": "x", "²": "2", "→": "->", "–": "-", "…": "..."}  # where the encoding of a stream lacks them
@@ -34,10 +33,9 @@ def prepared() -> Iterator[None]:
         if mode == "w" and hasattr(getattr(sys, name), "reconfigure"):
             getattr(sys, name).reconfigure(errors="minikd")
     before = {}
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP, and under nohup it stays ignored
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+    for number in [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]:
+        if signal.getsignal(number) == signal.SIG_DFL:  # under nohup SIGHUP is ignored, and stays so
+            with suppress(ValueError):  # in a thread that is not the main one
                 before[number] = signal.signal(number, _terminate)
     try:
         yield
@@ -57,12 +55,12 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated(number)
 
 
-def in_words(error: OSError | MemoryError) -> str:
-    """What the system refused, on one line."""
+def in_words(error: Exception) -> str:
+    """What the system refused, or what is missing, on one line."""
     if isinstance(error, MemoryError):
         return f"there is not enough memory{': ' if str(error) else ''}{error}"
-    words = error.strerror or str(error) or type(error).__name__
-    return f"{error.filename}: {words}" if error.filename is not None else words
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"{name}: {words}" if (name := getattr(error, "filename", None)) else words
 
 
 def let_go_of_stdout() -> None:

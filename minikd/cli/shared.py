@@ -53,7 +53,7 @@ def resumable(command: str, folder: Path, more: str = "") -> Iterator[None]:
         raise Stopped(f"stopped, and nothing is lost. {how}", exit_code(stop)) from None
     except BrokenPipeError:
         raise
-    except (OSError, MemoryError) as error:
+    except (OSError, MemoryError, ImportError) as error:  # matplotlib may be broken
         raise Stopped(f"{in_words(error)}. What was trained is kept. {how}", 2) from error
     except WorkerKilledError as error:
         raise Stopped(f"{error}. {how}", 1) from error
