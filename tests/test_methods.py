@@ -1107,7 +1107,7 @@ def test_a_stale_shuffled_or_damaged_file_is_an_error(what: str, tmp_path: Path,
         np.save(path, np.array([[object()]]), allow_pickle=True)
     else:
         np.save(path, np.arange(3.0))
-        message = "does not hold a matrix of numbers"
+        message = r"holds float64 of shape \(3,\), wanted logits \(N, K\)"
     with pytest.raises(CheckpointError, match=message):
         answers.cached_logits(path, asked, x)
 
