@@ -2,8 +2,8 @@
 
 Each message names the argument, says what came and what was wanted. A check of an array returns it as the code after
 it may use it: what pandas or PyTorch hold in memory comes back as a NumPy array (`as_array`). The checks use only what
-NumPy and CuPy arrays share; those that must look at *values* do so on NumPy alone, since on a GPU a look means waiting for it
-(only `check_target`, which `fit` calls once, waits).
+NumPy and CuPy arrays share; those that must look at *values* do so on NumPy alone, since on a GPU a look means waiting
+for it (only `check_target`, which `fit` calls once, waits).
 """
 
 from __future__ import annotations
