@@ -88,8 +88,9 @@ def fit(
 
     x            (N, D);  targets  an array, or a tuple of arrays, with one row for each row of x. Arrays of integers
                  of shape (N,) are class labels. Instead of an array, a function x -> rows may compute them from
-                 the (augmented) rows of a batch. Arrays are moved to the model's device once. Data that are not in
-                 memory, such as a np.memmap, are wrapped in a Source: minikd.scale.stream.Stream
+                 the (augmented) rows of a batch. Arrays are NumPy's, CuPy's, or those of pandas, PyTorch and others
+                 that np.asarray reads, and are moved to the model's device once. Data that are not in memory, such as
+                 a np.memmap, are wrapped in a Source: minikd.scale.stream.Stream
     loss         called as loss(logits, *targets) with the rows of one batch; returns (loss, dlogits), or, if it also
                  looks at model.hidden, (loss, dlogits, hidden_grads): see MLP.backward
     optimizer    SGD, Adam or AdamW made for this model; by default Adam(model)
@@ -283,7 +284,8 @@ def distill(
     fit_options   everything else that `fit` takes
 
     The teacher's logits are computed once and looked up by index. With `augment` they are computed for each
-    augmented batch instead: the teacher must speak of what the student sees.
+    augmented batch instead: the teacher must speak of what the student sees. ValueError for a teacher that answers with
+    probabilities; a warning for an array of 200 rows or more that agrees with the labels no more than by chance.
     """
     check_type("student", student, MLP, "an MLP")
     if {"loss", "targets"} & set(fit_options):
