@@ -556,7 +556,7 @@ def test_the_command_does_its_work_or_says_why_not_wherever_it_is_started(name: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("command", "signal"), zip(kill.COMMANDS, ("SIGTERM", "SIGHUP", "SIGKILL", "SIGTERM"), strict=True)
+    ("command", "signal"), list(zip(kill.COMMANDS, ("SIGTERM", "SIGHUP", "SIGKILL", "SIGTERM"), strict=True))
 )
 def test_a_killed_command_says_how_to_go_on_leaves_nobody_behind_and_loses_nothing(
     command: str, signal: str, tmp_path: Path

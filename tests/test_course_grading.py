@@ -7,21 +7,32 @@ import io
 import json
 import math
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from coursework import E1_ALONE, MUSEUM, SOLUTION
 
 from minikd.cli.main import main
+from minikd.course import learner
 from minikd.course.exercises import EXERCISES
+from minikd.course.grading import gradescope
 from minikd.course.grading.grade import Grade, grade, read_weights
 from minikd.course.grading.gradebook import details, from_dict, grade_class, table
-from minikd.course.grading.submission import SubmissionError
+from minikd.course.grading.similar import similar
+from minikd.course.grading.submission import SubmissionError, passed_over, read_submission, submissions
+from minikd.course.sandbox import messages
+from minikd.course.sandbox.conversation import Child
 from minikd.course.sandbox.runner import Runner
 
 CHECKS = sum(len(exercise.checks) for exercise in EXERCISES.values())
@@ -233,3 +244,140 @@ def test_without_resume_a_run_begins_anew_and_other_weights_cannot_be_resumed(tm
 
 def test_details_of_no_grade_are_empty() -> None:
     assert json.loads(details([])) == []
+
+
+# ---- one submission never costs another anything -----------------------------------------------------------------
+
+
+class Liar:
+    """A runner whose processes answer anything whatever: made-up messages, or the bytes of `answers` in turn."""
+
+    seconds, layers, output = 4.0, (), ""
+
+    def __init__(self, answers: Callable[[], bytes]) -> None:
+        self.answers = answers
+
+    @contextmanager
+    def open(self, *_: Any) -> Iterator[Child]:
+        left = bytearray()
+
+        def receive(size: int, deadline: float) -> bytes:
+            while len(left) < size:
+                left.extend(self.answers())
+            part = bytes(left[:size])
+            del left[:size]
+            return part
+
+        yield Child(lambda message, deadline: None, receive, self.seconds)
+
+
+def npy(shape: str, data: bytes = b"") -> bytes:
+    """A message of one array whose header claims that shape."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (64 - (10 + len(header) + 1) % 64) + b"\n"
+    payload = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data
+    return messages._frame(b"A", payload)
+
+
+HUGE = (f"({2**63}, 0)", f"({2**62}, 0)", f"(0, {2**64})")
+HOSTILE_SHAPES = [*HUGE, "(True,)", "(-1,)", f"({'0, ' * 9})", "(1.0,)"]
+
+
+@pytest.mark.parametrize("shape", HOSTILE_SHAPES)
+def test_an_array_that_claims_an_impossible_shape_is_no_message(shape: str) -> None:
+    with pytest.raises(messages.MessageError, match=r"an array (that claims|whose header)"):
+        messages.unpack(npy(shape, b"\0" * 8 if shape in ("(True,)", "(1.0,)") else b""))
+
+
+def framed(*values: bytes) -> bytes:
+    """A list of values that are packed already."""
+    return messages._frame(b"L", b"".join(values))
+
+
+def made_up(rng: random.Random) -> bytes:
+    """A message that no honest process sends, or might."""
+    kinds = ["ok", "callback", "missing", "todo", "assert", "raised", "", "ask"]
+    value: Callable[[int], bytes] = lambda depth: rng.choice(  # noqa: E731
+        [
+            lambda: npy(rng.choice([*HOSTILE_SHAPES, "()", "(3,)", "(2, 2)"]), b"\0" * rng.choice((0, 8, 24, 32))),
+            lambda: messages.pack(rng.choice(["0", "-1", "x" * 50, "", kinds[rng.randrange(8)]])),
+            lambda: messages.pack(rng.choice([None, float("nan"), 3, True, 1j, np.zeros((2, 3)), np.arange(2)])),
+            lambda: messages._frame(b"F", rng.choice([b"0", b"99999", b"\xb2"])),
+            lambda: messages._frame(b"U", b"object"),
+            lambda: framed(*(value(depth + 1) for _ in range(rng.randrange(4)))) if depth < 3 else messages.pack(None),
+        ]
+    )()
+    return framed(messages.pack(rng.choice(kinds)), *(value(0) for _ in range(rng.randrange(4))))
+
+
+def test_whatever_a_process_answers_every_check_gets_a_result(tmp_path: Path) -> None:
+    (tmp_path / "ada.py").write_text("x = 1\n")
+    for seed in range(40):
+        rng = random.Random(seed)
+        graded = grade(tmp_path / "ada.py", Liar(lambda rng=rng: made_up(rng)), seed)  # type: ignore[arg-type]
+        assert [r.exercise for r in graded.results] == [n for n, e in EXERCISES.items() for _ in e.checks]
+        assert not [r.trace for r in graded.results if r.trace] and graded.score() == 0
+        json.dumps(gradescope.results(graded), allow_nan=False)
+
+
+def test_a_failure_of_the_grader_itself_costs_one_check_and_is_told_to_the_instructor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(fresh: Any, rng: Any) -> None:
+        raise RuntimeError("a mistake in the check")
+
+    first = EXERCISES["E1"]
+    checks = (replace(first.checks[0], run=broken), *first.checks[1:])
+    monkeypatch.setitem(EXERCISES, "E1", replace(first, checks=checks))
+    for name in ("ada", "bob"):
+        shutil.copy(learner.HERE / "reference" / "solution.py", tmp_path / f"{name}.py")
+    out = tmp_path.parent / f"{tmp_path.name}-out" / "grades.csv"
+    out.parent.mkdir()
+    with pytest.raises(SystemExit, match="0"):
+        main(["course", "grade", str(tmp_path), "--out", str(out)])
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [row["student"] for row in rows] == ["ada", "bob"]
+    for row in rows:
+        assert float(row["E1"]) == 2.5 and float(row["E2"]) == 5
+        assert row["problems"].startswith("E1, equals the reference: the grader itself failed (RuntimeError)")
+    (result, *_) = json.loads(out.with_suffix(".json").read_text())[0]["results"]
+    assert result["kind"] == "grader" and "Traceback" in result["trace"] and "tell your instructor" in result["words"]
+    with pytest.raises(SystemExit, match="0"):
+        main(["course", "gradescope", str(tmp_path / "ada.py"), "--out", str(tmp_path / "results.json")])
+    assert json.loads((tmp_path / "results.json").read_text())["tests"][0]["status"] == "failed"
+
+
+def test_what_is_not_graded_is_said_and_a_student_is_graded_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ada").mkdir()
+    for name in (
+        "ada/solution.py",
+        "ada.py",
+        "bob.ipynb",
+        "bob.py",
+        "upper.PY",
+        "late.zip",
+        "notes.txt",
+        "e\x1b[2J.zip",
+    ):
+        (tmp_path / name).write_text("x = 1\n")
+    assert [path.name for path in submissions(tmp_path)] == ["ada", "bob.py", "upper.PY"]
+    said = passed_over(tmp_path)
+    assert [words for words in said if "ada" in words or "bob" in words] == [
+        "ada.py is not graded: ada is",
+        "bob.ipynb is not graded: bob.py is",
+    ]
+    assert "late.zip is not graded: it is no folder, .py or .ipynb file" in said and len(said) == 5
+    assert "\x1b" not in "".join(said)
+    assert read_submission(tmp_path / "upper.PY").sources == [("upper.PY", "x = 1\n")]
+
+
+def test_similar_is_quick_whatever_a_line_holds_and_prints_clean_names(tmp_path: Path) -> None:
+    source = (learner.HERE / "reference" / "solution.py").read_text()
+    for name in ("a\x1b[31m.py", "b.py"):
+        (tmp_path / name).write_text(source + "\n" + " " * 200_000 + "$\n")
+    begun = time.process_time()
+    (pair,) = similar(submissions(tmp_path))
+    assert time.process_time() - begun < 5 and len(pair.exercises) > 3
+    assert pair.one.isprintable() and pair.other == "b.py"

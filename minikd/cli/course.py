@@ -16,7 +16,7 @@ from ..course.grading import gradescope
 from ..course.grading.grade import CALL_SECONDS, Grade, grade, new_seed, read_weights
 from ..course.grading.gradebook import grade_class
 from ..course.grading.similar import similar
-from ..course.grading.submission import SubmissionError, submissions
+from ..course.grading.submission import SubmissionError, passed_over, submissions
 from ..course.sandbox.runner import Runner
 from ..errors import CheckpointError
 from ..fast.threads import limited_blas
@@ -101,6 +101,8 @@ def grade_all(options: argparse.Namespace) -> int:
     weights = read_weights(options.weights) if options.weights else {}
     if options.jobs < 1:
         raise SubmissionError(f"--jobs must be at least 1, got {options.jobs}")
+    for words in passed_over(options.folder):
+        print(f"minikd: {words}", file=sys.stderr)
     try:
         grades = grade_class(options.folder, options.out, weights, options.jobs, options.resume, notify=notify)
     except KeyboardInterrupt:

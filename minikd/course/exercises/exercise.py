@@ -8,6 +8,7 @@ inputs come from a generator: each run has inputs of its own, and the same seed 
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import MinikdError
 from ..sandbox.conversation import Child, Failed, TimeBudget, printable
 from ..sandbox.messages import Unsendable
 
@@ -77,6 +79,7 @@ class Result:
     kind: str  # passed, wrong, or the kind of a Failed
     words: str = ""
     output: str = ""  # what the submission printed meanwhile
+    trace: str = ""  # where the grader itself failed
 
     @property
     def passed(self) -> bool:
@@ -92,7 +95,7 @@ def run_check(exercise: Exercise, index: int, runner: Any, sources: Any, seed: i
     """
     check = exercise.checks[index]
     rng = np.random.default_rng((seed, exercise.number, index))
-    kind, words = "passed", ""
+    kind, words, trace = "passed", "", ""
     budget = TimeBudget(CALLS_PER_CHECK * runner.seconds)
     try:
         with np.errstate(all="ignore"):  # whatever numbers come
@@ -102,8 +105,14 @@ def run_check(exercise: Exercise, index: int, runner: Any, sources: Any, seed: i
     except Failed as error:
         functions = " and ".join(exercise.functions)
         kind, words = error.kind, FAILURES[error.kind].format(words=error.words, functions=functions)
+    except Exception as error:  # it costs this check, and no other check and no other submission
+        if isinstance(error, MinikdError):  # but where nothing can be run safely, nothing is
+            raise
+        kind, words, trace = "grader", FAILURES["grader"].format(words=type(error).__name__), traceback.format_exc()
     points = POINTS * check.share
-    return Result(exercise.name, check.name, points * (kind == "passed"), points, kind, printable(words), runner.output)
+    return Result(
+        exercise.name, check.name, points * (kind == "passed"), points, kind, printable(words), runner.output, trace
+    )
 
 
 FAILURES = {
@@ -115,6 +124,7 @@ FAILURES = {
     "loading": "{words} to load: what stands outside of functions does not come to an end",
     "died": "{words}: it left by sys.exit or os._exit, was out of memory, or took more processor time than there is",
     "protocol": "what came back is not numbers: {words}",
+    "grader": "the grader itself failed ({words}), and not the submission: tell your instructor",
 }
 
 

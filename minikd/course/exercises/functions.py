@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ..sandbox.conversation import Child
 from . import checks_losses as losses
@@ -21,98 +22,76 @@ def check(name: str, share: float, *parts: Callable[[Child, Rng], None]) -> Chec
     return Check(name, share, run)
 
 
-FUNCTIONS = (
-    Exercise(
-        1,
+# Title, names of what the learner writes, and checks.
+TABLE: tuple[Any, ...] = (
+    (
         "log-softmax with temperature",
-        ("log_softmax",),
-        (
-            check("equals the reference", 0.5, losses.e1_reference),
-            check("does not notice a shift", 0.2, losses.e1_shift),
-            check("is finite at logits of ±1e4", 0.3, losses.e1_extreme),
-        ),
+        "log_softmax",
+        check("equals the reference", 0.5, losses.e1_reference),
+        check("does not notice a shift", 0.2, losses.e1_shift),
+        check("is finite at logits of ±1e4", 0.3, losses.e1_extreme),
     ),
-    Exercise(
-        2,
+    (
         "a layer, forward and backward",
-        ("affine_relu_forward", "affine_relu_backward"),
-        (
-            check("forward equals the reference", 0.2, losses.e2_forward),
-            check("backward equals the reference", 0.5, losses.e2_backward, losses.wide_e2),
-            check("backward is the slope of forward", 0.3, losses.e2_differences, losses.wide_e2),
-        ),
+        "affine_relu_forward affine_relu_backward",
+        check("forward equals the reference", 0.2, losses.e2_forward),
+        check("backward equals the reference", 0.5, losses.e2_backward, losses.wide_e2),
+        check("backward is the slope of forward", 0.3, losses.e2_differences, losses.wide_e2),
     ),
-    Exercise(
-        3,
+    (
         "cross-entropy and its gradient",
-        ("cross_entropy",),
-        (
-            check("loss and gradient, and by a formula", 0.6, losses.e3_reference, losses.wide_e3),
-            check("holds at logits of ±1e4", 0.2, losses.e3_extreme, losses.wide_e3),
-            check("each row of the gradient sums to 0", 0.2, losses.e3_rows, losses.wide_e3),
-        ),
+        "cross_entropy",
+        check("loss and gradient, and by a formula", 0.6, losses.e3_reference, losses.wide_e3),
+        check("holds at logits of ±1e4", 0.2, losses.e3_extreme, losses.wide_e3),
+        check("each row of the gradient sums to 0", 0.2, losses.e3_rows, losses.wide_e3),
     ),
-    Exercise(
-        4,
+    (
         "the loss of distillation and its gradient",
-        ("kd_loss",),
-        (
-            check("loss and gradient, and by a formula", 0.5, losses.e4_reference, losses.wide_e4),
-            check("zero where teacher and student agree", 0.15, losses.e4_same, losses.wide_e4),
-            check("logit matching as T grows", 0.2, losses.e4_limit, losses.wide_e4),
-            check("holds at logits of ±1e4", 0.15, losses.e4_extreme, losses.wide_e4),
-        ),
+        "kd_loss",
+        check("loss and gradient, and by a formula", 0.5, losses.e4_reference, losses.wide_e4),
+        check("zero where teacher and student agree", 0.15, losses.e4_same, losses.wide_e4),
+        check("logit matching as T grows", 0.2, losses.e4_limit, losses.wide_e4),
+        check("holds at logits of ±1e4", 0.15, losses.e4_extreme, losses.wide_e4),
     ),
-    Exercise(
-        5,
+    (
         "labels and teacher, with weighted samples",
-        ("kd_total",),
-        (
-            check("loss and gradient, and by a formula", 0.5, losses.e5_reference, losses.wide_e5),
-            check("soft_weight 0 and 1", 0.25, losses.e5_edges, losses.wide_e5),
-            check("samples of weight 0", 0.25, losses.e5_zeros, losses.wide_e5),
-        ),
+        "kd_total",
+        check("loss and gradient, and by a formula", 0.5, losses.e5_reference, losses.wide_e5),
+        check("soft_weight 0 and 1", 0.25, losses.e5_edges, losses.wide_e5),
+        check("samples of weight 0", 0.25, losses.e5_zeros, losses.wide_e5),
     ),
-    Exercise(
-        6,
+    (
         "gradients of a whole network",
-        ("mlp_gradients",),
-        (
-            check("one and two layers", 0.5, networks.e6_shallow, networks.wide_e6),
-            check("three and four layers", 0.5, networks.e6_deep, networks.wide_e6),
-        ),
+        "mlp_gradients",
+        check("one and two layers", 0.5, networks.e6_shallow, networks.wide_e6),
+        check("three and four layers", 0.5, networks.e6_deep, networks.wide_e6),
     ),
-    Exercise(
-        7,
+    (
         "a gradient, measured",
-        ("numerical_gradient",),
-        (
-            check("right, with the error that central differences have", 0.6, networks.e7_accuracy),
-            check("two calls an entry, one entry moved", 0.4, networks.e7_calls),
-        ),
+        "numerical_gradient",
+        check("right, with the error that central differences have", 0.6, networks.e7_accuracy),
+        check("two calls an entry, one entry moved", 0.4, networks.e7_calls),
     ),
-    Exercise(
-        8,
+    (
         "distil a network",
-        ("distill",),
-        (
-            check("one step", 0.4, networks.e8_step, networks.wide_e8),
-            check("fifty steps, to 1e-8", 0.6, networks.e8_trajectory, networks.wide_e8),
-        ),
+        "distill",
+        check("one step", 0.4, networks.e8_step, networks.wide_e8),
+        check("fifty steps, to 1e-8", 0.6, networks.e8_trajectory, networks.wide_e8),
     ),
-    Exercise(
-        9,
+    (
         "two students teach each other",
-        ("mutual_gradients",),
-        (
-            check("both gradients, by a formula", 0.7, losses.e9_reference, losses.wide_e9),
-            check("peers that agree learn from labels alone", 0.3, losses.e9_agreement, losses.wide_e9),
-        ),
+        "mutual_gradients",
+        check("both gradients, by a formula", 0.7, losses.e9_reference, losses.wide_e9),
+        check("peers that agree learn from labels alone", 0.3, losses.e9_agreement, losses.wide_e9),
     ),
-    Exercise(
-        10,
+    (
         "through two frozen networks, to the input",
-        ("generator_input_gradient",),
-        (check("is the slope of J, by a formula", 1.0, networks.e10_differences, networks.wide_e10),),
+        "generator_input_gradient",
+        check("is the slope of J, by a formula", 1.0, networks.e10_differences, networks.wide_e10),
     ),
+)
+
+FUNCTIONS = tuple(
+    Exercise(number, title, tuple(names.split()), tuple(checks))
+    for number, (title, names, *checks) in enumerate(TABLE, 1)
 )

@@ -68,6 +68,8 @@ def grade(
                 result = Result(name, check.name, 0.0, POINTS * check.share, "missing", skip_all or skip_rest)
             else:
                 result = run_check(exercise, index, runner, submission.sources, seed)
+                if result.trace:
+                    graded.problems.append(f"{name}, {check.name}: {result.words}")
                 if result.kind == "loading":
                     skip_all = f"not run: {result.words}"
                 elif result.kind == "time":

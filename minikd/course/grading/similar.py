@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import keyword
+import re
 import tokenize
 from collections import Counter
 from collections.abc import Sequence
@@ -17,21 +18,13 @@ from itertools import combinations
 from pathlib import Path
 
 from ..exercises import EXERCISES
-from .submission import Submission, read_submission
+from .submission import Submission, read_submission, safe_name
 
 NGRAM = 5  # tokens
 MIN_TOKENS = 25  # tokens: shorter functions are alike by nature
 THRESHOLD = 0.8
 COMMON_SHARE, COMMON_COUNT = 0.25, 6  # what more of a class (and more students) have alike is what everybody writes
-SKIPPED = (
-    tokenize.COMMENT,
-    tokenize.NL,
-    tokenize.NEWLINE,
-    tokenize.INDENT,
-    tokenize.DEDENT,
-    tokenize.ENCODING,
-    tokenize.ENDMARKER,
-)
+SKIPPED = {getattr(tokenize, name) for name in "COMMENT NL NEWLINE INDENT DEDENT ENCODING ENDMARKER".split()}  # noqa: SIM905
 
 
 @dataclass(frozen=True)
@@ -62,7 +55,9 @@ def similar(paths: Sequence[Path]) -> list[Pair]:
             if min(len(a), len(b)) >= MIN_TOKENS // 2 and len(a & b) >= THRESHOLD * len(a | b):
                 found[exercise] = len(a & b) / len(a | b)
         if found:
-            pairs.append(Pair(one.name, other.name, tuple(found), sum(found.values()) / len(found)))
+            pairs.append(
+                Pair(safe_name(one.name), safe_name(other.name), tuple(found), sum(found.values()) / len(found))
+            )
     return sorted(pairs, key=lambda pair: (-len(pair.exercises), -pair.similarity))
 
 
@@ -85,6 +80,7 @@ def functions(source: str) -> list[tuple[str, list[str]]]:
     """(name, tokens) of each function at the left margin: names become N, texts T, numbers stay; docstrings go."""
     found: list[tuple[str, list[str]]] = []
     depth, inside, before = 0, False, ""
+    source = re.sub(r"[ \t\f]{100,}", 99 * " ", source)  # the time of tokenize grows with the square of such a run
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
             depth += (token.type == tokenize.INDENT) - (token.type == tokenize.DEDENT)

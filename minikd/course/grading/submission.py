@@ -38,17 +38,37 @@ class Submission:
 
 
 def submissions(folder: Path) -> list[Path]:
-    """The submissions in a folder: its files and folders, in order of their names, without hidden ones."""
+    """The submissions in a folder: its folders and files, one a student, in order of their names, without hidden ones.
+
+    Of several that bear a student's name a folder comes first, then a .py file, then a notebook.
+    """
+    visible = _visible(folder)
+    found = [path for path in visible if path.is_dir() or path.is_symlink() or path.suffix.lower() in SUFFIXES]
+    if not found:
+        wanted = "one folder, .py or .ipynb file for each student is wanted"
+        raise SubmissionError(f"{folder} holds no submissions: {wanted}")
+    chosen: dict[str, Path] = {}
+    for path in sorted(found, key=lambda path: (not path.is_dir(), path.suffix.lower() != ".py")):
+        chosen.setdefault(student_name(path), path)
+    return [path for path in found if path in chosen.values()]
+
+
+def passed_over(folder: Path) -> list[str]:
+    """A sentence for whatever in a folder is not graded."""
+    graded, said = {student_name(path): path for path in submissions(folder)}, []
+    for path in _visible(folder):
+        if (other := graded.get(student_name(path))) != path:
+            why = "it is no folder, .py or .ipynb file" if other is None else f"{safe_name(other.name)} is"
+            said.append(f"{safe_name(path.name)} is not graded: {why}")
+    return said
+
+
+def _visible(folder: Path) -> list[Path]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise SubmissionError(f"cannot read the folder {folder}: {error.strerror}") from error
-    visible = [path for path in entries if not path.name.startswith((".", "__"))]
-    found = [path for path in visible if path.is_symlink() or path.is_dir() or path.suffix in SUFFIXES]
-    if not found:
-        wanted = "one folder, .py or .ipynb file for each student is wanted"
-        raise SubmissionError(f"{folder} holds no submissions: {wanted}")
-    return found
+    return [path for path in entries if not path.name.startswith((".", "__"))]
 
 
 def student_name(path: Path) -> str:
@@ -70,7 +90,7 @@ def read_submission(path: Path) -> Submission:
     files = _source_files(path, submission.problems)
     for file in sorted(files, key=lambda file: (ORDER.get(file.stem, 0), str(file))):
         text = _read_text(file, submission.problems)
-        if text is not None and file.suffix == ".ipynb":
+        if text is not None and file.suffix.lower() == ".ipynb":
             text = _notebook_code(text, safe_name(file.name), submission.problems)
         if text is not None:
             submission.sources.append((safe_name(file.name), text))
@@ -92,7 +112,9 @@ def _source_files(path: Path, problems: list[str]) -> list[Path]:
             break
         depth = len(Path(folder).relative_to(path).parts)
         names[:] = sorted(n for n in names if not n.startswith((".", "__")) and depth < MAX_DEPTH)
-        found += [Path(folder) / name for name in sorted(files) if name.endswith(SUFFIXES) and name[0] not in "._"]
+        found += [
+            Path(folder) / name for name in sorted(files) if name.lower().endswith(SUFFIXES) and name[0] not in "._"
+        ]
         # Not to be taken for the submission's: the tests that came with the skeleton.
         found = [file for file in found if not file.name.startswith(("test_", "conftest"))]
         if len(found) > MAX_FILES:

@@ -129,7 +129,8 @@ def _array(payload: bytes) -> np.ndarray:
     if dtype.str not in DTYPES or dtype.hasobject:
         raise MessageError(f"an array of {dtype}: only numbers are read")
     room = len(payload) - buffer.tell()
-    if len(shape) > 8 or math.prod(shape) * dtype.itemsize != room or min(shape, default=0) < 0:
+    possible = len(shape) <= 8 and all(type(n) is int and 0 <= n <= MAX_BYTES for n in shape)  # True is no size
+    if not possible or math.prod(shape) * dtype.itemsize != room:
         raise MessageError(f"an array that claims the shape {shape} with {room} bytes of numbers")
     flat = np.frombuffer(payload, dtype, offset=buffer.tell())
     return flat.reshape(shape, order="F" if fortran else "C").copy()
