@@ -72,11 +72,12 @@ def check_number(
     """`value` as a float in [low, high], without its ends where they are open; infinity and NaN never pass."""
     if isinstance(value, bool) or not isinstance(value, (float, int, Real)):
         raise wrong(name, "be a number", value, kind=TypeError)
-    number = float(value)
+    # An int may be too large for a float.
+    number = float(value) if not isinstance(value, int) or abs(value) < 2**1023 else math.inf * (1 if value > 0 else -1)
     open_high = open_high or math.isinf(high)
     if not (low < number if open_low else low <= number) or not (number < high if open_high else number <= high):
         top = f"{high:g}{')' if open_high else ']'}"
-        raise ValueError(f"{name} must be in {'(' if open_low else '['}{low:g}, {top}, got {value!r}")
+        raise ValueError(f"{name} must be in {'(' if open_low else '['}{low:g}, {top}, got {value!r:.60}")
     return number
 
 

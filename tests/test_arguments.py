@@ -345,6 +345,8 @@ BAD_CALLS: list[Bad] = [
     Bad("cosine", "final", 1.5, V, r"1\.5", r"\[0, 1\]"),
     Bad("step_decay", "at", (0.5, 30), V, "30", r"\[0, 1\]"),
     Bad("step_decay", "at", 0.5, T, r"0\.5", "sequence|tuple"),
+    Bad("SGD", "lr", 10**400, V, "10000", r"\[0, inf\)"),
+    Bad("Adam", "eps", -(10**400), V, "-10000", r"\(0, inf\)"),
     Bad("step_decay", "factor", -1, V, "-1", r"\[0, inf\)"),
     # ---- training
     *each("fit", "x", BAD_INPUTS + BAD_VALUES),

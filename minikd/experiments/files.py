@@ -20,7 +20,7 @@ from ..errors import CheckpointError
 T = TypeVar("T")
 LOCK = ".lock"  # in the folder of a run, while a process works on it
 FAR_AWAY = 1 << 30  # a place in the lock's file behind all that is written there
-DAMAGED = (ValueError, TypeError, KeyError, AttributeError, IndexError)  # what numbers that are not as expected raise
+DAMAGED = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError)  # what odd content raises
 
 
 def make_folder(folder: Path) -> None:
