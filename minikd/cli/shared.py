@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from ..experiments.files import claimed, is_unused, make_folder, resume
+from ..experiments.files import claimed, is_unused, make_folder, resume_command
 from ..fast.threads import blas_threads, chosen_by_user, limited_blas
 from ..scale.pool import WorkerKilledError
 from .process import exit_code, in_words
@@ -46,7 +46,7 @@ def resumable(command: str, folder: Path, more: str = "") -> Iterator[None]:
     """Whatever ends the block from outside (a signal, a full disk, too little memory) raises Stopped, which says how to
     go on with the run in this folder; `more` is said behind the command.
     """
-    how = f"To go on: {resume(command, folder)}{more}"
+    how = f"To go on: {resume_command(command, folder)}{more}"
     try:
         yield
     except KeyboardInterrupt as stop:

@@ -62,7 +62,7 @@ def _train(plan: sweep.Sweep, folder: Path, options: argparse.Namespace) -> None
             _check_images(plan, folder)
             sweep.begin(plan, folder, workers)
         where = f"on {options.dask}" if options.dask else "at a time"
-        networks = (len(plan.settings) + len(plan.controls)) * plan.base.seeds
+        networks = len(plan.students) * plan.base.seeds
         print(f"{networks} students, {len(plan.settings)} settings, {workers.count} {where}, in {folder}/", flush=True)
         with Progress(quiet=options.quiet) as progress:
             records = sweep.run_sweep(plan, folder, workers, progress)

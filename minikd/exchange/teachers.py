@@ -189,7 +189,8 @@ def check_order(teacher: Teacher, name: str, data: str, labels: np.ndarray) -> N
     """
     if isinstance(teacher, Answers) and teacher.logits is not None and is_chance(teacher.logits, labels):
         words = f"{name} agrees with the training labels of {data} no more than chance does: its rows must be in the"
-        raise CheckpointError(f"{words} order of the samples, its columns in that of the classes. Or --trust-teacher")
+        words += " order of the samples, and its columns in that of the classes"
+        raise CheckpointError(f"{words}. To use it anyway: --trust-teacher")
 
 
 def describe_teacher(teacher: Teacher) -> str:

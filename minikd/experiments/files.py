@@ -31,7 +31,7 @@ def make_folder(folder: Path) -> None:
         raise CheckpointError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
-def resume(command: str, folder: Path) -> str:
+def resume_command(command: str, folder: Path) -> str:
     """What goes on with the run in a folder, as one writes it in a shell."""
     return shlex.join(["minikd", *command.split(), "--resume", "--out", str(folder)])
 
@@ -47,16 +47,18 @@ def claimed(folder: Path) -> Iterator[None]:
 
     The system takes the lock away when the process ends, in whatever way. CheckpointError where another holds it.
     """
-    path, descriptor = folder / LOCK, -1
-    while descriptor < 0 or not _is_at(path, descriptor):  # another may have taken the file away as it was opened
-        if descriptor >= 0:
-            os.close(descriptor)
+    path = folder / LOCK
+    while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
         if not _lock(descriptor):
             os.close(descriptor)
             holder = (path.read_text(encoding="utf-8") if path.exists() else "") or "another process"
             raise CheckpointError(f"{folder} is in use by {holder}: let it end, or stop it")
+        if _is_at(path, descriptor):
+            break
+        os.close(descriptor)  # another process has taken the file away as it was opened
     try:
+        os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:

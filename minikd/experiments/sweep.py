@@ -112,6 +112,11 @@ class Sweep:
             return []
         return [(kind, Setting(self.student[0], None, None, images)) for images in self.images for kind in CONTROLS]
 
+    @property
+    def students(self) -> list[tuple[str, Setting]]:
+        """Kind and setting of whatever is trained for each seed: the controls, and a student for every combination."""
+        return [*self.controls, *(("student", setting) for setting in self.settings)]
+
     def header(self) -> Record:
         """The first line of the file."""
         return {"sweep": {"base": asdict(self.base), **{name: list(getattr(self, name)) for name in Setting._fields}}}
@@ -139,7 +144,7 @@ def read(folder: Path) -> tuple[Sweep, list[Record]]:
     records: list[Record] = []
     try:
         sweep = Sweep.from_header(json.loads(lines[0]))
-        known = {*sweep.controls, *(("student", setting) for setting in sweep.settings)}
+        known = set(sweep.students)
         for line in lines[1:]:
             records.append(_checked(json.loads(line), known))
     except DAMAGED as error:
@@ -225,8 +230,7 @@ def run_sweep(sweep: Sweep, folder: Path, workers: Workers, notify: Notify = sil
         tidy(folder)
         _, records = read(folder)
         have = {(r["model"], setting_of(r), r["seed"]) for r in records if r["model"] != "teacher"}
-        kinds = [*sweep.controls, *(("student", setting) for setting in sweep.settings)]
-        students = [(*k, seed) for seed in range(sweep.base.seeds) for k in kinds if (*k, seed) not in have]
+        students = [(*k, seed) for seed in range(sweep.base.seeds) for k in sweep.students if (*k, seed) not in have]
         teachers = _teachers(sweep, folder, records, {seed for *_, seed in students})
         done, total = 0, len(teachers) + len(students)
         rounds: list[Any] = [[("teacher", None, seed) for seed in teachers], students]

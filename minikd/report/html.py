@@ -24,7 +24,7 @@ from ..exchange.teachers import Answers, describe_teacher
 from ..experiments import compare, selection, summary, sweep
 from ..experiments.config import Config
 from ..experiments.distill import load_network
-from ..experiments.files import DAMAGED, check_numbers, read_json, resume
+from ..experiments.files import DAMAGED, check_numbers, read_json, resume_command
 from ..experiments.given_teacher import read_copy
 from ..experiments.summary import ALL, NAMES, STUDENTS, Trained
 from ..experiments.text import dashed
@@ -80,9 +80,9 @@ def build(folder: Path) -> str:
             if (folder / file).exists():
                 return of(folder)
     if (folder / "config.json").exists():
-        raise CheckpointError(f"the run in {folder} is not finished: {resume('distill', folder)}")
+        raise CheckpointError(f"the run in {folder} is not finished: {resume_command('distill', folder)}")
     if (folder / "labels-0.safetensors").exists() or (folder / "teacher-0.safetensors").exists():
-        words = f"{resume('compare', folder)}, and the options that were given"
+        words = f"{resume_command('compare', folder)}, and the options that were given"
         raise CheckpointError(f"the comparison in {folder} is not finished: {words}")
     raise CheckpointError(f"{folder} is not the folder of a run: make one with minikd distill, compare or sweep")
 
@@ -272,8 +272,8 @@ def _comparison_verdict(rows: Sequence[dict[str, Any]]) -> str:
 def _of_sweep(folder: Path) -> str:
     plan, records = sweep.read(folder)
     base, students = plan.base, sum(r["model"] != "teacher" for r in records)
-    if students < (len(plan.settings) + len(plan.controls)) * base.seeds:
-        raise CheckpointError(f"the sweep in {folder} is not finished: {resume('sweep', folder)}")
+    if students < len(plan.students) * base.seeds:
+        raise CheckpointError(f"the sweep in {folder} is not finished: {resume_command('sweep', folder)}")
     cells, words = selection.result(plan, records)
     picture, said = run_plots.of_sweep(plan, records)
     teacher = f"{dashed(base.teacher, 'no')} hidden units; {base.teacher_epochs} epochs"

@@ -42,8 +42,7 @@ class Workers:
     """Where tasks run, `count` of them at a time; see `pool`."""
 
     count: int
-    _backend: dict[str, Any] = field(default_factory=dict)  # for joblib; empty: one task after another, in this process
-    _client: Any = None  # of a Dask cluster
+    _backend: dict[str, Any] = field(default_factory=dict)  # joblib's, or a Dask client; empty: one task after another
 
     def as_completed(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """function(*task) for each task, in the order in which they are finished. Other workers begin at once.
@@ -51,26 +50,23 @@ class Workers:
         What a task raises is raised here, and the tasks that wait are dropped. WorkerKilledError where a process of
         this machine was killed. A worker of a cluster may die: its tasks are given to another.
         """
-        if self._client is not None:
-            from distributed import as_completed
-
-            futures = [self._client.submit(function, *task, pure=False) for task in tasks]
-            loop = self._client.loop
-            return _guarded(f.result() for f in as_completed(futures, loop=loop))  # type: ignore[no-untyped-call, unused-ignore]
         if not self._backend:
             return starmap(function, tasks)
         return _guarded(self._parallel("generator_unordered", function, tasks))
 
     def map(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> list[Any]:
         """function(*task) for each task, as a list in the order of the tasks. Raises what `as_completed` does."""
-        if self._client is not None:
-            futures = [self._client.submit(function, *task, pure=False) for task in tasks]
-            return list(_guarded(future.result() for future in futures))
         return list(
             _guarded(self._parallel("generator", function, tasks)) if self._backend else starmap(function, tasks)
         )
 
     def _parallel(self, return_as: str, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Any:
+        if (client := self._backend.get("client")) is not None:  # joblib would do without a cluster that has one core
+            from distributed import as_completed
+
+            futures = [client.submit(function, *task, pure=False) for task in tasks]
+            in_order = return_as == "generator"
+            return (f.result() for f in (futures if in_order else as_completed(futures, loop=client.loop)))  # type: ignore[no-untyped-call, unused-ignore]
         import joblib
 
         with joblib.parallel_config(**self._backend, max_nbytes=None):
@@ -104,7 +100,7 @@ def pool(
     if dask is not None:
         client = _client(dask)
         try:
-            yield Workers(sum(client.ncores().values()), _client=client)
+            yield Workers(sum(client.ncores().values()), {"client": client})
         finally:
             client.close(timeout=SCHEDULER_SECONDS)
         return
@@ -215,9 +211,8 @@ def _guarded(results: Iterator[Any]) -> Iterator[Any]:
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "distributed":
             raise
-        words = (
-            f"the Dask cluster has gone or has lost its workers ({type(error).__name__}: {str(error).splitlines()[0]})"
-        )
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        words = f"the Dask cluster has gone or has lost its workers ({reason})"
         raise WorkerKilledError(f"{words}; what was finished is kept") from error
 
 

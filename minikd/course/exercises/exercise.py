@@ -105,9 +105,9 @@ def run_check(exercise: Exercise, index: int, runner: Any, sources: Any, seed: i
     except Failed as error:
         functions = " and ".join(exercise.functions)
         kind, words = error.kind, FAILURES[error.kind].format(words=error.words, functions=functions)
+    except MinikdError:  # nothing can be run safely here
+        raise
     except Exception as error:  # it costs this check, and no other check and no other submission
-        if isinstance(error, MinikdError):  # but where nothing can be run safely, nothing is
-            raise
         kind, words, trace = "grader", FAILURES["grader"].format(words=type(error).__name__), traceback.format_exc()
     points = POINTS * check.share
     return Result(

@@ -22,7 +22,7 @@ def check(name: str, share: float, *parts: Callable[[Child, Rng], None]) -> Chec
     return Check(name, share, run)
 
 
-# Title, names of what the learner writes, and checks.
+# E1, E2, ... in this order: title, names of what the learner writes, and checks.
 TABLE: tuple[Any, ...] = (
     (
         "log-softmax with temperature",
