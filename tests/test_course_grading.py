@@ -29,7 +29,7 @@ from minikd.course.exercises import EXERCISES
 from minikd.course.grading import gradescope
 from minikd.course.grading.grade import Grade, grade, read_weights
 from minikd.course.grading.gradebook import details, from_dict, grade_class, table
-from minikd.course.grading.similar import similar
+from minikd.course.grading.similar import functions, similar
 from minikd.course.grading.submission import SubmissionError, passed_over, read_submission, submissions
 from minikd.course.sandbox import messages
 from minikd.course.sandbox.conversation import Child
@@ -375,9 +375,12 @@ def test_what_is_not_graded_is_said_and_a_student_is_graded_once(
 
 def test_similar_is_quick_whatever_a_line_holds_and_prints_clean_names(tmp_path: Path) -> None:
     source = (learner.HERE / "reference" / "solution.py").read_text()
+    bad = "x = 1" + " " * 300_000 + "$\n", "(\n" + " " * 300_000 + "$\n", ("(" + " " * 90 + "$\n") * 3000
     for name in ("a\x1b[31m.py", "b.py"):
-        (tmp_path / name).write_text(source + "\n" + " " * 200_000 + "$\n")
+        (tmp_path / name).write_text(source + "\n" + bad[0])
     begun = time.process_time()
+    for text in bad:
+        functions(text)
     (pair,) = similar(submissions(tmp_path))
     assert time.process_time() - begun < 5 and len(pair.exercises) > 3
     assert pair.one.isprintable() and pair.other == "b.py"

@@ -79,10 +79,13 @@ def fingerprints(submission: Submission) -> dict[str, frozenset[tuple[str, ...]]
 def functions(source: str) -> list[tuple[str, list[str]]]:
     """(name, tokens) of each function at the left margin: names become N, texts T, numbers stay; docstrings go."""
     found: list[tuple[str, list[str]]] = []
-    depth, inside, before = 0, False, ""
-    source = re.sub(r"[ \t\f]{100,}", 99 * " ", source)  # the time of tokenize grows with the square of such a run
+    source = re.sub(r"[ \t\f]{100,}", 99 * " ", source)
+    depth, inside, before, blanks = 0, False, "", 0
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            # Before a letter that is none each blank is a token of its own, found by looking at all that follow it.
+            if (blanks := blanks + (token.type == tokenize.ERRORTOKEN and token.string.isspace())) > 100:
+                break
             depth += (token.type == tokenize.INDENT) - (token.type == tokenize.DEDENT)
             if token.type == tokenize.NAME and token.start[1] == 0:
                 inside = token.string == "def"
@@ -91,12 +94,9 @@ def functions(source: str) -> list[tuple[str, list[str]]]:
             elif inside and found[-1][0] == "" and token.type == tokenize.NAME:
                 found[-1] = (token.string, [])
             elif inside and token.type not in SKIPPED:
-                text = token.string
+                is_name = token.type == tokenize.NAME and not keyword.iskeyword(token.string)
+                text = "N" if is_name else "T" if token.type == tokenize.STRING else token.string
                 statement = before in ("\n", "") and token.type == tokenize.STRING  # a docstring, or a text nobody uses
-                if token.type == tokenize.NAME and not keyword.iskeyword(text):
-                    text = "N"
-                elif token.type == tokenize.STRING:
-                    text = "T"
                 if not statement:
                     found[-1][1].append(text)
             if token.type not in (tokenize.COMMENT, tokenize.NL):
