@@ -31,7 +31,15 @@ Open = Callable[[], AbstractContextManager[Child]]  # opens a fresh process with
 
 
 class Wrong(Exception):
-    """A submission's number is not the right one; the words say what was wanted, what came, and where."""
+    """A submission's number is not the right one.
+
+    words       what was wanted, what came, and where
+    diagnosis   a few words for the kind of mistake, the same for everybody who makes it; "" where it is unknown
+    """
+
+    def __init__(self, words: str, diagnosis: str = "") -> None:
+        super().__init__(words)
+        self.diagnosis = diagnosis
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,8 @@ class Result:
     words: str = ""
     output: str = ""  # what the submission printed meanwhile
     trace: str = ""  # where the grader itself failed
+    diagnosis: str = ""  # a few words for the kind of mistake, see Wrong
+    left_out: str = ""  # what of the submission's files could not be executed, a line each
 
     @property
     def passed(self) -> bool:
@@ -95,13 +105,13 @@ def run_check(exercise: Exercise, index: int, runner: Any, sources: Any, seed: i
     """
     check = exercise.checks[index]
     rng = np.random.default_rng((seed, exercise.number, index))
-    kind, words, trace = "passed", "", ""
+    kind, words, trace, diagnosis = "passed", "", "", ""
     budget = TimeBudget(CALLS_PER_CHECK * runner.seconds)
     try:
         with np.errstate(all="ignore"):  # whatever numbers come
             check.run(lambda: runner.open(sources, SUBMISSION_MODULES, budget), rng)
     except Wrong as error:
-        kind, words = "wrong", str(error)
+        kind, words, diagnosis = "wrong", str(error), error.diagnosis
     except Failed as error:
         functions = " and ".join(exercise.functions)
         kind, words = error.kind, FAILURES[error.kind].format(words=error.words, functions=functions)
@@ -110,9 +120,8 @@ def run_check(exercise: Exercise, index: int, runner: Any, sources: Any, seed: i
     except Exception as error:  # it costs this check, and no other check and no other submission
         kind, words, trace = "grader", FAILURES["grader"].format(words=type(error).__name__), traceback.format_exc()
     points = POINTS * check.share
-    return Result(
-        exercise.name, check.name, points * (kind == "passed"), points, kind, printable(words), runner.output, trace
-    )
+    score = points * (kind == "passed")
+    return Result(exercise.name, check.name, score, points, kind, printable(words), runner.output, trace, diagnosis)
 
 
 FAILURES = {
