@@ -27,10 +27,11 @@ from minikd.cli.main import main
 from minikd.course import learner
 from minikd.course.exercises import EXERCISES
 from minikd.course.grading import gradescope
+from minikd.course.grading.collect import passed_over, submissions
 from minikd.course.grading.grade import Grade, grade, read_weights
 from minikd.course.grading.gradebook import details, from_dict, grade_class, table
 from minikd.course.grading.similar import functions, similar
-from minikd.course.grading.submission import SubmissionError, passed_over, read_submission, submissions
+from minikd.course.grading.submission import SubmissionError, read_submission
 from minikd.course.sandbox import messages
 from minikd.course.sandbox.conversation import Child
 from minikd.course.sandbox.runner import Runner

@@ -13,10 +13,11 @@ from ..checkpoint import write_atomically
 from ..course import learner
 from ..course.exercises import EXERCISES
 from ..course.grading import gradescope
+from ..course.grading.collect import passed_over, submissions
 from ..course.grading.grade import CALL_SECONDS, Grade, grade, new_seed, read_weights
 from ..course.grading.gradebook import grade_class
 from ..course.grading.similar import similar
-from ..course.grading.submission import SubmissionError, passed_over, submissions
+from ..course.grading.submission import SubmissionError
 from ..course.sandbox.runner import Runner
 from ..errors import CheckpointError
 from ..fast.threads import limited_blas
@@ -162,7 +163,8 @@ def selftest(options: argparse.Namespace) -> int:
 
 def look_alike(options: argparse.Namespace) -> None:
     """minikd course similar."""
-    pairs = similar(submissions(options.folder))
+    entries: Any = submissions(options.folder)  # as good as paths: they have names and can be read
+    pairs = similar(entries)
     for pair in pairs:
         found = " ".join(pair.exercises)
         print(f"{pair.one}  {pair.other}: {len(pair.exercises)} alike by {pair.similarity:.0%}: {found}")

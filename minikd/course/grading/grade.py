@@ -13,7 +13,7 @@ from ..exercises import EXERCISES
 from ..exercises.exercise import POINTS, Result, run_check
 from ..sandbox.runner import Runner
 from ..sandbox.unprotected import UnprotectedRunner
-from .submission import SubmissionError, read_submission
+from .submission import Entry, SubmissionError, read_submission
 
 SUBMISSION_SECONDS = 40.0  # that a submission may keep the grader waiting, all checks together
 CALL_SECONDS = 4.0  # of one call
@@ -29,6 +29,7 @@ class Grade:
     problems: list[str] = field(default_factory=list)
     layers: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    known_as: list[str] = field(default_factory=list)  # see Entry
 
     def score(self, exercise: str | None = None) -> float:
         """The points of an exercise, or of all."""
@@ -45,13 +46,13 @@ def new_seed() -> int:
 
 
 def grade(
-    path: Path,
+    path: Path | Entry,
     runner: Runner | UnprotectedRunner,
     seed: int,
     weights: Mapping[str, float] = {},
     only: Sequence[str] = (),
 ) -> Grade:
-    """Run all checks, or those of the exercises `only`, on the submission at `path`; never raises for what is there.
+    """Run all checks, or those of the exercises `only`, on a submission; never raises for what is there.
 
     weights   points of an exercise, by name; POINTS where it is not named
     """

@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -22,8 +22,9 @@ from ...scale.pool import pool
 from ..exercises import EXERCISES
 from ..exercises.exercise import Result
 from ..sandbox.runner import Runner
+from .collect import submissions
 from .grade import CALL_SECONDS, Grade, grade, new_seed
-from .submission import submissions
+from .submission import Entry
 
 STOP_SECONDS = 5.0  # in which a worker that was stopped gives its runner back
 
@@ -43,20 +44,20 @@ def grade_class(
     notify   called as notify(grade, how many are done, how many there are)
     """
     check_count("jobs", jobs)
-    paths = submissions(folder)
+    entries = submissions(folder)
     log = out.with_name(f".{out.name}.part")
     try:
         if out.is_dir():
             raise CheckpointError(f"{out} is a folder: --out must be the file to write")
         seed, done = _start_or_resume(log, resume, weights, new_seed() if seed is None else seed)
         with log.open("a", encoding="utf-8") as lines:
-            todo = [path for path in paths if path.name not in done]
-            for path, graded in _grade_all(todo, seed, weights, jobs):
-                done[path.name] = graded
-                lines.write(json.dumps({"file": path.name, "grade": asdict(graded)}) + "\n")
+            todo = [entry for entry in entries if entry.key not in done]
+            for entry, graded in _grade_all(todo, seed, weights, jobs):
+                done[entry.key] = graded
+                lines.write(json.dumps({"file": entry.key, "grade": asdict(graded)}) + "\n")
                 lines.flush()
-                notify(graded, len(done), len(paths))
-        grades = [done[path.name] for path in paths]
+                notify(graded, len(done), len(entries))
+        grades = [done[entry.key] for entry in entries]
         write_atomically(out.with_suffix(".json"), details(grades).encode())
         write_atomically(out, table(grades).encode())
         log.unlink()
@@ -66,24 +67,24 @@ def grade_class(
 
 
 def _grade_all(
-    paths: Sequence[Path], seed: int, weights: Mapping[str, float], jobs: int
-) -> Iterator[tuple[Path, Grade]]:
-    """(path, grade) as they come. Each worker has a forkserver of its own, with a user of its own."""
-    runners = [Runner(CALL_SECONDS) for _ in range(min(jobs, len(paths)))]
+    entries: Sequence[Entry], seed: int, weights: Mapping[str, float], jobs: int
+) -> Iterator[tuple[Entry, Grade]]:
+    """(entry, grade) as they come. Each worker has a forkserver of its own, with a user of its own."""
+    runners = [Runner(CALL_SECONDS) for _ in range(min(jobs, len(entries)))]
     idle: SimpleQueue[Runner] = SimpleQueue()
     for runner in runners:
         idle.put(runner)
 
-    def grade_one(path: Path) -> tuple[Path, Grade]:
+    def grade_one(entry: Entry) -> tuple[Entry, Grade]:
         runner = idle.get()
         try:
-            return path, grade(path, runner, seed, weights)
+            return entry, replace(grade(entry, runner, seed, weights), known_as=list(entry.known_as))
         finally:
             idle.put(runner)
 
     try:
         with pool(max(1, len(runners)), threads=True, blas_threads=1) as workers:
-            yield from workers.as_completed(grade_one, [(path,) for path in paths])
+            yield from workers.as_completed(grade_one, [(entry,) for entry in entries])
     finally:  # after Ctrl-C, say: what runs is given up, and is graded again with resume
         for runner in runners:
             runner.stop()

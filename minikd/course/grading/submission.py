@@ -37,38 +37,31 @@ class Submission:
     problems: list[str] = field(default_factory=list)
 
 
-def submissions(folder: Path) -> list[Path]:
-    """The submissions in a folder: its folders and files, one a student, in order of their names, without hidden ones.
+@dataclass(frozen=True)
+class Entry:
+    """One student's submission in a class.
 
-    Of several that bear a student's name a folder comes first, then a .py file, then a notebook.
+    files      (name that the student gave it, where it is) of each folder and file
+    known_as   by what a roster may know the student, see collect.py
     """
-    visible = _visible(folder)
-    found = [path for path in visible if path.is_dir() or path.is_symlink() or path.suffix.lower() in SUFFIXES]
-    if not found:
-        wanted = "one folder, .py or .ipynb file for each student is wanted"
-        raise SubmissionError(f"{folder} holds no submissions: {wanted}")
-    chosen: dict[str, Path] = {}
-    for path in sorted(found, key=lambda path: (not path.is_dir(), path.suffix.lower() != ".py")):
-        chosen.setdefault(student_name(path), path)
-    return [path for path in found if path in chosen.values()]
 
+    student: str
+    files: tuple[tuple[str, Path], ...]
+    known_as: tuple[str, ...] = ()
 
-def passed_over(folder: Path) -> list[str]:
-    """A sentence for whatever in a folder is not graded."""
-    graded, said = {student_name(path): path for path in submissions(folder)}, []
-    for path in _visible(folder):
-        if (other := graded.get(student_name(path))) != path:
-            why = "it is no folder, .py or .ipynb file" if other is None else f"{safe_name(other.name)} is"
-            said.append(f"{safe_name(path.name)} is not graded: {why}")
-    return said
+    @property
+    def name(self) -> str:
+        """The file's own name where there is one file, else the student's."""
+        return (
+            self.files[0][1].name
+            if len(self.files) == 1 and self.files[0][0] == self.files[0][1].name
+            else self.student
+        )
 
-
-def _visible(folder: Path) -> list[Path]:
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise SubmissionError(f"cannot read the folder {folder}: {error.strerror}") from error
-    return [path for path in entries if not path.name.startswith((".", "__"))]
+    @property
+    def key(self) -> str:
+        """What a run that is resumed knows it by: all that it is made of."""
+        return "/".join(path.name for _, path in self.files)
 
 
 def student_name(path: Path) -> str:
@@ -81,19 +74,25 @@ def safe_name(name: str) -> str:
     return printable(name.replace("\n", "\r"))[:100]
 
 
-def read_submission(path: Path) -> Submission:
-    """The submission at a path; never raises for what is there."""
-    submission = Submission(student_name(path))
-    if os.path.islink(path):
-        submission.problems.append(f"{submission.name} is a link, and links are not followed")
-        return submission
-    files = _source_files(path, submission.problems)
-    for file in sorted(files, key=lambda file: (ORDER.get(file.stem, 0), str(file))):
+def read_submission(path: Path | Entry) -> Submission:
+    """The submission at a path, or one of a class; never raises for what is there."""
+    entry = path if isinstance(path, Entry) else Entry(student_name(path), ((path.name, path),))
+    submission = Submission(entry.student)
+    files: list[tuple[str, Path]] = []
+    for name, part in entry.files:
+        if os.path.islink(part):
+            submission.problems.append(f"{safe_name(name)} is a link, and links are not followed")
+        else:
+            found = _source_files(part, submission.problems)
+            files += [(name if file == part else file.name, file) for file in found]
+    if len(files) > MAX_FILES:
+        submission.problems.append(f"more than {MAX_FILES} files: only the first are read")
+    for name, file in sorted(files[:MAX_FILES], key=lambda item: (ORDER.get(Path(item[0]).stem, 0), str(item[1]))):
         text = _read_text(file, submission.problems)
         if text is not None and file.suffix.lower() == ".ipynb":
-            text = _notebook_code(text, safe_name(file.name), submission.problems)
+            text = _notebook_code(text, safe_name(name), submission.problems)
         if text is not None:
-            submission.sources.append((safe_name(file.name), text))
+            submission.sources.append((safe_name(name), text))
     while sum(len(source) for _, source in submission.sources) > MAX_CHARACTERS:
         name, _ = submission.sources.pop(0)
         submission.problems.append(f"more than {MAX_CHARACTERS:,} characters in all: {name} is left out")

@@ -1,0 +1,146 @@
+"""Which files in a folder are whose: one student, one submission.
+
+A folder holds one folder or file for each student, or what a learning platform packs when an instructor downloads all
+submissions. There, each file's name begins with its owner, and a student can have several files and attempts.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .submission import SUFFIXES, Entry, SubmissionError, safe_name, student_name
+
+PLATFORMS = {
+    # lovelaceada_LATE_12345_67890_solution-1.py: user, then a number that grows; -1 where a name was used before
+    "canvas": r"(?P<name>[^_]+)_(?:LATE_)?(?P<id>\d{3,})_(?P<order>\d{3,})_(?P<file>.+?)(?P<copy>-\d+)?(?P<end>\.\w+)",
+    # Ada Lovelace_123456_assignsubmission_file_solution.py, or a folder without the file's name
+    "moodle": r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_file_?(?P<file>.*)",
+    # Homework 1_ada01_attempt_2026-11-01-10-20-30_solution.py
+    "blackboard": r"(?P<task>.+)_(?P<id>[^_]+)_attempt_(?P<date>\d{4}(?:-\d\d){5})_(?P<file>.+)",
+    # 12345-678 - Ada Lovelace - Nov 1, 2026 1020 AM - solution.py, or a folder without the file's name
+    "brightspace": r"(?P<task>\d+-\d+) - (?P<name>.+?) - (?P<day>[A-Z][a-z]{2} \d\d?, \d{4}) (?P<hour>\d?\d\d\d [AP]M)"
+    r"(?: - (?P<file>.+))?",
+}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A folder or file of one student. Of equal `slot` the last `order` counts, and only the last `attempt` does."""
+
+    path: Path
+    group: str  # the same for everything of a student
+    student: str
+    known_as: tuple[str, ...]
+    name: str  # as the student called it
+    slot: str = ""
+    attempt: str = ""
+    order: tuple[int, ...] = ()
+
+
+def submissions(folder: Path) -> list[Entry]:
+    """The submissions in a folder, one a student, in order of their names; hidden files and folders are left out.
+
+    Of several folders and files that bear a student's plain name, a folder comes first, then a .py file, then a
+    notebook. Of a platform's files the latest attempt counts, and of one name in it the latest file.
+    """
+    entries, _ = _collect(folder)
+    if not entries:
+        wanted = "one folder, .py or .ipynb file for each student is wanted"
+        raise SubmissionError(f"{folder} holds no submissions: {wanted}")
+    return entries
+
+
+def passed_over(folder: Path) -> list[str]:
+    """A sentence for whatever in a folder is not graded."""
+    return _collect(folder)[1]
+
+
+def _collect(folder: Path) -> tuple[list[Entry], list[str]]:
+    said: list[tuple[Path, str]] = []
+    groups: dict[str, list[_Part]] = {}
+    for path in _visible(folder):
+        if path.is_dir() or path.is_symlink() or path.suffix.lower() in SUFFIXES:
+            part = _part(path)
+            groups.setdefault(part.group, []).append(part)
+        else:
+            said.append((path, "it is no folder, .py or .ipynb file"))
+    shown = Counter(parts[0].student for parts in groups.values())
+    entries: dict[str, Entry] = {}
+    for group, parts in groups.items():
+        chosen: dict[str, _Part] = {}
+        for part in parts:
+            if part.attempt == max(p.attempt for p in parts):
+                chosen[part.slot] = max(chosen.get(part.slot, part), part, key=lambda p: p.order)
+        first, number = next(iter(chosen.values())), 1
+        student = base = first.student if shown[first.student] == 1 else safe_name(group)
+        while student in entries:
+            student, number = f"{base} ({number + 1})", number + 1
+        entries[student] = Entry(student, tuple((p.name, p.path) for p in chosen.values()), first.known_as)
+        why = "a later attempt is" if first.slot else f"{safe_name(first.name)} is"
+        said += [(part.path, why) for part in parts if part not in chosen.values()]
+    return list(entries.values()), [f"{safe_name(path.name)} is not graded: {why}" for path, why in sorted(said)]
+
+
+def _part(path: Path) -> _Part:
+    is_folder, plain = path.is_dir(), path.name if path.is_dir() else path.stem
+    for platform, pattern in PLATFORMS.items():
+        if (match := re.fullmatch(pattern, path.name)) and is_folder == (not match["file"]):
+            with suppress(ValueError):  # not a date, so not such a name
+                return PARTS[platform](path, {name: text or "" for name, text in match.groupdict().items()})
+    order = (is_folder, path.suffix.lower() == ".py")
+    return _Part(path, plain, student_name(path), (id_key(plain), name_key(plain)), path.name, order=order)
+
+
+def _canvas(path: Path, m: dict[str, str]) -> _Part:
+    name, known_as = m["file"] + m["end"], (f"canvas {m['id']}", name_key(m["name"]))
+    order = (int(m["order"]), int(m["copy"][1:] or 0))
+    return _Part(path, f"{m['name']}_{m['id']}", safe_name(m["name"]), known_as, name, slot=name, order=order)
+
+
+def _moodle(path: Path, m: dict[str, str]) -> _Part:
+    known_as = id_key(f"participant {m['id']}"), name_key(m["name"])
+    name = m["file"] or path.name
+    return _Part(path, f"{m['name']}_{m['id']}", safe_name(m["name"]), known_as, name, slot=name)
+
+
+def _blackboard(path: Path, m: dict[str, str]) -> _Part:
+    group = f"{m['task']}_{m['id']}"  # the user's name may itself have an underscore
+    return _Part(path, group, safe_name(m["id"]), (id_key(m["id"]),), m["file"], slot=m["file"], attempt=m["date"])
+
+
+def _brightspace(path: Path, m: dict[str, str]) -> _Part:
+    date = time.strptime(f"{m['day']} {m['hour']:0>7}", "%b %d, %Y %I%M %p")
+    name, attempt = m["file"] or path.name, time.strftime("%Y%m%d%H%M", date)
+    group = f"{m['task']} - {m['name']}"
+    return _Part(path, group, safe_name(m["name"]), (name_key(m["name"]),), name, slot=name, attempt=attempt)
+
+
+PARTS: dict[str, Callable[[Path, dict[str, str]], _Part]] = {
+    "canvas": _canvas, "moodle": _moodle, "blackboard": _blackboard, "brightspace": _brightspace,
+}  # fmt: skip
+
+
+def id_key(text: str) -> str:
+    """An identifier as it is compared: capitals and Brightspace's # make no difference."""
+    return "id " + text.strip().lstrip("#").casefold()
+
+
+def name_key(text: str) -> str:
+    """A person's name as it is compared: letters and digits alone, without accents and capitals."""
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    return "name " + "".join(c for c in plain if c.isalnum())
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise SubmissionError(f"cannot read the folder {folder}: {error.strerror}") from error
+    return [path for path in entries if not path.name.startswith((".", "__"))]
