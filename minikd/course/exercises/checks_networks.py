@@ -7,27 +7,46 @@ from typing import Any
 import numpy as np
 
 from ..sandbox.conversation import Child
-from .checks_losses import WIDE, WIDE_SECONDS, logits, temperature
+from .checks_losses import KINKS, kinked_biases, large_call, logits, temperature
+from .diagnosis import Clues
 from .exercise import Rng, Wrong, array_of, expect, values_of
-from .expected import Params, as_mlp, gradients, input_gradient, network, student_of
+from .expected import Params, as_mlp, gradients, input_gradient, input_gradients, network, student_of
 
 # ---- networks ----------------------------------------------------------------------------------------------------
 
 
-def check_params(what: str, got: Any, want: Params, tolerance: float = 1e-9) -> None:
-    """A list of pairs (W, b), or of their gradients, must be as `want`."""
-    for i, (pair, (W, b)) in enumerate(zip(values_of(what, got, len(want)), want, strict=True), 1):
-        mine = values_of(f"layer {i} of {what}", pair, 2)
-        expect(f"W of layer {i}", mine[0], W, tolerance)
-        expect(f"b of layer {i}", mine[1], b, tolerance)
+def check_params(
+    what: str, got: Any, want: Params, tolerance: float = 1e-9, why: str = "", clues: Clues | None = None
+) -> None:
+    """A list of pairs (W, b), or of their gradients, must be as `want`; so are the results in `clues`."""
+    clues = clues or Clues()
+    for i, (pair, layer) in enumerate(zip(values_of(what, got, len(want)), want, strict=True)):
+        mine = values_of(f"layer {i + 1} of {what}", pair, 2)
+        for j, name in enumerate("Wb"):
+            start = clues.start[i][j] if clues.start else 0.0
+            about = Clues(clues.factors, [(words, params[i][j]) for words, params in clues.mistakes], start)
+            expect(f"{name} of layer {i + 1}", mine[j], layer[j], tolerance, why, about)
 
 
-def check_gradients_of(child: Child, rng: Rng, *sizes: int, rows: int = 6, seconds: float | None = None) -> None:
+def check_gradients_of(child: Child, rng: Rng, *sizes: int, rows: int = 6) -> None:
     """E6 on a random network of these sizes."""
     params, x = network(rng, *sizes), rng.standard_normal((rows, sizes[0]))
     dz = rng.standard_normal((rows, sizes[-1]))
-    got = child.call("mlp_gradients", params, x, dz, seconds=seconds)
-    check_params("mlp_gradients", got, gradients(params, x, dz))
+    want = gradients(params, x, dz)
+    clues = Clues({"B": rows}, [("relu's slope is left out", gradients_of_linear(params, x, dz))])
+    check_params("mlp_gradients", child.call("mlp_gradients", params, x, dz), want, clues=clues)
+
+
+def gradients_of_linear(params: Params, x: np.ndarray, dz: np.ndarray) -> Params:
+    """A wrong E6: relu in the forward pass, and none in the backward pass."""
+    inputs = [x]
+    for W, b in params[:-1]:
+        inputs.append(np.maximum(inputs[-1] @ W + b, 0))
+    found = []
+    for (W, _), h in zip(reversed(params), reversed(inputs), strict=True):
+        found.append((h.T @ dz, dz.sum(axis=0)))
+        dz = dz @ W.T
+    return found[::-1]
 
 
 def e6_shallow(child: Child, rng: Rng) -> None:
@@ -51,22 +70,23 @@ def e7_accuracy(child: Child, rng: Rng) -> None:
 
     got = child.call("numerical_gradient", f, x, 1e-5)
     expect("the gradient", got, A * np.cos(A * x), 1e-8, "with h = 1e-5, central differences are right to ten digits")
-    cubic = rng.standard_normal(5)
+    cubic, c = rng.standard_normal(5), rng.standard_normal(5) + 2
     h = float(rng.uniform(0.05, 0.2))
-    got = child.call("numerical_gradient", lambda moved: float((array_of("x", moved, (5,)) ** 3).sum()), cubic, h)
-    why = "exactly 3 x² + h² for central differences with step h"
-    expect("the gradient of sum(x³)", got, 3 * cubic**2 + h**2, why=why)
+    got = child.call("numerical_gradient", lambda moved: float((c * array_of("x", moved, (5,)) ** 3).sum()), cubic, h)
+    why = "exactly c (3 x² + h²) for central differences with step h"
+    expect("the gradient of sum(c x³)", got, c * (3 * cubic**2 + h**2), why=why)
 
 
 def e7_calls(child: Child, rng: Rng) -> None:
     """Two calls an entry, each of which moves that entry alone."""
     x, seen = rng.standard_normal((2, 3)), []
+    A, C = rng.standard_normal((2, 2, 3))
 
     def f(moved: np.ndarray) -> float:
         seen.append(array_of("x", moved, (2, 3)))
-        return float((seen[-1] ** 2).sum())
+        return float((A * np.sin(seen[-1]) + C * seen[-1] ** 2).sum())
 
-    expect("the gradient", child.call("numerical_gradient", f, x, 1e-4), 2 * x, 1e-8)
+    expect("the gradient", child.call("numerical_gradient", f, x, 1e-4), A * np.cos(x) + 2 * C * x, 1e-7)
     if len(seen) != 2 * x.size:
         wanted = f"f must be called twice for each of the {x.size} entries of x, {2 * x.size} times"
         raise Wrong(f"{wanted}; it was called {len(seen)} times")
@@ -83,10 +103,25 @@ def e8_task(rng: Rng, steps: int) -> list[Any]:
     return [network(rng, 6, 8, 5), x, v, temperature(rng), 0.05, order]
 
 
+def e8_clues(task: list[Any]) -> Clues:
+    """Known mistakes of a first step."""
+    params, x, v, T, lr, batches = task
+    mistakes = [
+        ("the steps go uphill", student_of(params, x, v, T, -lr, batches)),
+        ("softmax has the temperature 1", student_of(params, x, v, 1.0, lr, batches)),
+        (
+            "the teacher's logits are not taken at the rows of the batch",
+            student_of(params, x, np.roll(v, 1), T, lr, batches),
+        ),
+    ]
+    return Clues({"T": T, "B": len(batches[0])}, mistakes, params)
+
+
 def e8_step(child: Child, rng: Rng) -> None:
     """The parameters after one step."""
     task = e8_task(rng, 1)
-    check_params("distill after one step", child.call("distill", *task), student_of(*task))
+    got = child.call("distill", *task)
+    check_params("distill after one step", got, student_of(*task), clues=e8_clues(task))
 
 
 def e8_trajectory(child: Child, rng: Rng) -> None:
@@ -105,24 +140,55 @@ def e10_differences(child: Child, rng: Rng) -> None:
     measured = (input_gradient(teacher, student, x + step, T)[0] - input_gradient(teacher, student, x - step, T)[0]) / 2
     why = "measured by (J(x + step) - J(x - step)) / 2; J depends on x through the student and through the teacher"
     expect("what dx says of a small step", np.asarray((got * step).sum()) / 1e-6, measured / 1e-6, 1e-4, why)
-    expect("dx", got, input_gradient(teacher, student, x, T)[1])
+    want, ways = input_gradient(teacher, student, x, T)[1], input_gradients(teacher, student, x, T)
+    mistakes = [
+        ("the way through the teacher is left out", ways[1]),
+        ("the way through the student is left out", ways[0]),
+        ("the teacher's way has the wrong sign", ways[1] - ways[0]),
+    ]
+    expect("dx", got, want, clues=Clues({"T": T, "B": 3}, mistakes))
 
 
-def wide_e6(child: Child, rng: Rng) -> None:
-    """A network of 400-400-10."""
-    check_gradients_of(child, rng, 400, 400, 10, rows=3, seconds=WIDE_SECONDS)
+# ---- derived, not measured: see checks_losses.py -----------------------------------------------------------------
 
 
-def wide_e8(child: Child, rng: Rng) -> None:
-    """One step of a network of 400-300-5."""
-    x, v = rng.standard_normal((6, 400)), logits(rng, 6, 5)
-    task: list[Any] = [network(rng, 400, 300, 5), x, v, temperature(rng), 0.05, [np.array([4, 0, 3])]]
-    check_params("distill of a wide network", child.call("distill", *task, seconds=WIDE_SECONDS), student_of(*task))
+def kinked_network(rng: Rng, *sizes: int) -> Params:
+    """A network whose first layer's units are at or near their kinks for an x of zeros."""
+    params = network(rng, *sizes)
+    params[0][1][...] = kinked_biases(rng, sizes[1])
+    return params
 
 
-def wide_e10(child: Child, rng: Rng) -> None:
-    """WIDE inputs."""
-    teacher, student = network(rng, WIDE, 16, 5), network(rng, WIDE, 8, 5)
-    x, T = rng.standard_normal((2, WIDE)), temperature(rng)
-    got = child.call("generator_input_gradient", teacher, student, x, T, seconds=WIDE_SECONDS)
-    expect(f"dx of {WIDE:,} inputs", got, input_gradient(teacher, student, x, T)[1])
+def inputs(rng: Rng, rows: int, size: int) -> np.ndarray:
+    """(rows, size), the first row of zeros."""
+    x = rng.standard_normal((rows, size))
+    x[0] = 0.0
+    return x
+
+
+def e6_derived(child: Child, rng: Rng) -> None:
+    """A hundred samples and two thousand hidden units, some at their kinks, with logits of a million."""
+    params, x, dz = kinked_network(rng, 20, 2000, 10), inputs(rng, 100, 20), rng.standard_normal((100, 10))
+    params[1][1][...] = 1e6
+    got = large_call(child, "mlp_gradients", params, x, dz)
+    check_params("mlp_gradients", got, gradients(params, x, dz), why=KINKS)
+
+
+LARGE = (200, 200, 2000)  # inputs, hidden units and classes: neither is few enough to move each of them once
+
+
+def e8_derived(child: Child, rng: Rng) -> None:
+    """One large step of a large network with units at their kinks."""
+    x, v = inputs(rng, 60, LARGE[0]), logits(rng, 60, LARGE[-1])
+    task: list[Any] = [kinked_network(rng, *LARGE), x, v, temperature(rng), 2.0, [rng.permutation(60)[:50]]]
+    got = large_call(child, "distill", *task)
+    check_params("distill of a large network", got, student_of(*task), why=KINKS)
+
+
+def e10_derived(child: Child, rng: Rng) -> None:
+    """Large networks, units at their kinks, and a J much larger than its slope."""
+    teacher, student = kinked_network(rng, *LARGE), kinked_network(rng, *LARGE)
+    teacher[1][1][0], student[1][1][0] = -30.0, 1e4
+    x, T = inputs(rng, 50, LARGE[0]), temperature(rng)
+    got = large_call(child, "generator_input_gradient", teacher, student, x, T)
+    expect("dx of large networks", got, input_gradient(teacher, student, x, T)[1], why=KINKS)

@@ -20,6 +20,7 @@ import numpy as np
 from ...errors import MinikdError
 from ..sandbox.conversation import Child, Failed, TimeBudget, printable
 from ..sandbox.messages import Unsendable
+from .diagnosis import Clues, diagnose
 
 RELATIVE_TOLERANCE = 1e-9  # relative to the largest entry: rounding stays far below, central differences seldom do
 POINTS = 5.0  # of each exercise
@@ -140,10 +141,13 @@ FAILURES = {
 # ---- comparing ---------------------------------------------------------------------------------------------------
 
 
-def expect(name: str, got: Any, want: Any, tolerance: float = RELATIVE_TOLERANCE, why: str = "") -> None:
+def expect(
+    name: str, got: Any, want: Any, tolerance: float = RELATIVE_TOLERANCE, why: str = "", clues: Clues | None = None
+) -> None:
     """`got` must be a float64 array (or number) of the shape of `want`, and equal to it up to rounding.
 
     The error of an entry is relative to the largest entry of `want` (or to 1, where that is smaller than 1e-3).
+    With clues, what is wrong is compared with known mistakes.
     """
     wanted = np.asarray(want, np.float64)
     array = array_of(name, got, wanted.shape)
@@ -157,7 +161,8 @@ def expect(name: str, got: Any, want: Any, tolerance: float = RELATIVE_TOLERANCE
         words = f"{at} must be {wanted[worst]:.9g}, got {array[worst]:.9g} {error}"
         others = int((errors > tolerance).sum())
         more = f"; {others} of {errors.size} entries are wrong" if errors.size > 1 else ""
-        raise Wrong(f"{words}{more}" + (f"\n{why}" if why else ""))
+        diagnosis, sentence = diagnose(array, wanted, clues) if clues else ("", "")
+        raise Wrong("\n".join(line for line in (f"{words}{more}", sentence, why) if line), diagnosis)
 
 
 def array_of(name: str, got: Any, shape: Sequence[int]) -> np.ndarray:
@@ -173,7 +178,9 @@ def array_of(name: str, got: Any, shape: Sequence[int]) -> np.ndarray:
     if got.dtype != np.float64:
         raise Wrong(f"{name} must be {wanted}, got {got.dtype}")
     if got.shape != tuple(shape):
-        raise Wrong(f"{name} must be {wanted}, got shape {got.shape}")
+        transposed = got.ndim == 2 and got.shape == tuple(shape)[::-1]
+        question = ": which index comes first?" if transposed else ""
+        raise Wrong(f"{name} must be {wanted}, got shape {got.shape}{question}", "transposed" if transposed else "")
     return got
 
 

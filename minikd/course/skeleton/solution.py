@@ -1,8 +1,11 @@
-"""Exercises E1 to E10: knowledge distillation by hand, in NumPy, without autograd.
+"""Exercises E1 to E10: knowledge distillation by hand, in NumPy.
 
 Write each function where it says `raise NotImplementedError`. They are independent of one another: each is checked by
 itself, with right inputs. All numbers are float64; B is the batch size, K the number of classes. Return new arrays and
 leave the arguments as they are.
+
+Derive the gradients: any code of your own that is exact counts, also an autograd that you wrote yourself. A gradient
+that is measured, by differences or by complex steps, does not count, except in E7.
 
     minikd course check          all exercises;  minikd course check E4: one
     minikd course hint E4 -n 1   a hint (there are three)
@@ -25,7 +28,7 @@ def affine_relu_forward(x, W, b):
 
 
 def affine_relu_backward(dh, x, W, b):
-    """E2. From dL/dh to the gradients of the layer's arguments.
+    """E2. From dL/dh to the gradients of the layer's arguments. The slope of relu at exactly 0 is 0.
 
     dh (B, H), and what the forward pass was given: x (B, D), W (D, H), b (H,) -> dx (B, D), dW (D, H), db (H,)
     """
@@ -45,7 +48,7 @@ def kd_loss(zs, zt, T):
 
     p_i = softmax(zs_i / T) is the student, q_i = softmax(zt_i / T) the teacher, KL(q || p) = sum_k q_k log(q_k / p_k)
     zs, zt (B, K), T > 0 -> L a number, dzs (B, K). The teacher is a constant. Logits may be as large as ±1e4, classes
-    30,000: derive the gradient, there is no time to measure it.
+    30,000.
     """
     raise NotImplementedError("E4")
 
@@ -65,7 +68,8 @@ def kd_total(zs, zt, y, T, soft_weight, sample_weight):
 def mlp_gradients(params, x, dz):
     """E6. The gradients of all weights and biases of an MLP, given dL/dz of its logits.
 
-    params [(W1, b1), (W2, b2), ...]: relu after each layer but the last; one layer is allowed
+    params [(W1, b1), (W2, b2), ...]: relu, with the slope 0 at exactly 0, after each layer but the last; one layer is
+    allowed
     x (B, D), dz (B, K) -> [(dW1, db1), (dW2, db2), ...], shaped like params
     """
     raise NotImplementedError("E6")

@@ -1,0 +1,91 @@
+"""What kind of mistake a wrong number is: a few known ones, tried on the learner's own numbers.
+
+A diagnosis names what is off and asks a question. It never shows the formula that is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+SAME = 1e-6  # relative to the largest entry: two results are the same but for rounding
+POWERS = {1: "", 2: "²"}
+QUESTIONS = {
+    "T": "what does the loss multiply by, and what does the chain rule divide by?",
+    "B": "how often is the sum over the batch divided by B?",
+    "K": "is there a mean or a sum over the classes that does not belong there?",
+    "2": "is a factor of 2 left over, or lost?",
+}
+
+
+@dataclass(frozen=True)
+class Clues:
+    """What a check knows of its example.
+
+    factors    numbers by which a result is often off, by name: {"T": 4.0, "B": 5, "K": 7}
+    mistakes   (what is wrong, what then comes out) for known mistakes
+    start      of what is trained: the change from there is compared, and not the whole
+    """
+
+    factors: Mapping[str, float] = field(default_factory=dict)
+    mistakes: Sequence[tuple[str, Any]] = ()
+    start: Any = 0.0
+
+    def of(self, part: int) -> Clues:
+        """The clues about one of several results that a function returns."""
+        return Clues(self.factors, [(words, results[part]) for words, results in self.mistakes], self.start)
+
+
+def diagnose(got: np.ndarray, want: np.ndarray, clues: Clues) -> tuple[str, str]:
+    """(a few words for the kind of mistake, a sentence about it), or two empty texts; `got` and `want` differ."""
+    if not np.isfinite(got).all() or np.abs(want - clues.start).max(initial=0.0) < SAME:
+        return "", ""
+    for words, mistaken in clues.mistakes:
+        if same(got, mistaken):
+            return words, f"It is what comes out if {words}."
+    if got.ndim == 2 and got.shape == want.T.shape and got.size > 1 and same(got.T, want):
+        return "transposed", "It is right but transposed: which index comes first?"
+    got, want = got - clues.start, want - clues.start
+    if not got.any():
+        return "zero everywhere", "It is zero everywhere: is it ever filled in?"
+    factor = float((got * want).sum() / (want * want).sum())
+    if not factor or not same(got, factor * want):
+        return "", ""
+    size = max(abs(factor), 1 / abs(factor))
+    if abs(size - 1) < SAME:
+        return "wrong sign", "The sign is reversed, and nothing else: which way does the loss grow?"
+    name, symbols = name_of(size, clues.factors)
+    if want.size == 1 and not name:  # any number is some multiple of another
+        return "", ""
+    too = f"too {'large' if abs(factor) > 1 else 'small'} by the factor"
+    sign = ", and of the wrong sign" if factor < 0 else ""
+    what = "It is" if want.size == 1 else "All entries are"
+    if not name:
+        return f"{too[:-11]} by one factor{sign}", f"{what} {too} {size:.6g}{sign}."
+    return f"{too} {name}{sign}", f"{what} {too} {size:.6g} = {name}{sign}: {QUESTIONS[symbols[0]]}"
+
+
+def name_of(size: float, factors: Mapping[str, float]) -> tuple[str, list[str]]:
+    """A product of powers of the factors that is `size` > 1, with the factors in it: ("T²", ["T"]); else ("", [])."""
+    known = {**factors, "2": 2.0}
+    found: list[tuple[int, str, list[str]]] = []
+    for powers in product(*[range(-2, 3) if name == "T" else range(-1, 2) for name in known]):
+        value = float(np.prod([known[name] ** power for name, power in zip(known, powers, strict=True)]))
+        if any(powers) and abs(value - size) <= SAME * size:
+            over = [name + POWERS[p] for name, p in zip(known, powers, strict=True) if p > 0]
+            under = [name + POWERS[-p] for name, p in zip(known, powers, strict=True) if p < 0]
+            text = " ".join(over or ["1"]) + "".join(f" / {name}" for name in under)
+            symbols = [name for name, power in zip(known, powers, strict=True) if power]
+            found.append((sum(map(abs, powers)), text, symbols))
+    return min(found)[1:] if found else ("", [])
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two results are one but for rounding."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    scale = float(np.abs(b).max(initial=0.0))
+    return a.shape == b.shape and bool(scale > 0 and (np.abs(a - b) <= SAME * scale).all())

@@ -1,0 +1,62 @@
+"""Gradients that are derived earn their points, whatever they look like; gradients that are measured do not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from coursework import SOLUTION
+from derivations import EXACT, MEASURED
+
+from minikd.course.exercises import EXERCISES, checks_losses
+from minikd.course.exercises.exercise import Result, run_check
+from minikd.course.grading.grade import CALL_SECONDS
+from minikd.course.sandbox.runner import Runner
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="submissions of others are run on POSIX systems alone")
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    with Runner(CALL_SECONDS) as one:
+        yield one
+
+
+def results(exercise: str, source: str, runner: Runner, seed: int = 11) -> list[Result]:
+    checks = range(len(EXERCISES[exercise].checks))
+    return [run_check(EXERCISES[exercise], i, runner, [("solution.py", source)], seed) for i in checks]
+
+
+@pytest.mark.parametrize("case", MEASURED, ids=lambda case: f"{case[1]} {case[0]}")
+def test_a_measured_gradient_earns_nothing(case: tuple[str, str, str], runner: Runner) -> None:
+    way, exercise, source = case
+    checks = range(exercise == "E2", len(EXERCISES[exercise].checks))  # the first of E2 is about forward
+    for index in checks if way.endswith(" central") else checks[:1]:
+        result = run_check(EXERCISES[exercise], index, runner, [("solution.py", source)], 11)
+        assert result.kind in ("wrong", "time") and result.score == 0, result
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [c for c in MEASURED if c[1] in ("E2", "E6") and "back" not in c[0]], ids=str)
+def test_measuring_is_not_exact_enough_at_kinks_even_with_time_for_it(
+    case: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks_losses, "WIDE_SECONDS", 60.0)
+    with Runner(60.0) as runner:
+        result = run_check(EXERCISES[case[1]], int(case[1] == "E2"), runner, [("solution.py", case[2])], 11)
+    assert result.kind == "wrong" and "slope of relu at exactly 0" in result.words
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("case", EXACT, ids=lambda case: f"{case[1]} {case[0]}")
+def test_an_exact_gradient_of_any_make_earns_all(case: tuple[str, str, str], seed: int, runner: Runner) -> None:
+    _, exercise, source = case
+    assert [(r.kind, r.words) for r in results(exercise, source, runner, seed) if not r.passed] == []
+
+
+@pytest.mark.slow
+def test_the_reference_is_right_for_many_seeds(runner: Runner) -> None:
+    for seed in range(20, 30):
+        for name in ("E2", "E4", "E6", "E8", "E10"):
+            assert all(result.passed for result in results(name, SOLUTION, runner, seed)), (name, seed)
