@@ -30,6 +30,7 @@ from minikd.course.grading import gradescope
 from minikd.course.grading.collect import passed_over, submissions
 from minikd.course.grading.grade import Grade, grade, read_weights
 from minikd.course.grading.gradebook import details, from_dict, grade_class, table
+from minikd.course.grading.members import members
 from minikd.course.grading.similar import functions, similar
 from minikd.course.grading.submission import SubmissionError, read_submission
 from minikd.course.sandbox import messages
@@ -91,7 +92,7 @@ def test_the_table_has_a_row_for_each_student_and_no_formula(graded: tuple[Path,
     assert "'=cmd|'-C calc'!A0" in by_name and not any(row[0][:1] in "=+-@" for row in rows)
     assert all(c.isprintable() for row in rows for cell in row for c in cell)
     for first in ("=1", "+1", "-1", "@x", "\tx", "＝1"):
-        assert table([Grade(first, 1)]).splitlines()[1].startswith("'" + first)
+        assert table(members([Grade(first, 1)])).splitlines()[1].startswith("'" + first)
 
 
 def test_the_details_are_json_that_can_be_read_back(graded: tuple[Path, list[Grade]]) -> None:

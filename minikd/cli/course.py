@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,14 @@ from ..course import learner
 from ..course.exercises import EXERCISES
 from ..course.grading import gradescope
 from ..course.grading.collect import passed_over, submissions
+from ..course.grading.feedback import write_feedback
 from ..course.grading.grade import CALL_SECONDS, Grade, grade, new_seed, read_weights
-from ..course.grading.gradebook import grade_class
+from ..course.grading.gradebook import grade_class, import_table, read_grades, table
+from ..course.grading.members import Member, members
+from ..course.grading.roster import Note, Person, read_notes, read_roster
 from ..course.grading.similar import similar
 from ..course.grading.submission import SubmissionError
+from ..course.grading.summary import lines, summary
 from ..course.sandbox.runner import Runner
 from ..errors import CheckpointError
 from ..fast.threads import limited_blas
@@ -97,8 +100,7 @@ def grade_all(options: argparse.Namespace) -> int:
         words = f"{graded.score():g} of {graded.max_score():g}"
         print(f"{done}/{total} {graded.student}: {words}, {graded.seconds:.1f} s", file=sys.stderr, flush=True)
 
-    if options.out.suffix != ".csv":
-        raise SubmissionError(f"--out must be a .csv file, got {options.out}")
+    roster, notes = _read_class(options)  # first, because grading takes long
     weights = read_weights(options.weights) if options.weights else {}
     if options.jobs < 1:
         raise SubmissionError(f"--jobs must be at least 1, got {options.jobs}")
@@ -109,17 +111,51 @@ def grade_all(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("minikd: stopped, and nothing is lost. To go on: the same command with --resume", file=sys.stderr)
         return 130
-    middle = statistics.median(graded.score() for graded in grades)
-    print(f"{len(grades)} submissions, median {middle:g} of {grades[0].max_score():g}: {options.out}")
-    print(f"every check: {options.out.with_suffix('.json')}; seed {grades[0].seed}")
+    print(learner.wrapped(f"every check: {options.out.with_suffix('.json')}; seed {grades[0].seed}"))
     _say_layers(next((g.layers for g in grades if g.layers), []))
+    _report(options, members(grades, roster, notes))
     return 0
+
+
+def report(options: argparse.Namespace) -> None:
+    """minikd course report: all that `grade` says and writes at its end."""
+    roster, notes = _read_class(options)
+    _report(options, members(read_grades(options.grades), roster, notes))
+
+
+def _read_class(options: argparse.Namespace) -> tuple[list[Person], list[Note]]:
+    for flag, path, suffix in (("out", options.out, ".csv"), ("picture", options.picture, ".png")):
+        if path and path.suffix != suffix:
+            raise SubmissionError(f"--{flag} must be a {suffix} file, got {path}")
+    roster = read_roster(options.roster) if options.roster else []
+    return roster, read_notes(options.manual) if options.manual else []
+
+
+def _report(options: argparse.Namespace, everybody: list[Member]) -> None:
+    found = summary(everybody)
+    if options.out:
+        _write(options.out, table(everybody).encode())
+    if options.gradebook:
+        _write(options.gradebook, import_table(everybody).encode())
+    if options.feedback:
+        write_feedback(everybody, options.feedback)
+    if options.picture:
+        from ..report import plots, style
+
+        failed = {f"{name} {EXERCISES[name].title}": count for name, count in found.failed}
+        _write(options.picture, style.png(plots.class_summary(found.histogram, found.max_score, failed)))
+    for line in lines(found):
+        print(line if line.startswith(" ") else learner.wrapped(line))
+    for words in ("out", "gradebook", "feedback", "picture"):
+        if path := getattr(options, words):
+            print(f"  {words:<9}  {path}")
 
 
 def to_gradescope(options: argparse.Namespace) -> None:
     """minikd course gradescope: writes results.json, whatever the submission is."""
     graded = _grade(options, new_seed())
-    content = gradescope.results(graded, options.visibility, options.stdout_visibility)
+    each = dict(options.visibility_of)
+    content = gradescope.results(graded, options.visibility, options.stdout_visibility, each)
     _write(options.out, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     print(f"{graded.score():g} of {graded.max_score():g}: {options.out}")
     _say_layers(graded.layers)
@@ -132,6 +168,7 @@ def bundle(options: argparse.Namespace) -> None:
         read_weights(options.weights)
         weights = options.weights.read_text(encoding="utf-8")
     flags = f"--visibility {options.visibility} --stdout-visibility {options.stdout_visibility}"
+    flags += "".join(f" --visibility-of {name}={kind}" for name, kind in options.visibility_of)
     _write(options.out, gradescope.bundle(weights, flags))
     print(f"{options.out}: upload it as the autograder of a programming assignment")
 
@@ -194,5 +231,5 @@ def _say_layers(layers: list[str]) -> None:
 
 ACTIONS: dict[str, Any] = {
     "start": start, "check": check, "hint": hint, "progress": progress, "grade": grade_all, "gradescope": to_gradescope,
-    "bundle": bundle, "replay": replay, "selftest": selftest, "similar": look_alike,
+    "report": report, "bundle": bundle, "replay": replay, "selftest": selftest, "similar": look_alike,
 }  # fmt: skip

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+VISIBILITIES = ("visible", "hidden", "after_due_date", "after_published")
+
 
 def add_course(commands: Any, parser_class: Any) -> None:
     """Add `course` and what it can do to the parser of the command."""
@@ -43,6 +45,13 @@ def _add_instructor(actions: Any) -> None:
     _add_weights(add)
     add("--jobs", type=int, default=1, metavar="N", help="submissions at a time (default 1)")
     add("--resume", action="store_true", help="go on with a run that was stopped")
+    _add_class(add)
+    add = _action(
+        actions, "report", "tables, feedback and a summary of a class, from grades.json; nothing is run again"
+    )
+    add("grades", type=Path, metavar="JSON", help="what `grade` wrote beside its table")
+    add("--out", type=Path, metavar="CSV", help="the table of grades")
+    _add_class(add)
     add = _action(actions, "gradescope", "grade one submission, and write Gradescope's results.json")
     add("submission", type=Path, metavar="SUBMISSION", help="a folder or file")
     add("--out", type=Path, required=True, metavar="JSON", help="the file that Gradescope reads")
@@ -61,14 +70,37 @@ def _add_instructor(actions: Any) -> None:
     add("folder", type=Path, metavar="DIR", help="where the submissions are")
 
 
+def _add_class(add: Any) -> None:
+    add("--roster", type=Path, metavar="CSV", help="who is in the class: identifiers and names, as a gradebook exports")
+    add("--manual", type=Path, metavar="CSV", help="identifier, exercise, points to add, comment, of each correction")
+    add("--gradebook", type=Path, metavar="CSV", help="write identifier, name and score, for a gradebook to import")
+    add("--feedback", type=Path, metavar="DIR", help="write a page and a Markdown file for each student there")
+    add(
+        "--picture", type=Path, metavar="PNG", help="draw the scores, and the exercises that were most often not solved"
+    )
+
+
 def _add_weights(add: Any) -> None:
     add("--weights", type=Path, metavar="TOML", help="points by exercise, `E4 = 10` a line (default 5 each)")
 
 
 def _add_visibility(add: Any) -> None:
-    kinds = ("visible", "hidden", "after_due_date", "after_published")
-    add("--visibility", choices=kinds, default="visible", help="of the tests to the student (default visible)")
-    add("--stdout-visibility", choices=kinds, default="hidden", help="of the grader's own output (default hidden)")
+    add("--visibility", choices=VISIBILITIES, default="visible", help="of the tests to the student (default visible)")
+    words = "of the tests of one exercise, as in E4=hidden; may be repeated"
+    add("--visibility-of", type=_visibility_of, action="append", default=[], metavar="E4=KIND", help=words)
+    add(
+        "--stdout-visibility",
+        choices=VISIBILITIES,
+        default="hidden",
+        help="of the grader's own output (default hidden)",
+    )
+
+
+def _visibility_of(text: str) -> tuple[str, str]:
+    name, _, kind = text.partition("=")
+    if kind not in VISIBILITIES:
+        raise argparse.ArgumentTypeError(f"must be an exercise, =, and one of {', '.join(VISIBILITIES)}, got {text!r}")
+    return _exercise(name), kind
 
 
 def _exercise(text: str) -> str:

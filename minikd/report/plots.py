@@ -22,6 +22,7 @@ __all__ = ["bars", "comparison", "curve_with_interval", "heat_maps", "image_grid
 TRUTH, OTHERS = "#0072B2", "#BBBBBB"  # the right class is darker than the others
 VERDICTS = {"helps": ("#009E73", "^"), "hurts": ("#D55E00", "v"), "undecided": ("#777777", "o")}
 FAR = 4  # a gain so many times the median gain is out of the picture
+MOST_FAILED = 10  # exercises in the picture of a class
 FEW_CURVES = 3  # more curves than this leave no room for a legend between them
 MANY_CLASSES = 12  # more classes than this have no room for all their names or counts
 
@@ -86,6 +87,28 @@ def bars(
     figure.supylabel(ylabel, fontsize=11)
     figure.suptitle(title)
     say_interval(figure, seeds)
+    return figure
+
+
+@styled
+def class_summary(counts: Sequence[int], points: float, failed: Mapping[str, int]) -> Figure:
+    """A class at a glance: how many submissions are in each part of the range of points, and what they fail at.
+
+    counts   of submissions, in parts of equal width from 0 to `points`
+    failed   label -> how many submissions; the first ten are drawn
+    """
+    names = dict(list(failed.items())[:MOST_FAILED]) or {"every exercise is solved": 0}
+    figure = new_figure(9, 4 + 0.28 * len(names))
+    scores, exercises = figure.subplots(2, 1, height_ratios=[8, 1 + len(names)])
+    width = points / len(counts) or 1.0
+    scores.bar(np.arange(len(counts)) * width, counts, width=width, align="edge", color=TRUTH, edgecolor="white")
+    scores.set(xlabel="points", ylabel="submissions", title=f"Scores of {sum(counts)} submissions")
+    scores.yaxis.get_major_locator().set_params(integer=True)
+    exercises.barh(range(len(names)), list(names.values()), color=OTHERS, edgecolor="black", lw=0.6)
+    exercises.set_yticks(range(len(names)), list(names))
+    exercises.set_ylim(len(names) - 0.4, -0.6)  # the most frequent on top
+    exercises.xaxis.get_major_locator().set_params(integer=True)
+    exercises.set(xlabel="submissions", title="Most often not solved")
     return figure
 
 

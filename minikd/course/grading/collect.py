@@ -82,7 +82,8 @@ def _collect(folder: Path) -> tuple[list[Entry], list[str]]:
         student = base = first.student if shown[first.student] == 1 else safe_name(group)
         while student in entries:
             student, number = f"{base} ({number + 1})", number + 1
-        entries[student] = Entry(student, tuple((p.name, p.path) for p in chosen.values()), first.known_as)
+        files = tuple((p.name, p.path) for p in chosen.values())
+        entries[student] = Entry(student, student if first.slot else first.name, files, first.known_as)
         why = "a later attempt is" if first.slot else f"{safe_name(first.name)} is"
         said += [(part.path, why) for part in parts if part not in chosen.values()]
     return list(entries.values()), [f"{safe_name(path.name)} is not graded: {why}" for path, why in sorted(said)]

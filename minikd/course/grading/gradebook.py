@@ -24,7 +24,8 @@ from ..exercises.exercise import Result
 from ..sandbox.runner import Runner
 from .collect import submissions
 from .grade import CALL_SECONDS, Grade, grade, new_seed
-from .submission import Entry
+from .members import Member, members
+from .submission import Entry, SubmissionError
 
 STOP_SECONDS = 5.0  # in which a worker that was stopped gives its runner back
 
@@ -59,7 +60,7 @@ def grade_class(
                 notify(graded, len(done), len(entries))
         grades = [done[entry.key] for entry in entries]
         write_atomically(out.with_suffix(".json"), details(grades).encode())
-        write_atomically(out, table(grades).encode())
+        write_atomically(out, table(members(grades)).encode())
         log.unlink()
     except OSError as error:
         raise CheckpointError(f"cannot write {error.filename or out}: {error.strerror}") from error
@@ -112,19 +113,51 @@ def _start_or_resume(log: Path, resume: bool, weights: Mapping[str, float], seed
     return seed, done
 
 
+def read_grades(path: Path) -> list[Grade]:
+    """The grades in a file that `details` made."""
+    try:
+        grades = [from_dict(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        _ = [EXERCISES[result.exercise] for grade in grades for result in grade.results]  # KeyError: of another version
+        return grades
+    except OSError as error:
+        raise SubmissionError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        wanted = "the .json file that `minikd course grade` wrote is wanted"
+        raise SubmissionError(f"{path} holds no grades: {wanted}") from error
+
+
 def from_dict(row: dict[str, Any]) -> Grade:
     """A grade as `details` has it."""
-    return Grade(**{**row, "results": [Result(**result) for result in row["results"]]})
+    own = {name: value for name, value in row.items() if name not in ("score", "max_score")}
+    return Grade(**{**own, "results": [Result(**result) for result in row["results"]]})
 
 
-def table(grades: Sequence[Grade]) -> str:
-    """The grades as CSV: student, score, max_score, E1 to E20, seed, seconds, problems."""
+def table(members: Sequence[Member]) -> str:
+    """The grades as CSV: student, score, max_score, E1 to E20, seed, seconds, problems.
+
+    With a roster identifier and name come first.
+    """
+    skip = 0 if any(member.person for member in members) else 2
+    columns = "identifier", "name", "student", "score", "max_score", *EXERCISES, "seed", "seconds", "problems"
+    rows = [columns[skip:]]
+    for m in members:
+        who = m.person.identifier if m.person else "", m.name, m.student
+        points = [f"{score:g}" for score in (m.score(), m.max_score, *map(m.score, EXERCISES))]
+        run = [str(m.grade.seed), f"{m.grade.seconds:.1f}"] if m.grade else ["", ""]
+        rows.append((*map(_cell, who[skip:]), *points, *run, _cell("; ".join(m.problems))))
+    return _csv(rows)
+
+
+def import_table(members: Sequence[Member]) -> str:
+    """identifier, name and score as CSV, for a gradebook to import: the roster, or without one all submissions."""
+    listed = [member for member in members if member.person] or members
+    rows = [(_cell(m.identifier), _cell(m.name), f"{m.score():g}") for m in listed]
+    return _csv([("identifier", "name", "score"), *rows])
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["student", "score", "max_score", *EXERCISES, "seed", "seconds", "problems"])
-    for g in grades:
-        points = [f"{score:g}" for score in (g.score(), g.max_score(), *map(g.score, EXERCISES))]
-        writer.writerow([_cell(g.student), *points, g.seed, f"{g.seconds:.1f}", _cell("; ".join(g.problems))])
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 

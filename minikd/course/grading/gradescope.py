@@ -9,6 +9,7 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Mapping
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,13 @@ MAX_WORDS = 4000  # characters of the words about one check
 PACKAGE = Path(__file__).parents[2]
 
 
-def results(graded: Grade, visibility: str = "visible", stdout: str = "hidden") -> dict[str, Any]:
+def results(
+    graded: Grade, visibility: str = "visible", stdout: str = "hidden", visibility_of: Mapping[str, str] = {}
+) -> dict[str, Any]:
     """What belongs into results.json. Every check is a test with a finite score and max_score, run or not.
 
-    visibility   of the tests, to the student;  stdout   of what the grader itself printed
+    visibility      of the tests, to the student;  stdout   of what the grader itself printed
+    visibility_of   the tests of single exercises, by name, where it is another
     """
     tests = []
     numbers: dict[str, int] = {}
@@ -43,7 +47,7 @@ def results(graded: Grade, visibility: str = "visible", stdout: str = "hidden") 
                 "output": ("Right." if result.passed else result.words[:MAX_WORDS]) + said,
                 "output_format": "text",
                 "tags": [result.exercise, result.kind],
-                "visibility": visibility,
+                "visibility": visibility_of.get(result.exercise, visibility),
                 "extra_data": {"exercise": result.exercise, "check": result.check, "kind": result.kind},
             }
         )

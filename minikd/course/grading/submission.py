@@ -41,22 +41,15 @@ class Submission:
 class Entry:
     """One student's submission in a class.
 
+    name       what a reader may look for: the file's or folder's own name, or the student's where a platform chose it
     files      (name that the student gave it, where it is) of each folder and file
     known_as   by what a roster may know the student, see collect.py
     """
 
     student: str
+    name: str
     files: tuple[tuple[str, Path], ...]
     known_as: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The file's own name where there is one file, else the student's."""
-        return (
-            self.files[0][1].name
-            if len(self.files) == 1 and self.files[0][0] == self.files[0][1].name
-            else self.student
-        )
 
     @property
     def key(self) -> str:
@@ -76,7 +69,7 @@ def safe_name(name: str) -> str:
 
 def read_submission(path: Path | Entry) -> Submission:
     """The submission at a path, or one of a class; never raises for what is there."""
-    entry = path if isinstance(path, Entry) else Entry(student_name(path), ((path.name, path),))
+    entry = path if isinstance(path, Entry) else Entry(student_name(path), path.name, ((path.name, path),))
     submission = Submission(entry.student)
     files: list[tuple[str, Path]] = []
     for name, part in entry.files:

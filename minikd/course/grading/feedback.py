@@ -1,0 +1,146 @@
+"""What a student gets back: scores, what was found, what was left out, and the instructor's comments.
+
+The words about a check are those that the learner's own `check` would show. Neither the seed nor what the submission
+printed is in it, because both would show the hidden inputs. Two files hold the same: Markdown and a page of HTML.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from itertools import groupby
+from pathlib import Path
+
+from ...checkpoint import write_atomically
+from ...errors import CheckpointError
+from ..exercises import EXERCISES
+from ..exercises.exercise import Result
+from ..sandbox.conversation import printable
+from .gradescope import MAX_WORDS
+from .members import Member
+
+Block = tuple[str, str]  # what it is (a heading, a paragraph, ...), and its text
+TAB = "\t"
+
+
+def write_feedback(members: Sequence[Member], folder: Path) -> list[Path]:
+    """Write a page and a Markdown file for each student; the pages' paths, in the students' order.
+
+    A file is named after the student's identifier, as far as a file can be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot make the folder {folder}: {error.strerror}") from error
+    pages = [folder / f"{name}.html" for name in file_names([member.identifier for member in members])]
+    for member, page in zip(members, pages, strict=True):
+        blocks = list(feedback(member))
+        write_atomically(page, html(blocks).encode(), sync=False)
+        write_atomically(page.with_name(f"{page.stem}.md"), markdown(blocks).encode(), sync=False)
+    return pages
+
+
+def file_names(identifiers: Iterable[str]) -> list[str]:
+    """A name for each that every file system takes, without an ending; two that differ never share one."""
+    taken: dict[str, str] = {}
+    for identifier in identifiers:
+        name = re.sub(r"[^\w.@+-]+", "-", unicodedata.normalize("NFC", identifier))[:40].strip("-.") or "student"
+        if name != identifier or re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name):
+            name += "-" + hashlib.sha256(identifier.encode()).hexdigest()[:8]
+        while name.casefold() in taken:
+            name = f"{name[:40]}-{hashlib.sha256(f'{name}/{identifier}'.encode()).hexdigest()[:8]}"
+        taken[name.casefold()] = name
+    return list(taken.values())
+
+
+def feedback(member: Member) -> Iterator[Block]:
+    """The blocks of a student's feedback: ("h1" "h2" "h3" "p" "row" "pre" "quote", text); a row's cells have a tab."""
+    grade = member.grade
+    yield "h1", f"{member.name or member.student}: {member.score():g} of {member.max_score:g} points"
+    if member.person:
+        yield "p", f"Identifier: {member.identifier}"
+    if member.notes:
+        yield "h2", "From your instructor"
+    for note in member.notes:
+        points = f", {note.points:+g} points" if note.points else ""
+        yield "quote", f"{note.exercise or 'In all'}{points}: {note.comment}"
+    if grade is None:
+        yield "p", "There is no submission."
+        return
+    if grade.problems:
+        yield "h2", "Left out"
+    for problem in grade.problems:
+        yield "p", problem[:MAX_WORDS]
+    yield "h2", "Points"
+    for name, exercise in EXERCISES.items():
+        if grade.max_score(name) or member.score(name):
+            yield "row", f"{name} {exercise.title}\t{member.score(name):g} of {grade.max_score(name):g}"
+    yield "h2", "What was found"
+    if all(result.passed for result in grade.results):
+        yield "p", "Every check is right."
+    found = {name: list(results) for name, results in groupby(grade.results, lambda result: result.exercise)}
+    if idle := [name for name, results in found.items() if all(result.kind == "todo" for result in results)]:
+        yield "p", f"Not written yet: {', '.join(idle)}"
+    for name, results in found.items():
+        if name not in idle:
+            yield from _found(name, results)
+
+
+def _found(name: str, results: Sequence[Result]) -> Iterator[Block]:
+    """An exercise that is not all right. Checks that failed for the same reason stand together."""
+    wrong: dict[str, list[Result]] = {}
+    for result in results:
+        if not result.passed:
+            wrong.setdefault(result.words.strip()[:MAX_WORDS], []).append(result)
+    if not wrong:
+        return
+    yield "h3", f"{name} {EXERCISES[name].title}"
+    if right := [result.check for result in results if result.passed]:
+        yield "p", f"Right: {'; '.join(right)}"
+    for words, failed in wrong.items():
+        yield "p", f"Not right: {'; '.join(result.check for result in failed)}"
+        yield "pre", words
+
+
+def markdown(blocks: Iterable[Block]) -> str:
+    """The blocks as Markdown, in which no text is taken for markup."""
+    signs = {"h1": "# ", "h2": "## ", "h3": "### ", "quote": "> "}
+    parts = []
+    for kind, text in map(_clean, blocks):
+        if kind == "pre":
+            parts.append("\n".join("    " + line for line in text.split("\n")))
+            continue
+        text = re.sub(r"([\\`*_\[\]<>|~#&])", r"\\\1", text)
+        if kind == "row":
+            head = "" if parts[-1:] and parts[-1].startswith("|") else "| exercise | points |\n|---|---:|\n"
+            row = f"{head}| {' | '.join(text.split(TAB))} |"
+            parts[-1:] = [f"{parts[-1]}\n{row}"] if not head else [*parts[-1:], row]
+        else:
+            parts.append(signs.get(kind, "") + text)
+    return "\n\n".join(parts) + "\n"
+
+
+def html(blocks: Iterable[Block]) -> str:
+    """The blocks as a page that needs nothing else, for a narrow screen and for paper."""
+    cleaned = [(kind, escape(text)) for kind, text in map(_clean, blocks)]
+    parts = []
+    for is_row, some in groupby(cleaned, lambda block: block[0] == "row"):
+        if is_row:
+            rows = ("".join(f"<td>{cell}</td>" for cell in text.split(TAB)) for _, text in some)
+            parts.append("<table>\n" + "\n".join(f"<tr>{row}</tr>" for row in rows) + "\n</table>")
+        else:
+            tags = {"quote": "blockquote"}
+            parts += [f"<{(tag := tags.get(kind, kind))}>{text}</{tag}>" for kind, text in some]
+    page = Path(__file__).with_name("feedback.html").read_text(encoding="utf-8")
+    return page.replace("TITLE", cleaned[0][1], 1).replace("BODY", "\n".join(parts), 1)
+
+
+def _clean(block: Block) -> Block:
+    """No control characters, and one line each, but for what stands as it was said and the cells of a row."""
+    kind, text = block
+    if kind == "pre":
+        return kind, printable(text)
+    return kind, TAB.join(printable(" ".join(cell.split())) for cell in text.split(TAB))
