@@ -44,6 +44,8 @@ def diagnose(got: np.ndarray, want: np.ndarray, clues: Clues) -> tuple[str, str]
     """(a few words for the kind of mistake, a sentence about it), or two empty texts; `got` and `want` differ."""
     if not np.isfinite(got).all() or np.abs(want - clues.start).max(initial=0.0) < SAME:
         return "", ""
+    if same(got - clues.start, clues.start - want):
+        return "wrong sign", "The sign is reversed, and nothing else: which way does the loss grow?"
     for words, mistaken in clues.mistakes:
         if same(got, mistaken):
             return words, f"It is what comes out if {words}."
@@ -56,17 +58,16 @@ def diagnose(got: np.ndarray, want: np.ndarray, clues: Clues) -> tuple[str, str]
     if not factor or not same(got, factor * want):
         return "", ""
     size = max(abs(factor), 1 / abs(factor))
-    if abs(size - 1) < SAME:
-        return "wrong sign", "The sign is reversed, and nothing else: which way does the loss grow?"
     name, symbols = name_of(size, clues.factors)
     if want.size == 1 and not name:  # any number is some multiple of another
         return "", ""
-    too = f"too {'large' if abs(factor) > 1 else 'small'} by the factor"
+    too = "too large by" if abs(factor) > 1 else "too small by"
     sign = ", and of the wrong sign" if factor < 0 else ""
     what = "It is" if want.size == 1 else "All entries are"
     if not name:
-        return f"{too[:-11]} by one factor{sign}", f"{what} {too} {size:.6g}{sign}."
-    return f"{too} {name}{sign}", f"{what} {too} {size:.6g} = {name}{sign}: {QUESTIONS[symbols[0]]}"
+        return f"{too} one factor{sign}", f"{what} {too} the factor {size:.6g}{sign}."
+    words = f"{too} the factor {name}{sign}"
+    return words, f"{what} {too} the factor {size:.6g} = {name}{sign}: {QUESTIONS[symbols[0]]}"
 
 
 def name_of(size: float, factors: Mapping[str, float]) -> tuple[str, list[str]]:

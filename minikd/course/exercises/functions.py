@@ -107,7 +107,7 @@ TABLE: tuple[Any, ...] = (
     (
         "through two frozen networks, to the input",
         "generator_input_gradient",
-        check("is the slope of J, by a formula", 1.0, networks.e10_differences, networks.e10_derived),
+        check("is the slope of J, by a formula", 1.0, networks.e10_reference, networks.e10_derived),
     ),
 )
 
