@@ -139,8 +139,14 @@ CASES = [
         "import numpy as np\nc = np.ctypeslib if hasattr(np, 'ctypeslib') else None\nc.ctypes.string_at(0)\n{good}"),
         kinds=("missing", "died")),
     # ---- help from elsewhere ----
-    *[Case(f"imports {name}", f"import {name}\n{{good}}", kinds=("missing",)) for name in
-      ("minikd", "torch", "jax", "autograd", "subprocess", "socket", "pytest")],
+    *[Case(f"uses {name}", f"import {name}\n{name}.{attribute}\n{{good}}", kinds=("missing",)) for name, attribute in (
+        ("minikd", "MLP((2, 2))"), ("torch", "tensor([1.0])"), ("jax", "numpy.ones(2)"), ("autograd", "grad(abs)"),
+        ("subprocess", "run(['ls'])"), ("socket", "socket()"), ("pytest", "main()"))],
+    Case("imports all of torch", "from torch import *\n{good}", kinds=("missing",)),
+    Case("loses with torch", "import torch\n\n\ndef log_softmax(z, T):\n"
+         "    return torch.log_softmax(torch.tensor(z) / T, 1).numpy()\n", kinds=("raised",)),
+    Case("is of torch", "import torch\n\n\nclass log_softmax(torch.autograd.Function): pass\n", kinds=("missing",)),
+    Case("log_softmax of scipy", "from scipy.special import log_softmax\n", kinds=("raised",)),
     Case("imports minikd by the back door", MODULES + (
         "sys.path.extend({folders!r})\n__builtins__['__import__'] = sys.modules['importlib'].__import__\n"
         "from minikd import log_softmax as right\ndef log_softmax(z, T): return right(z, T)\n"), kinds=("missing",)),
@@ -207,6 +213,13 @@ HONEST = [
         "np.polynomial.Polynomial([1, 2])(3), np.ma.array(s), np.einsum('ij,ij->i', a, a, optimize=True), np.char.upper('a')\n"
         "np.linalg.solve(a.T @ a + np.eye(3), a.T), np.sort(a, axis=None), np.strings.upper('a'), Decimal(1) / 3\n"
         "return right_log_softmax(z, T)"), 5, 5),
+    Case("imports what nothing uses", (
+        "import os, sys, json, logging, pytest, torch, jax, minikd, subprocess\nimport matplotlib.pyplot as plt\nimport os.path as p\n"
+        "from scipy.special import softmax\nimport pandas as pd\n"
+        "def save(path: os.PathLike | None, frame: pd.DataFrame | None = None): plt.plot(json.dumps(sys.argv))\n{good}"), 5, 5),
+    Case("is ready for an import to fail", (
+        "try:\n    import cupy as np\nexcept ImportError:\n    import numpy as np\n{good}\n\n\n" + inside(
+        "try:\n    from scipy.special import log_softmax as f\nexcept ImportError:\n    f = right_log_softmax\nreturn f(z, T)").partition("{good}")[2]), 5, 5),
     Case("a byte order mark", "\ufeff{good}", 5, 5),
     Case("BOM-less CRLF", "{good_crlf}", 5, 5),
 ]  # fmt: skip

@@ -8,8 +8,9 @@ inputs come from a generator: each run has inputs of its own, and the same seed 
 from __future__ import annotations
 
 import re
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +21,17 @@ import numpy as np
 from ...errors import MinikdError
 from ..sandbox.conversation import Child, Failed, TimeBudget, printable
 from ..sandbox.messages import Unsendable
+from ..sandbox.processes import Processes
 from .diagnosis import Clues, diagnose
 
 RELATIVE_TOLERANCE = 1e-9  # relative to the largest entry: rounding stays far below, central differences seldom do
 POINTS = 5.0  # of each exercise
 CALLS_PER_CHECK = 2.5  # the calls of a check may together take as long as so many
-SUBMISSION_MODULES = ("solution", "museum")  # files of a submission that may import from one another
+SUBMISSION_SECONDS = 40.0  # that a submission may keep the grader waiting, all checks together, without loading
 
 Rng = np.random.Generator
-Open = Callable[[], AbstractContextManager[Child]]  # opens a fresh process with the submission loaded
+# Opens a fresh process with the submission loaded; with keep=True, it may be the one that the check before has used.
+Open = Callable[..., AbstractContextManager[Child]]
 
 
 class Wrong(Exception):
@@ -98,19 +101,66 @@ class Result:
         return self.kind == "passed"
 
 
-def run_check(exercise: Exercise, index: int, runner: Any, sources: Any, seed: int) -> Result:
-    """Run one check of an exercise on a submission, in a fresh process; never raises for what the submission does.
+def run_checks(exercises: Iterable[Exercise], processes: Processes, seed: int, skip: str = "") -> Iterator[Result]:
+    """Run all checks of these exercises on a submission, as far as its time lasts: the same for learners and graders.
 
-    runner   `Runner` or `UnprotectedRunner`
-    seed     of the run: with the exercise's and the check's number it decides all inputs
+    seed   of the run: with an exercise's and a check's number it decides all inputs
+    skip   why no check is run, or ""
     """
+    begun, slow_loads, loading = time.monotonic(), 0, processes.loading.left
+    for exercise in exercises:
+        processes.end()
+        skip_rest = ""
+        for index, check in enumerate(exercise.checks):
+            if time.monotonic() - begun - (loading - processes.loading.left) > SUBMISSION_SECONDS:
+                skip = skip or f"not run: the {SUBMISSION_SECONDS:.0f} seconds for all of a submission were used up"
+            if skip or skip_rest:
+                yield Result(exercise.name, check.name, 0.0, POINTS * check.share, "missing", skip or skip_rest)
+                continue
+            result = check_in(processes, exercise, index, seed)
+            slow_loads += result.kind == "loading"
+            if slow_loads > 1:  # one file that does not load must not cost the exercises in other files
+                skip = f"not run: {result.words}"
+            elif result.kind in ("time", "loading"):
+                skip_rest = "not run: an earlier check of this exercise took too long"
+            yield result
+
+
+def run_check(exercise: Exercise, index: int, runner: Any, sources: Any, seed: int) -> Result:
+    """Run one check alone, in processes of its own, by a `Runner` or `UnprotectedRunner`."""
+    with Processes(runner, sources) as processes:
+        return check_in(processes, exercise, index, seed)
+
+
+def check_in(processes: Processes, exercise: Exercise, index: int, seed: int) -> Result:
+    """Run one check of an exercise on a submission; never raises for what the submission does.
+
+    It may run in a process that an earlier check of the exercise has used. What does not pass there is tried again in a
+    fresh one, with the same inputs. So nothing that an earlier check left behind can make a right function fail; and it
+    cannot make a wrong one right, because only inputs are in that process, and each check has others.
+    """
+    is_used = processes.child is not None
+    result = attempt(processes, exercise, index, seed)
+    if not result.passed:
+        processes.end()
+        if is_used:
+            return check_in(processes, exercise, index, seed)
+    return result
+
+
+def attempt(processes: Processes, exercise: Exercise, index: int, seed: int) -> Result:
+    """Run one check, once."""
     check = exercise.checks[index]
     rng = np.random.default_rng((seed, exercise.number, index))
-    kind, words, trace, diagnosis = "passed", "", "", ""
-    budget = TimeBudget(CALLS_PER_CHECK * runner.seconds)
+    kind, words, trace, diagnosis, told = "passed", "", "", "", len(processes.left_out)
+    budget = TimeBudget(CALLS_PER_CHECK * processes.runner.seconds)
+
+    def open_process(keep: bool = False) -> AbstractContextManager[Child]:
+        return (processes.kept if keep else processes.fresh)(exercise.functions, budget)
+
     try:
         with np.errstate(all="ignore"):  # whatever numbers come
-            check.run(lambda: runner.open(sources, SUBMISSION_MODULES, budget), rng)
+            check.run(open_process, rng)
     except Wrong as error:
         kind, words, diagnosis = "wrong", str(error), error.diagnosis
     except Failed as error:
@@ -122,7 +172,9 @@ def run_check(exercise: Exercise, index: int, runner: Any, sources: Any, seed: i
         kind, words, trace = "grader", FAILURES["grader"].format(words=type(error).__name__), traceback.format_exc()
     points = POINTS * check.share
     score = points * (kind == "passed")
-    return Result(exercise.name, check.name, score, points, kind, printable(words), runner.output, trace, diagnosis)
+    left_out = "\n".join(processes.left_out[told:])
+    said = printable(words), processes.output, trace, diagnosis, left_out
+    return Result(exercise.name, check.name, score, points, kind, *said)
 
 
 FAILURES = {
@@ -131,7 +183,7 @@ FAILURES = {
     "assert": "it raised AssertionError: {words}",
     "raised": "it raised an exception\n{words}",
     "time": "{words}: see the exercise for how much may be computed",
-    "loading": "{words} to load: what stands outside of functions does not come to an end",
+    "loading": '{words}: put demonstrations under `if __name__ == "__main__":`',
     "died": "{words}: it left by sys.exit or os._exit, was out of memory, or took more processor time than there is",
     "protocol": "what came back is not numbers: {words}",
     "grader": "the grader itself failed ({words}), and not the submission: tell your instructor",
@@ -168,13 +220,12 @@ def expect(
 def array_of(name: str, got: Any, shape: Sequence[int]) -> np.ndarray:
     """`got` as a float64 array of that shape; Wrong where it is something else."""
     wanted = f"float64 numbers of shape {tuple(shape)}" if len(shape) else "one float64 number"
-    if isinstance(got, Unsendable):
-        raise Wrong(f"{name} must be {wanted}, got a {got.name}")
     if isinstance(got, np.generic):
         got = np.asarray(got)
     if not isinstance(got, np.ndarray):
-        what = {type(None): "nothing (is there a `return`?)", list: "a list or tuple", str: "a text"}
-        raise Wrong(f"{name} must be {wanted}, got {what.get(type(got), 'something else')}")
+        raise Wrong(f"{name} must be {wanted}, got {what_came(got)}")
+    if got.dtype.kind in "iu" and got.ndim == len(shape) == 0:
+        return np.asarray(got, np.float64)  # 0 is as good as 0.0
     if got.dtype != np.float64:
         raise Wrong(f"{name} must be {wanted}, got {got.dtype}")
     if got.shape != tuple(shape):
@@ -187,9 +238,19 @@ def array_of(name: str, got: Any, shape: Sequence[int]) -> np.ndarray:
 def values_of(name: str, got: Any, count: int) -> list[Any]:
     """`got` as a list of so many values: what a function that returns several returned."""
     if not isinstance(got, list) or len(got) != count:
-        what = f"{len(got)} values" if isinstance(got, list) else "one value"
+        what = f"{len(got)} values" if isinstance(got, list) else what_came(got)
         raise Wrong(f"{name} must return {count} values, got {what}")
     return got
+
+
+def what_came(got: Any) -> str:
+    """A few words for a value of a kind that was not wanted."""
+    if isinstance(got, Unsendable):
+        return f"{'an' if got.name[:1].lower() in tuple('aeiou') else 'a'} {got.name}"
+    if isinstance(got, np.ndarray | np.generic):
+        return f"an array of shape {got.shape}" if got.ndim else "one number"
+    kinds = {type(None): "nothing (is there a `return`?)", list: "a list or tuple", str: "a text"}
+    return kinds.get(type(got), "something else")
 
 
 def slope_message(f: Callable[[np.ndarray], float], x: np.ndarray, gradient: np.ndarray, rng: Rng) -> str:

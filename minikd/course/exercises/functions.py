@@ -20,7 +20,7 @@ def check(name: str, share: float, *parts: Part, given: tuple[Part, ...] = ()) -
     """
 
     def run(fresh: Open, rng: Rng) -> None:
-        with fresh() as child:
+        with fresh(keep=True) as child:
             for part in parts:
                 part(child, rng)
             for part in given:

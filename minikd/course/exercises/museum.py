@@ -33,6 +33,7 @@ def trials(
         for i in rng.permutation(len(versions)):
             function, is_broken = versions[i]
             failed, words = False, ""
+            # Always a fresh process: a test that remembers earlier versions could sort them without knowing anything.
             with fresh() as child:
                 try:
                     child.call(name, guard(function))

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..exercises import EXERCISES
-from ..exercises.exercise import POINTS, Result, run_check
+from ..exercises.exercise import POINTS, Result, run_checks
+from ..sandbox.processes import Processes
 from ..sandbox.runner import Runner
 from ..sandbox.unprotected import UnprotectedRunner
 from .submission import Entry, SubmissionError, read_submission
 
-SUBMISSION_SECONDS = 40.0  # that a submission may keep the grader waiting, all checks together
-CALL_SECONDS = 4.0  # of one call
+CALL_SECONDS = 4.0  # of one call, and of one load
 
 
 @dataclass
@@ -59,23 +59,15 @@ def grade(
     submission = read_submission(path)
     graded = Grade(submission.name, seed, problems=submission.problems)
     begun = time.monotonic()
-    skip_all = "" if submission.sources else "; ".join(submission.problems)  # why no more checks are run
-    for name in only or EXERCISES:
-        exercise, factor, skip_rest = EXERCISES[name], weights.get(name, POINTS) / POINTS, ""
-        for index, check in enumerate(exercise.checks):
-            if not (skip_all or skip_rest) and time.monotonic() - begun > SUBMISSION_SECONDS:
-                skip_all = f"not run: the {SUBMISSION_SECONDS:.0f} seconds for all of a submission were used up"
-            if skip_all or skip_rest:
-                result = Result(name, check.name, 0.0, POINTS * check.share, "missing", skip_all or skip_rest)
-            else:
-                result = run_check(exercise, index, runner, submission.sources, seed)
-                if result.trace:
-                    graded.problems.append(f"{name}, {check.name}: {result.words}")
-                if result.kind == "loading":
-                    skip_all = f"not run: {result.words}"
-                elif result.kind == "time":
-                    skip_rest = "not run: an earlier check of this exercise took too long"
-            graded.results.append(replace(result, score=result.score * factor, max_score=result.max_score * factor))
+    skip = "" if submission.sources else "; ".join(submission.problems)  # why no check is run
+    with Processes(runner, submission.sources) as processes:
+        for result in run_checks([EXERCISES[name] for name in only or EXERCISES], processes, seed, skip):
+            factor = weights.get(result.exercise, POINTS) / POINTS
+            if result.trace:
+                graded.problems.append(f"{result.exercise}, {result.check}: {result.words}")
+            graded.problems += result.left_out.splitlines()
+            score, most = result.score * factor, result.max_score * factor
+            graded.results.append(replace(result, left_out="", score=score, max_score=most))
     graded.seconds = time.monotonic() - begun
     graded.layers = list(runner.layers)
     return graded

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import MinikdError
-from ..exercises.exercise import SUBMISSION_MODULES
-from ..sandbox.conversation import printable
+from ..sandbox.conversation import Cells, printable
 
-MAX_FILE_BYTES, MAX_CHARACTERS = 1_000_000, 4_000_000  # bytes of a file, and of all
+MAX_FILE_BYTES, MAX_CHARACTERS = 1_000_000, 4_000_000  # of the source in a file, and in all
+MAX_NOTEBOOK_BYTES = 10_000_000  # of a notebook with its outputs, such as pictures
+MAX_CELLS = 1_000  # code cells of all notebooks
 SUFFIXES = (".py", ".ipynb")
 MAX_FILES, MAX_FOLDERS, MAX_DEPTH = 20, 100, 3
-# The files of the skeleton come last, so that they find what they import.
-ORDER = {name: i for i, name in enumerate(SUBMISSION_MODULES, 1)}
+# The files of the skeleton come last: where functions are defined several times, the last definition counts.
+ORDER = {"solution": 1, "museum": 2}
 
 
 class SubmissionError(MinikdError):
@@ -30,11 +30,17 @@ class SubmissionError(MinikdError):
 
 @dataclass
 class Submission:
-    """Name of the student (the file's or folder's), sources as (file name, text), and what could not be read."""
+    """Name of the student (the file's or folder's), sources as `Sources` has them, and what could not be read."""
 
     name: str
-    sources: list[tuple[str, str]] = field(default_factory=list)
+    sources: list[tuple[str, str | Cells]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def texts(self) -> list[str]:
+        """All files and cells."""
+        cells = [[("", content)] if isinstance(content, str) else content for _, content in self.sources]
+        return [text for of_file in cells for _, text in of_file]
 
 
 @dataclass(frozen=True)
@@ -81,14 +87,15 @@ def read_submission(path: Path | Entry) -> Submission:
     if len(files) > MAX_FILES:
         submission.problems.append(f"more than {MAX_FILES} files: only the first are read")
     for name, file in sorted(files[:MAX_FILES], key=lambda item: (ORDER.get(Path(item[0]).stem, 0), str(item[1]))):
-        text = _read_text(file, submission.problems)
-        if text is not None and file.suffix.lower() == ".ipynb":
-            text = _notebook_code(text, safe_name(name), submission.problems)
-        if text is not None:
-            submission.sources.append((safe_name(name), text))
-    while sum(len(source) for _, source in submission.sources) > MAX_CHARACTERS:
+        content: str | Cells | None = _read_text(file, submission.problems)
+        if isinstance(content, str) and file.suffix.lower() == ".ipynb":
+            content = _notebook_cells(content, safe_name(name), submission.problems)
+        if content is not None:
+            submission.sources.append((safe_name(name), content))
+    while sum(map(len, submission.texts)) > MAX_CHARACTERS or len(submission.texts) > MAX_CELLS + MAX_FILES:
         name, _ = submission.sources.pop(0)
-        submission.problems.append(f"more than {MAX_CHARACTERS:,} characters in all: {name} is left out")
+        limits = f"{MAX_CHARACTERS:,} characters or {MAX_CELLS:,} cells"
+        submission.problems.append(f"more than {limits} in all: {name} is left out")
     if not submission.sources and not submission.problems:
         submission.problems.append("there is no .py or .ipynb file")
     return submission
@@ -105,7 +112,9 @@ def _source_files(path: Path, problems: list[str]) -> list[Path]:
         depth = len(Path(folder).relative_to(path).parts)
         names[:] = sorted(n for n in names if not n.startswith((".", "__")) and depth < MAX_DEPTH)
         found += [
-            Path(folder) / name for name in sorted(files) if name.lower().endswith(SUFFIXES) and name[0] not in "._"
+            Path(folder) / name
+            for name in sorted(files)
+            if name.lower().endswith(SUFFIXES) and not name.startswith((".", "__"))
         ]
         # Not to be taken for the submission's: the tests that came with the skeleton.
         found = [file for file in found if not file.name.startswith(("test_", "conftest"))]
@@ -118,6 +127,7 @@ def _source_files(path: Path, problems: list[str]) -> list[Path]:
 def _read_text(file: Path, problems: list[str]) -> str | None:
     """The text of a regular file of reasonable size, or None and a problem."""
     name = safe_name(file.name)
+    most = MAX_NOTEBOOK_BYTES if file.suffix.lower() == ".ipynb" else MAX_FILE_BYTES
     try:
         fd = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
@@ -128,10 +138,10 @@ def _read_text(file: Path, problems: list[str]) -> str | None:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode):
             problems.append(f"{name} is not a regular file")
-        elif about.st_size > MAX_FILE_BYTES:
-            problems.append(f"{name} has {about.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
+        elif about.st_size > most:
+            problems.append(f"{name} has {about.st_size:,} bytes, more than {most:,}")
         else:
-            raw = opened.read(MAX_FILE_BYTES + 1)
+            raw = opened.read(most + 1)
             try:
                 text = raw.decode("utf-8-sig")
                 if "\0" not in text:
@@ -142,13 +152,17 @@ def _read_text(file: Path, problems: list[str]) -> str | None:
     return None
 
 
-def _notebook_code(text: str, name: str, problems: list[str]) -> str | None:
-    """The code cells of a notebook, one after the other; lines for IPython (% and !) are left out."""
+def _notebook_cells(text: str, name: str, problems: list[str]) -> Cells | None:
+    """The code cells of a notebook, each with its number among all cells. None of them is compiled here."""
     try:
-        cells = json.loads(text)["cells"]
-        sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        numbered = enumerate(json.loads(text)["cells"], 1)
+        cells = [(i, "".join(cell["source"])) for i, cell in numbered if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError, RecursionError):
         problems.append(f"{name} is not a notebook")
         return None
-    lines = [line for source in sources for line in source.split("\n")]
-    return "".join(f"# {line}\n" if re.match(r"\s*(!|%%?[A-Za-z])", line) else f"{line}\n" for line in lines) or "\n"
+    if len(cells) > MAX_CELLS:
+        problems.append(f"{name} has more than {MAX_CELLS:,} code cells: only the first are read")
+    if sum(len(source) for _, source in cells) > MAX_FILE_BYTES:
+        problems.append(f"the code in {name} has more than {MAX_FILE_BYTES:,} characters")
+        return None
+    return [(f"{name}, cell {i}", source) for i, source in cells[:MAX_CELLS]]

@@ -18,7 +18,8 @@ In a fork, before a line of the submission is read, everything is given up that 
                   looked into, no socket opened, no file's mode or time changed
     imports       only NumPy and harmless parts of the standard library; an audit hook refuses the rest
 
-The last line is defence in depth and no more: it stops accidents and the curious. The others are the kernel's.
+The last line is defence in depth and no more: it stops accidents and the curious. The others are the kernel's. Imports
+follow the same rule in the unprotected conversation, so that a learner sees there what grading will do.
 This file needs the standard library and NumPy alone.
 """
 
@@ -26,22 +27,22 @@ import builtins
 import contextlib
 import importlib.util
 import json
-import linecache
 import os
 import signal
 import socket
 import sys
 import traceback
-import types
 from pathlib import Path
 from typing import Any
 
-restrictions: Any = None  # restrictions.py and messages.py, see `load_beside`
+restrictions: Any = None  # the files beside this one, see `load_beside`
 messages: Any = None
+cells: Any = None
 
 NUMPY_PARTS = ("linalg", "fft", "random", "testing", "polynomial", "ma", "lib.stride_tricks", "char", "rec", "typing")
 MAX_LINE = 300  # lines of a traceback, in characters each
 MAX_ERROR = 4000  # characters of the description of an error
+MAX_PROBLEMS = 20  # cells that raised, of which the grader is told
 HERE = Path(__file__).parent
 
 
@@ -53,8 +54,7 @@ class Responder:
 
     def __init__(self, reader: Any, writer: Any) -> None:
         self.reader, self.writer = reader, writer
-        self.modules: list[types.ModuleType] = []
-        self.failures: list[str] = []
+        self.files: Any = None
 
     def receive(self) -> Any:
         """The next message; EOFError where the grader has gone."""
@@ -76,29 +76,20 @@ class Responder:
         """First the submission's sources, then calls, until the grader closes the pipe."""
         while True:
             kind, *rest = self.receive()
-            if kind == "load":
-                for name, source in rest[0]:
-                    self.load(name, source)
-                self.send(["ok", None])
-            else:
-                self.send(self.call(*rest))
+            self.send(self.load(*rest) if kind == "load" else self.call(*rest))
 
-    def load(self, name: str, source: str) -> None:
-        """Execute a source as a module; what it raises is reported with the first call that finds no function."""
-        module = types.ModuleType(Path(name).stem)
-        sys.modules[module.__name__] = module
-        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-        try:
-            exec(compile(source, name, "exec"), module.__dict__)
-        except BaseException as error:
-            self.failures.append(describe(error))
-        self.modules.append(module)
+    def load(self, sources: list[Any], functions: list[str]) -> list[Any]:
+        """Execute what these functions need: ["ok", [[label, what it raised] of each cell that raised]]."""
+        self.files = cells.Files(sources, restrictions.own, restrictions.guarded)
+        self.files.load(functions)
+        return ["ok", [[label, brief(label, error)] for label, error in self.files.problems[:MAX_PROBLEMS]]]
 
     def call(self, name: str, arguments: list[Any]) -> list[Any]:
         """[kind, value or words]: "ok", "missing", "todo" (NotImplementedError), "assert" or "raised"."""
-        function = next((vars(m)[name] for m in reversed(self.modules) if callable(vars(m).get(name))), None)
+        function = self.files.find(name)
         if function is None:
-            return ["missing", "\n".join(self.failures)[:MAX_ERROR]]
+            errors = [describe(error) for _, error in self.files.problems[:MAX_PROBLEMS]]
+            return ["missing", "\n".join(errors)[:MAX_ERROR]]
         try:
             return ["ok", function(*[self.as_argument(argument) for argument in arguments])]
         except NotImplementedError as error:
@@ -116,10 +107,10 @@ class Responder:
             return value.item()
         if not isinstance(value, messages.RemoteFunction):
             return value
-        number = value.number
+        number, signature = value.number, value.signature
 
-        def function(*arguments: Any) -> Any:
-            self.send(["callback", str(number), list(arguments)])
+        def function(*arguments: Any, **named: Any) -> Any:
+            self.send(["callback", str(number), list(signature.bind(*arguments, **named).args)])
             kind, answer = self.receive()
             if kind == "error":
                 raise ValueError(answer)
@@ -142,17 +133,35 @@ def describe(error: BaseException) -> str:
     return "\n".join([*where, words])[:MAX_ERROR]
 
 
+def brief(label: str, error: BaseException) -> str:
+    """What was raised in a cell, and in which of its lines, on one line."""
+    try:
+        frames = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == label]
+        line = error.lineno if isinstance(error, SyntaxError) else frames[-1] if frames else None
+        words = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"
+    except BaseException:  # an exception that cannot even be printed
+        return "an exception that cannot be shown"
+    return words[:MAX_LINE] + f" (line {line})" * (line is not None)
+
+
 # ---- the forkserver ---------------------------------------------------------------------------------------------
 
 
-def preload(numpy_folder: str) -> None:
-    """Load all that a submission may use, and forget where it came from."""
-    sys.path.insert(0, numpy_folder)
+def preload() -> None:
+    """Load all that a submission may use."""
     for name in restrictions.ALLOWED_MODULES:
         importlib.import_module(name)
     for part in NUMPY_PARTS:
         importlib.import_module(f"numpy.{part}")
-    sys.path.remove(numpy_folder)
+    load_beside("messages")
+    load_beside("cells")
+
+
+def limit_imports() -> None:
+    """From now on, see `restricted_import`."""
+    builtins.__import__ = restrictions.restricted_import
+    for name in ("ctypes", "_ctypes", "socket", "_socket", "resource", "json", "__main__"):
+        sys.modules.pop(name, None)
 
 
 def forkserver(control: socket.socket) -> None:
@@ -226,10 +235,7 @@ def run_child(control: socket.socket, fds: list[int], settings: dict[str, Any]) 
         except (OSError, ValueError) as error:  # no submission runs in a process that is not locked up
             responder.send(["cannot", f"{type(error).__name__}: {error}"])
             return
-        restrictions.SUBMISSION_MODULES.update(settings["modules"])
-        builtins.__import__ = restrictions.restricted_import
-        for name in ("ctypes", "_ctypes", "socket", "_socket", "resource", "json", "__main__"):
-            sys.modules.pop(name, None)
+        limit_imports()
         responder.send(["ready", layers])
         responder.serve()
     except EOFError:
@@ -240,21 +246,23 @@ def run_child(control: socket.socket, fds: list[int], settings: dict[str, Any]) 
 
 def main() -> None:
     """Serve as one or the other; see above."""
+    load_beside("restrictions")
     if len(sys.argv) == 3:
         for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
             os.environ[variable] = "1"
-        load_beside("restrictions")
-        preload(sys.argv[1])
-        load_beside("messages")
+        sys.path.insert(0, sys.argv[1])
+        preload()
+        sys.path.remove(sys.argv[1])
         if sys.platform == "linux":
             restrictions.Kernel().subreaper()
         forkserver(socket.socket(fileno=int(sys.argv[2])))
-    load_beside("messages")
+    preload()
     # The channel is stdin and stdout, moved out of the way of a submission that reads or prints.
     responder = Responder(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)
+    limit_imports()
     responder.send(["ready", []])
     with contextlib.suppress(EOFError):
         responder.serve()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,9 +19,15 @@ import numpy as np
 from . import messages
 
 MAX_OUTPUT = 20_000  # characters of what a submission prints that are kept; the rest is read and dropped
-MAX_CALLBACKS = 5_000  # calls back in one conversation
+MAX_CALLBACKS = 5_000  # calls back in one check
+MAX_PROBLEMS = 20  # cells that raised, of which one load tells
+MAX_PROBLEM = 250  # characters about one of them
+# Seconds that all loads of a submission may take together. A right one is loaded 102 times when all is graded: once for
+# each of E1 to E10, and for each trial in the museum. This is enough for half a second, on a machine half as fast.
+LOADING_SECONDS = 120.0
 
-Sources = Sequence[tuple[str, str]]  # (file name, text)
+Cells = Sequence[tuple[str, str]]  # (label, text) of each code cell of a notebook
+Sources = Sequence[tuple[str, str | Cells]]  # (file name, text), or (name of a notebook, its cells)
 
 
 class Failed(Exception):
@@ -59,9 +65,12 @@ class Child:
 
     send: Callable[[bytes, float], None]
     receive: Callable[[int, float], bytes]
-    seconds: float  # that a call may take
-    budget: TimeBudget = field(default_factory=TimeBudget)
+    seconds: float  # that a call may take, and a load
+    budget: TimeBudget = field(default_factory=TimeBudget)  # for calls
+    loading: TimeBudget = field(default_factory=TimeBudget)
+    printed: Callable[[], str] = str  # what was printed since it was last asked for
     callbacks: int = 0
+    left_out: Sequence[str] = ()  # what of the sources raised when it was loaded, a line each
 
     def call(self, name: str, *arguments: Any, seconds: float | None = None) -> Any:
         """name(*arguments) in the submission. Functions among the arguments are run here, when they are called there.
@@ -81,14 +90,21 @@ class Child:
             raise Failed(kind, printable(rest[0][:5_000]))
         raise Failed("protocol", "an answer of a kind that there is not")
 
-    def load(self, sources: Sources) -> None:
-        """Execute the submission's sources."""
+    def load(self, sources: Sources, functions: Sequence[str] = ()) -> None:
+        """Execute of the submission's sources what these functions need, or all."""
+        if self.loading.left <= 0:
+            raise Failed("loading", f"all loads together took longer than {LOADING_SECONDS:.0f} s")
         try:
-            with self.budget.spend(self.seconds) as deadline:
-                self._send(["load", [list(source) for source in sources]], [], deadline)
-                self.answer(deadline)
+            with self.loading.spend(self.seconds) as deadline:
+                self._send(["load", list(sources), list(functions)], [], deadline)
+                kind, *rest = self.answer(deadline)
         except Failed as error:
-            raise Failed("loading" if error.kind == "time" else error.kind, error.words) from None
+            if error.kind != "time":
+                raise
+            raise Failed("loading", f"it took too long to load, more than {self.seconds:g} s") from None
+        labels = {name for name, content in sources if isinstance(content, str)}
+        labels |= {label for _, content in sources if not isinstance(content, str) for label, _ in content}
+        self.left_out = left_out(rest, labels) if kind == "ok" else []
 
     def _send(self, value: Any, functions: list[Callable[..., Any]], deadline: float) -> None:
         self.send(messages.pack(value, functions), deadline)
@@ -119,6 +135,19 @@ class Child:
             return ["error", str(error)[:1000]]
 
 
+def left_out(rest: list[Any], labels: Container[str]) -> list[str]:
+    """What a process says of the cells that raised, a line each: [[[label, words], ...]], with known labels."""
+    if len(rest) != 1 or not isinstance(rest[0], list) or len(rest[0]) > MAX_PROBLEMS:
+        raise Failed("protocol", "an answer of a kind that there is not")
+    lines = []
+    for item in rest[0]:
+        if not isinstance(item, list) or [type(part) for part in item] != [str, str] or item[0] not in labels:
+            raise Failed("protocol", "a problem with a cell that there is not")
+        words = " ".join(printable(item[1][:5_000]).split())
+        lines.append(f"{item[0]} is left out from where it raised {words}"[:MAX_PROBLEM])
+    return lines
+
+
 def printable(text: str) -> str:
     """A text from a submission, without anything that a terminal would obey."""
     return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
@@ -130,7 +159,7 @@ class Pipes:
     def __init__(self, requests: int, replies: int, output: int) -> None:
         self.requests, self.replies, self.output = requests, replies, output
         self.printed: list[bytes] = []
-        self.kept = 0
+        self.kept = self.told = 0
         for fd in (requests, replies, output):
             os.set_blocking(fd, False)
 
@@ -186,11 +215,19 @@ class Pipes:
             self.printed.append(part)
             self.kept += len(part)
 
-    def close(self) -> str:
-        """Close all; what was printed."""
+    def take(self) -> str:
+        """What was printed since this was last asked for, cut off."""
         if self.output >= 0:
             self._drain()
+        text = b"".join(self.printed)[:MAX_OUTPUT]
+        told, self.told = self.told, len(text)
+        return printable(text[told:].decode("utf-8", "replace"))
+
+    def close(self) -> str:
+        """Close all; what was printed, from the beginning."""
+        self.told = 0
+        text = self.take()
         for fd in (self.requests, self.replies, self.output):
             with suppress(OSError):
                 os.close(fd)
-        return printable(b"".join(self.printed)[:MAX_OUTPUT].decode("utf-8", "replace"))
+        return text

@@ -3,7 +3,8 @@
 A message is one value. A value is a tag of one byte, the length of its payload in eight, and the payload:
 
     A   an array, as the bytes of an .npy file            L   a list: the values one after another
-    S   a text in UTF-8                                   F   a function of the other side, by its number
+    S   a text in UTF-8                                   F   a function of the other side: its number, and the
+                                                              names of its parameters
     N   nothing                                           U   something that cannot travel: the name of its type
 
 Who reads trusts nothing. A length is held against a limit before a byte of it is read; an .npy header must be short,
@@ -11,9 +12,11 @@ name one of a few types of numbers, and claim just as many elements as there are
 is no pickle in any of it. This file needs the standard library and NumPy alone: the isolated process uses it, too.
 """
 
+import inspect
 import io
+import keyword
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ MAX_BYTES = 16 * 2**20  # bytes of a message
 HEADER_SIZE = 9  # bytes: a tag and a length
 MAX_DEPTH = 8  # lists within lists
 MAX_VALUES = 10_000  # values in one message
+MAX_SIGNATURE = 200  # characters of a function's number and its parameters' names
 DTYPES = ("<f8", "<f4", "<f2", "<c16", "<c8", "|b1", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1")
 
 
@@ -30,10 +34,12 @@ class MessageError(Exception):
 
 
 class RemoteFunction:
-    """A function of the other side, known by its number."""
+    """A function of the other side, known by its number, with the names of its parameters."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, names: Sequence[str]) -> None:
         self.number = number
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        self.signature = inspect.Signature([inspect.Parameter(name, kind) for name in names])
 
 
 def pack(value: Any, functions: list[Callable[..., Any]] | None = None, depth: int = 0) -> bytes:
@@ -55,7 +61,7 @@ def pack(value: Any, functions: list[Callable[..., Any]] | None = None, depth: i
         return _frame(b"U", f"array of {array.dtype}".encode())
     if callable(value) and functions is not None:
         functions.append(value)
-        return _frame(b"F", str(len(functions) - 1).encode())
+        return _frame(b"F", " ".join([str(len(functions) - 1), *inspect.signature(value).parameters]).encode())
     return _frame(b"U", type(value).__name__[:80].encode("utf-8", "replace"))
 
 
@@ -110,9 +116,12 @@ def _value(message: memoryview, start: int, depth: int, left: list[int]) -> tupl
         return _array(bytes(payload)), end
     text = bytes(payload).decode("utf-8", "replace")
     if tag == b"F":
-        if not text.isascii() or not text.isdigit() or len(text) > 6:
+        number, *names = text[:MAX_SIGNATURE].split(" ")
+        if not number.isascii() or not number.isdigit() or len(number) > 6 or len(text) > MAX_SIGNATURE:
             raise MessageError(f"a function numbered {text[:20]!r}")
-        return RemoteFunction(int(text)), end
+        if not all(map(str.isidentifier, names)) or any(map(keyword.iskeyword, names)) or len({*names}) < len(names):
+            raise MessageError(f"a function with the parameters {text[:80]!r}")
+        return RemoteFunction(int(number), names), end
     return {b"S": text, b"N": None, b"U": Unsendable(text[:100])}[tag], end
 
 

@@ -12,6 +12,7 @@ import os
 import platform
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 ALLOWED_MODULES = """
@@ -105,24 +106,74 @@ def audit(event: str, arguments: tuple[Any, ...]) -> None:
         raise PermissionError(f"{event} is not allowed here")
 
 
-def restricted_import(name: str, *arguments: Any, **options: Any) -> Any:
-    """In place of `__import__`: modules that are loaded already and allowed; defence in depth, too."""
-    level = options.get("level", arguments[3] if len(arguments) > 3 else 0)
-    top = name.partition(".")[0]
-    allowed = top in ("numpy", "typing_extensions", *ALLOWED_MODULES, *SUBMISSION_MODULES)
-    if level == 0 and (allowed or importing_from_library(arguments)):
-        return original_import(name, *arguments, **options)
-    raise ImportError(f"{name} cannot be imported here: NumPy and {', '.join(ALLOWED_MODULES[1:])} can")
+def restricted_import(
+    name: str,
+    globals: dict[str, Any] | None = None,
+    locals: dict[str, Any] | None = None,
+    fromlist: tuple[str, ...] | None = (),
+    level: int = 0,
+) -> Any:
+    """In place of `__import__`: what is not allowed becomes `Unavailable`; defence in depth, too.
+
+    An ImportError comes at once where the submission is ready for it, in a `try`, and for `from os import *`.
+    """
+    importer, top = (globals or {}).get("__name__"), name.partition(".")[0] or "."
+    of_library = importer not in own and getattr(sys.modules.get(str(importer)), "__dict__", None) is globals
+    if of_library and globals:  # it imports, lazily, what it needs
+        return original_import(name, globals, locals, fromlist or (), level)
+    if level == 1 and top in own:  # from .helpers import softmax
+        level = 0
+    if top in own:
+        own[top]()
+    if level == 0 and (top in own or top in ("numpy", "typing_extensions", *ALLOWED_MODULES)):
+        return original_import(name, globals, locals, fromlist or (), level)
+    caller = sys._getframe(1)
+    if "*" in (fromlist or ()) or (caller.f_code.co_filename, caller.f_lineno) in guarded:
+        raise ImportError(NOT_HERE.format(top))
+    return Unavailable(name if fromlist else top)
 
 
-def importing_from_library(arguments: tuple[Any, ...]) -> bool:
-    """Whether it is the library itself that imports, lazily, what it needs."""
-    importer = (arguments[0] or {}).get("__name__", "") if arguments else ""
-    return importer.partition(".")[0] in {*ALLOWED_MODULES, "numpy"} and importer in sys.modules
-
-
-SUBMISSION_MODULES: set[str] = set()  # names of the submission's own files
+own: dict[str, Callable[[], None]] = {}  # name of each of the submission's own modules -> executes it
+guarded: set[tuple[str, int]] = set()  # (file, line) of its imports that are in a `try`
 original_import = builtins.__import__
+NOT_HERE = "{} cannot be used here: checks and grading have NumPy and harmless parts of the standard library"
+
+
+class Unavailable:
+    """In place of a module that cannot be imported, and of all that is in it. Whoever uses it gets an ImportError.
+
+    To import it, to take attributes of it, to print it and to name it in an annotation is no use.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__version__":  # what Python itself looks for
+            raise AttributeError(name)
+        return Unavailable(f"{self._name}.{name}")
+
+    def __repr__(self) -> str:
+        return f"<{self._name} cannot be used here>"
+
+    def __or__(self, other: Any) -> Any:
+        return self
+
+    __ror__ = __or__
+
+
+def _refuse(self: Any, *_: Any, **__: Any) -> Any:
+    raise ImportError(NOT_HERE.format(self._name.partition(".")[0]))
+
+
+USES = """
+    call getitem setitem delitem iter next reversed len contains enter exit await aiter bool int float complex index
+    mro_entries instancecheck subclasscheck array lt le gt ge neg pos abs invert add radd sub rsub mul rmul matmul
+    rmatmul truediv rtruediv floordiv rfloordiv mod rmod divmod rdivmod pow rpow and rand xor rxor lshift rlshift
+    rshift rrshift
+""".split()  # noqa: SIM905
+for _method in USES:
+    setattr(Unavailable, f"__{_method}__", _refuse)
 
 
 # ---- what a fork gives up ---------------------------------------------------------------------------------------

@@ -116,17 +116,24 @@ class Runner:
         self._control = ours
 
     @contextmanager
-    def open(self, sources: Sources, modules: Sequence[str] = (), budget: TimeBudget | None = None) -> Iterator[Child]:
+    def open(
+        self,
+        sources: Sources,
+        functions: Sequence[str] = (),
+        budget: TimeBudget | None = None,
+        loading: TimeBudget | None = None,
+    ) -> Iterator[Child]:
         """A fresh process with the submission loaded; at the end it is killed, with all that it may have started.
 
-        modules   names of the submission's own files, which may import one another
-        budget    of the time that calls may take together; the grader's own is not counted
+        functions   that will be called: only the files that define or import them are executed; () executes all
+        budget      of the time that calls may take together; the grader's own is not counted
+        loading     of the time that loads may take together
         Afterwards `output` holds what the submission printed, cut off, and `cpu_seconds` the time that it took.
         """
         control = self._connect()
         # (inside, outside) of three pipes: requests go in, replies and output come out.
         inside, outside = zip(os.pipe(), os.pipe()[::-1], os.pipe()[::-1], strict=True)
-        settings = {"uid": self.uid, "memory": MEMORY, "cpu_seconds": CPU_SECONDS, "modules": list(modules)}
+        settings = {"uid": self.uid, "memory": MEMORY, "cpu_seconds": CPU_SECONDS}
         pipes = Pipes(*outside)
         try:
             socket.send_fds(control, [json.dumps(settings).encode()], inside)
@@ -139,9 +146,11 @@ class Runner:
             for fd in inside:
                 os.close(fd)
         try:
-            child = Child(pipes.send, pipes.receive, self.seconds, budget or TimeBudget())
+            child = Child(
+                pipes.send, pipes.receive, self.seconds, budget or TimeBudget(), loading or TimeBudget(), pipes.take
+            )
             self.layers = layers_of(child)
-            child.load(sources)
+            child.load(sources, functions)
             yield child
         finally:
             self.output = pipes.close()

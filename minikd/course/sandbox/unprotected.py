@@ -31,7 +31,13 @@ class UnprotectedRunner:
         pass
 
     @contextmanager
-    def open(self, sources: Sources, modules: Sequence[str] = (), budget: TimeBudget | None = None) -> Iterator[Child]:
+    def open(
+        self,
+        sources: Sources,
+        functions: Sequence[str] = (),
+        budget: TimeBudget | None = None,
+        loading: TimeBudget | None = None,
+    ) -> Iterator[Child]:
         """A fresh process with the submission loaded."""
         environment = {**os.environ, **ONE_THREAD, "PYTHONIOENCODING": "utf-8"}
         process = subprocess.Popen(
@@ -65,9 +71,9 @@ class UnprotectedRunner:
             return data
 
         try:
-            child = Child(send, receive, self.seconds, budget or TimeBudget())
+            child = Child(send, receive, self.seconds, budget or TimeBudget(), loading or TimeBudget())
             child.answer(time.monotonic() + ANSWER_SECONDS)  # Python and NumPy start: not the submission's time
-            child.load(sources)
+            child.load(sources, functions)
             yield child
         finally:
             process.kill()
