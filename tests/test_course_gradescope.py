@@ -89,6 +89,32 @@ def test_the_command_for_gradescope_writes_results_of_whatever_is_there(
     assert content["score"] == (5.0 if what == "bob.py" else 0.0)
 
 
+def test_single_exercises_have_a_visibility_of_their_own(submission: Path, tmp_path: Path) -> None:
+    out, zipped = tmp_path / "results.json", tmp_path / "grader.zip"
+    options = ["--visibility", "after_published", "--visibility-of", "E4=hidden", "--visibility-of", "e20=visible"]
+    for arguments in (["gradescope", str(submission), "--out", str(out)], ["bundle", str(zipped)]):
+        with pytest.raises(SystemExit) as stopped:
+            main(["course", *arguments, *options])
+        assert stopped.value.code == 0
+    content = json.loads(out.read_text())
+    seen = {test["tags"][0]: set() for test in content["tests"]}
+    for test in content["tests"]:
+        seen[test["tags"][0]].add(test["visibility"])
+    others = {name: {"after_published"} for name in EXERCISES}
+    assert seen == others | {"E4": {"hidden"}, "E20": {"visible"}} and content["visibility"] == "after_published"
+    with zipfile.ZipFile(zipped) as archive:
+        run = archive.read("run_autograder").decode()
+    assert run.endswith(" --stdout-visibility hidden --visibility-of E4=hidden --visibility-of E20=visible\n")
+
+
+@pytest.mark.parametrize("text", ["E4", "E4=secret", "E21=hidden", "=hidden", "E4=hidden=x"])
+def test_a_visibility_that_is_none_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["course", "bundle", "grader.zip", "--visibility-of", text])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and "--visibility-of" in error and "must be" in error and "Traceback" not in error
+
+
 def test_the_bundle_is_what_gradescope_wants_and_the_same_bytes_each_time() -> None:
     content = gradescope.bundle("E1 = 10\n", "--visibility hidden")
     assert content == gradescope.bundle("E1 = 10\n", "--visibility hidden")

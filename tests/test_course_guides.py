@@ -44,6 +44,12 @@ def test_every_command_of_a_guide_runs_in_order(guide: str, tmp_path: Path) -> N
         table = (tmp_path / "grades.csv").read_text().splitlines()
         assert [row.split(",")[:3] for row in table[1:]] == [["ada", "100", "100"], ["bob", "0", "100"]]
         assert (tmp_path / "weighted.csv").read_text().splitlines()[1].startswith("ada,105,105")
+        rows = [row.split(",")[:5] for row in (tmp_path / "final.csv").read_text().splitlines()[1:]]
+        assert rows == [["ada", "Ada Lovelace", "ada", "98", "100"], ["bob", "Bob Bell", "bob", "1.5", "100"],
+                        ["cyd", "Cyd Cole", "", "0", "100"]]  # fmt: skip
+        assert (tmp_path / "import.csv").read_text().endswith("ada,Ada Lovelace,98\nbob,Bob Bell,1.5\ncyd,Cyd Cole,0\n")
+        assert "A good start." in (tmp_path / "feedback" / "bob.html").read_text()
+        assert (tmp_path / "class.png").stat().st_size > 10_000
         assert (tmp_path / "grader.zip").stat().st_size > 10_000 and (tmp_path / "results.json").exists()
         assert "100 of 100, seed 20260101" in said["minikd course replay submissions/ada --seed 20260101"]
     else:

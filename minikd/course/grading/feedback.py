@@ -48,12 +48,17 @@ def file_names(identifiers: Iterable[str]) -> list[str]:
     taken: dict[str, str] = {}
     for identifier in identifiers:
         name = re.sub(r"[^\w.@+-]+", "-", unicodedata.normalize("NFC", identifier))[:40].strip("-.") or "student"
-        if name != identifier or re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name):
-            name += "-" + hashlib.sha256(identifier.encode()).hexdigest()[:8]
+        name = re.sub(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", r"student-\1", name)  # devices on Windows
+        if name != identifier:
+            name += "-" + _digest(identifier)
         while name.casefold() in taken:
-            name = f"{name[:40]}-{hashlib.sha256(f'{name}/{identifier}'.encode()).hexdigest()[:8]}"
+            name = f"{name[:40]}-{_digest(name + identifier)}"
         taken[name.casefold()] = name
     return list(taken.values())
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def feedback(member: Member) -> Iterator[Block]:

@@ -20,8 +20,8 @@ from .submission import SubmissionError
 
 # The names of columns, in small letters and digits alone. The first of these that every row fills is the identifier.
 IDENTIFIERS = (
-    *("identifier", "studentid", "sisuserid", "idnumber", "orgdefinedid", "sid", "studentnumber"),
-    *("username", "loginid", "sisloginid", "emailaddress", "email", "id"),
+    *("identifier", "studentid", "sisuserid", "idnumber", "orgdefinedid", "sid", "studentnumber", "id"),
+    *("username", "loginid", "sisloginid", "emailaddress", "email"),
 )
 NAMES = ("name", "fullname", "studentname", "student")
 FIRST, LAST = ("firstname", "givenname"), ("lastname", "surname", "familyname")
