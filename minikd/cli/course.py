@@ -18,7 +18,7 @@ from ..course.grading.grade import CALL_SECONDS, Grade, grade, new_seed, read_we
 from ..course.grading.gradebook import grade_class, import_table, read_grades, table
 from ..course.grading.members import Member, members
 from ..course.grading.roster import Note, Person, read_notes, read_roster
-from ..course.grading.similar import similar
+from ..course.grading.similar import copies, similar
 from ..course.grading.submission import SubmissionError
 from ..course.grading.summary import lines, summary
 from ..course.sandbox.runner import Runner
@@ -69,7 +69,9 @@ def check(options: argparse.Namespace) -> int:
 def _check_once(options: argparse.Namespace) -> int:
     wrong, idle = False, []
     for exercise, results in learner.check(options.folder, options.names or list(EXERCISES)):
-        if not options.names and all(result.kind == "todo" for result in results):
+        for note in learner.notes(results):
+            print(learner.wrapped(f"note: {note}"))
+        if not options.names and learner.is_idle(results):
             idle.append(exercise.name)
             continue
         wrong |= not all(result.passed for result in results)
@@ -203,9 +205,19 @@ def look_alike(options: argparse.Namespace) -> None:
     entries: Any = submissions(options.folder)  # as good as paths: they have names and can be read
     pairs = similar(entries)
     for pair in pairs:
-        found = " ".join(pair.exercises)
-        print(f"{pair.one}  {pair.other}: {len(pair.exercises)} alike by {pair.similarity:.0%}: {found}")
-    print(f"{len(pairs)} pairs are alike up to names and layout. Alike is not copied: look before you judge.")
+        names = " ".join(pair.exercises)
+        print(f"{pair.one}  {pair.other}: {len(pair.exercises)} alike by {pair.similarity:.0%}: {names}")
+    found: dict[str, list[str]] = {}
+    for copy in copies(entries):
+        found.setdefault(copy.student, []).append(f"{copy.function} ({copy.original}, {copy.similarity:.0%})")
+    for student, words in sorted(found.items(), key=lambda item: -len(item[1])):
+        print(learner.wrapped(f"{student}  minikd: {len(words)} alike: {', '.join(words)}"))
+    counts = (
+        f"{len(pairs)} pairs are alike up to names and layout, and {len(found)} submissions like minikd's own code."
+    )
+    print(
+        learner.wrapped(f"{counts}\nShort functions have few right forms. Alike is not copied: look before you judge.")
+    )
 
 
 def _grade(options: argparse.Namespace, seed: int) -> Grade:

@@ -1,8 +1,8 @@
-"""Which submissions are the same up to names and layout? A place to look, and never a verdict.
+"""Which submissions are the same up to names and layout, as each other or as minikd? A place to look, never a verdict.
 
-Each exercise's function is reduced to what remains when names, texts, comments and white space are taken away: a row of
-tokens. Two are compared by the share of runs of five tokens that they have in common (Jaccard index). Only tokens are
-read: nothing is executed, and a source that cannot be read is passed over.
+A function is reduced to what remains when names, texts, comments and white space are taken away: a row of tokens. Two
+are compared by the share of runs of five tokens that they have in common (Jaccard index). Only tokens are read: nothing
+is executed, and a source that cannot be read is passed over.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ MIN_TOKENS = 25  # tokens: shorter functions are alike by nature
 THRESHOLD = 0.8
 COMMON_SHARE, COMMON_COUNT = 0.25, 6  # what more of a class (and more students) have alike is what everybody writes
 SKIPPED = {getattr(tokenize, name) for name in "COMMENT NL NEWLINE INDENT DEDENT ENCODING ENDMARKER".split()}  # noqa: SIM905
+PACKAGE = Path(__file__).parents[2]
+
+Runs = frozenset[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,16 @@ class Pair:
     other: str
     exercises: tuple[str, ...]
     similarity: float  # the mean over those exercises
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A function of a submission, and the function of minikd, by its dotted name, that it is most like."""
+
+    student: str
+    function: str
+    original: str
+    similarity: float
 
 
 def similar(paths: Sequence[Path]) -> list[Pair]:
@@ -61,19 +74,51 @@ def similar(paths: Sequence[Path]) -> list[Pair]:
     return sorted(pairs, key=lambda pair: (-len(pair.exercises), -pair.similarity))
 
 
-def fingerprints(submission: Submission) -> dict[str, frozenset[tuple[str, ...]]]:
+def fingerprints(submission: Submission) -> dict[str, Runs]:
     """The runs of tokens of each exercise's functions that the submission defines."""
     owners = {function: name for name, exercise in EXERCISES.items() for function in exercise.functions}
     found: dict[str, list[str]] = {}
-    for _, source in submission.sources:
+    for source in submission.texts:
         for function, tokens in functions(source):
             if function in owners:
                 found.setdefault(owners[function], []).extend(tokens)
-    return {
-        name: frozenset(tuple(tokens[i : i + NGRAM]) for i in range(len(tokens) - NGRAM + 1))
-        for name, tokens in found.items()
-        if len(tokens) >= MIN_TOKENS
-    }
+    return {name: runs_of(tokens) for name, tokens in found.items() if len(tokens) >= MIN_TOKENS}
+
+
+def runs_of(tokens: Sequence[str]) -> Runs:
+    """All runs of NGRAM tokens."""
+    return frozenset(tuple(tokens[i : i + NGRAM]) for i in range(len(tokens) - NGRAM + 1))
+
+
+def copies(paths: Sequence[Path]) -> list[Copy]:
+    """Functions that are like one of minikd's own, the reference solutions among them; the most like first."""
+    originals = minikds_functions()
+    holders: dict[tuple[str, ...], list[str]] = {}  # which of minikd's functions have a run
+    for original, runs in originals.items():
+        for run in runs:
+            holders.setdefault(run, []).append(original)
+    found = []
+    for path in paths:
+        for source in read_submission(path).texts:
+            for function, tokens in functions(source):
+                runs = runs_of(tokens) if len(tokens) >= MIN_TOKENS else frozenset()
+                shared = Counter(original for run in runs for original in holders.get(run, ()))
+                likeness = {name: n / (len(runs) + len(originals[name]) - n) for name, n in shared.items()}
+                best = max(likeness, key=lambda name: (likeness[name], name), default="")
+                if best and likeness[best] >= THRESHOLD:
+                    found.append(Copy(safe_name(path.name), safe_name(function), best, likeness[best]))
+    return sorted(found, key=lambda copy: -copy.similarity)
+
+
+def minikds_functions() -> dict[str, Runs]:
+    """The runs of minikd's functions, by dotted names such as ops.softmax; those of the skeleton are left out."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        for name, tokens in functions(path.read_text(encoding="utf-8")) if "skeleton" not in parts else ():
+            if len(tokens) >= MIN_TOKENS:
+                found[".".join((*parts, name))] = runs_of(tokens)
+    return found
 
 
 def functions(source: str) -> list[tuple[str, list[str]]]:
