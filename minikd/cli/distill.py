@@ -92,7 +92,7 @@ def _draw(experiment: Experiment, done: list[Trained]) -> None:
     from ..report import html, plots, run_plots
 
     first = [t for t in done if t.seed == 0 and t.kind not in ("smoothed", ALL) and hasattr(t.model, "predict")]
-    what = shown(experiment.config, len(experiment.data.y_train))
+    what = shown(experiment.config, experiment.data.n_train)
     figure = run_plots.dark_knowledge({NAMES[t.kind]: t.model for t in first}, experiment.data, shown=what)
     plots.save(figure, experiment.folder / "dark-knowledge.png")
     html.write(experiment.folder)

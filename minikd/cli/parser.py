@@ -10,7 +10,7 @@ from .. import __version__, fast
 from .course_arguments import add_course
 
 STUDIES = ("hinton2015", "muller2019", "subclass2020", "capacity", "generations", "subliminal2025", "few")
-DATA = ("digits", "mnist", "fsdd", "udhr")
+DATA = ("digits", "mnist", "fsdd", "udhr", "words")
 DEVICES = ("cpu", "cuda")
 FORMATS = ("onnx", "pytorch", "npz")
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")

@@ -1,7 +1,7 @@
-"""Data sets: one that comes with the package, and three that are downloaded once and checked at every reading.
+"""Data sets: two that come with the package, and three that are downloaded once and checked at every reading.
 
-`load_data("digits")` needs no network. The others are read from the folder that the environment variable
-MINIKD_DATA_DIR names, or else from the user's cache, and downloaded into it where they are missing.
+`load_data("digits")` and `load_data("words")` need no network. The others are read from the folder that the environment
+variable MINIKD_DATA_DIR names, or else from the user's cache, and downloaded into it where they are missing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..checks import check_choice
-from . import digits, fsdd, mnist, udhr
+from . import digits, fsdd, mnist, udhr, words
 from .dataset import Data, Dataset
 from .download import data_dir, read
 from .few import few
@@ -22,6 +22,7 @@ DATASETS: dict[str, Dataset] = {
     "mnist": mnist.DATASET,
     "fsdd": fsdd.DATASET,
     "udhr": udhr.DATASET,
+    "words": words.DATASET,
 }
 
 

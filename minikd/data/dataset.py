@@ -17,19 +17,24 @@ Labels = NDArray[np.int64]
 class Data(NamedTuple):
     """A data set in three parts: learn on `train`, make every choice on `val`, look at `test` once, at the end.
 
-    Each x is float32, C-contiguous, of shape (N, D), one example a row; each y is int64, of shape (N,), class
-    indices in [0, K). `class_names` has K names. `image_shape` is the (height, width) to which a row can be
-    reshaped to be looked at, or None where a row is no picture.
+    Each x is float32, C-contiguous, of shape (N, D), one example a row, or a Source of such rows (OneHot of words.py);
+    each y is int64, of shape (N,), class indices in [0, K). `class_names` has K names. `image_shape` is the (height,
+    width) to which a row can be reshaped to be looked at, or None where a row is no picture.
     """
 
-    x_train: Floats
+    x_train: Any
     y_train: Labels
-    x_val: Floats
+    x_val: Any
     y_val: Labels
-    x_test: Floats
+    x_test: Any
     y_test: Labels
     class_names: tuple[str, ...]
     image_shape: tuple[int, int] | None
+
+    @property
+    def n_train(self) -> int:
+        """How many training samples there are, in the unit in which a student is shown a few: rows, or words."""
+        return int(getattr(self.x_train, "words", len(self.x_train)))
 
 
 class Dataset(NamedTuple):
@@ -41,7 +46,8 @@ class Dataset(NamedTuple):
     citation: str
     files: tuple[RemoteFile, ...]  # none where the data come inside the package
     load: Callable[[], Data]
-    noun: str = "images"  # what the samples are
+    noun: str = "images"  # what the samples are, of which a student is shown a few
+    rows: str = ""  # what a row is, where a sample has several
     # What a row of x_test was made from, in the same order, where a row itself is not for people to look at.
     test_texts: Callable[[], list[str]] | None = None
     test_sounds: Callable[[], list[NDArray[np.int16]]] | None = None  # (samples,) each, 8,000 a second

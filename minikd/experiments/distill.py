@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_choice
+from ..checks import check_choice, is_source
 from ..data import Data, few, load_data
 from ..errors import CheckpointError, MinikdError
 from ..exchange.teachers import Answers, Teacher, check_fits, check_order, describe_teacher
@@ -115,7 +115,13 @@ class Experiment:
         """Which training samples the students of a seed are shown: an index of the rows."""
         if not self.few:
             return slice(None)
-        return few(self.data.y_train, self.config.images, without=self.unseen, seed=seed)
+        words = getattr(self.data.x_train, "word", None)
+        return few(self.data.y_train, self.config.images, without=self.unseen, seed=seed, words=words)
+
+    def _rows(self, rows: Any) -> tuple[Any, Any]:
+        """Training samples and labels with these numbers; of a Source the part, so that it stays one."""
+        x = self.data.x_train
+        return (x.take(rows) if is_source(x) else x[rows]), self.data.y_train[rows]
 
     @property
     def total_epochs(self) -> int:
@@ -183,7 +189,7 @@ class Experiment:
         student = self._network(self.config.student, STUDENT_SEED + seed)
         epochs, rows = (self.config.all_epochs, slice(None)) if kind == ALL else (self.config.epochs, self.shown(seed))
         options = self._options(epochs, file or kind, ROWS[kind], seed)
-        x, targets = self.data.x_train[rows], self.data.y_train[rows]
+        x, targets = self._rows(rows)
         loss: Loss = cross_entropy
         if kind == "smoothed":
             targets, loss = smooth_labels(targets, self.n_classes, SMOOTHING), soft_cross_entropy
@@ -205,7 +211,7 @@ class Experiment:
             with warnings.catch_warnings():
                 if isinstance(teacher, Answers):  # the whole file was looked at, or is to be trusted
                     warnings.filterwarnings("ignore", "the largest logit of teacher")
-                history = how.train(student, source, self.data.x_train[rows], self.data.y_train[rows], **options)
+                history = how.train(student, source, *self._rows(rows), **options)
         except ValueError as error:
             raise MethodError(f"method {how.name}: {error}") from error
         return Trained(kind, seed, student, history, self._test(student, teacher))

@@ -83,7 +83,7 @@ def shown(config: Config, n_train: int = 0) -> str:
 
 def regime(config: Config, data: Data, done: list[Trained]) -> str:
     """What teacher and students were shown, when that is the real case, and what all labels would be worth."""
-    noun, n_train = DATASETS[config.data].noun, len(data.y_train)
+    dataset, n_train = DATASETS[config.data], data.n_train
     seen = f"The students are shown {shown(config, n_train)}"
     if all(t.kind != ALL for t in done):
         return f"{seen}. A teacher helps most where they are few: see --images."
@@ -91,9 +91,9 @@ def regime(config: Config, data: Data, done: list[Trained]) -> str:
     teacher = "is given" if config.teacher_from else "has learned from all"
     return (
         f"{seen}; the teacher {teacher}. This is the case of a teacher trained on data that one does not have, or of "
-        f"labels that cost. Of {len(data.y_test):,} test {noun}, the student errs on {errors['labels']:.1f} with these "
-        f"labels alone, on {errors['distilled']:.1f} distilled, and on {errors[ALL]:.1f} with the labels of all "
-        f"{n_train:,}."
+        f"labels that cost. Of {len(data.y_test):,} test {dataset.rows or dataset.noun}, the student errs on "
+        f"{errors['labels']:.1f} with these labels alone, on {errors['distilled']:.1f} distilled, and on "
+        f"{errors[ALL]:.1f} with the labels of all {n_train:,}."
     )
 
 

@@ -110,7 +110,7 @@ def of_sweep(plan: Sweep, records: list[Record]) -> tuple[Figure, str]:
     if len(plan.images) == 1:
         maps = selection.maps(plan, records)
         return heat_maps(maps, plan.temperature, plan.soft_weight), "Validation scores of every setting."
-    train, noun = len(load_data(plan.base.data).y_train), DATASETS[plan.base.data].noun
+    train, noun = load_data(plan.base.data).n_train, DATASETS[plan.base.data].noun
     rows = sorted(selection.by_images(plan, records), key=lambda row: row["images"] or train)
     curves = {kind: np.array([row[kind] for row in rows]).T for kind in STUDENTS}  # (seeds, n) each
     figure = errors_by_images(

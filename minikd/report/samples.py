@@ -72,7 +72,7 @@ def pack(
     each = 4 / 3 * (4 * len(data.class_names) * len(networks) + (0 if pixels is None else pixels.shape[1]) + sound)
     chosen = choose([n.logits for n in networks], data.y_test, min(LIMIT, int(ROOM / each)))
     return {
-        "noun": dataset.noun.removesuffix("s"),
+        "noun": (dataset.rows or dataset.noun).removesuffix("s"),
         "classes": list(data.class_names),
         "total": len(data.y_test),
         "index": chosen.tolist(),
