@@ -37,17 +37,23 @@ from minikd.methods import (
     dist,
     dkd,
     ensemble,
+    estimators,
     fitnets,
+    jsd,
     kd,
     label_smoothing,
     logit_matching,
     mean_teacher,
     mutual,
     pkt,
+    reverse_kl,
     rkd,
     self_supervised,
+    sequence_level,
+    skewed,
     sp,
     standardised,
+    top_k,
     virtual_teacher,
 )
 from minikd.methods.base import Scheduled, features, mix, trunk
@@ -57,8 +63,10 @@ B, K, W = 6, 5, 7
 LOGITS, TEACHER, LABELS = sample(B, K, seed=1, scale=2), sample(B, K, seed=2, scale=3), some_labels(B, K)
 FEATURES, THEIRS = np.abs(sample(B, W, seed=3)), np.abs(sample(B, W + 2, seed=4))
 HINTS, ANCHORS = sample(B, W, seed=5), sample(9, W, seed=6)
+UNIFORM = np.random.default_rng(7).random(B)
 ANCHORS /= np.linalg.norm(ANCHORS, axis=1, keepdims=True)
 DIGITS = load_data("digits")
+CLASSIFIERS = [name for name, method in METHODS.items() if not method.only]  # the others: test_words.py
 
 Value = Callable[[Array], tuple[Any, Array]]  # (what the loss is differentiated by) -> (loss, gradient)
 
@@ -76,6 +84,19 @@ def on_logits(xp: Any, teacher: Any = None, labels: Any = None) -> dict[str, Val
         "dist": lambda z: dist.dist_loss(z, y, v),
         "dist at T = 4": lambda z: dist.dist_loss(z, y, v, beta=2.0, gamma=0.7, temperature=4.0),
         "standardised": lambda z: standardised.standardised_loss(z, y, v),
+        "reverse kl": lambda z: reverse_kl.reverse_kl_loss(z, y, v),
+        "reverse kl at T = 4": lambda z: reverse_kl.reverse_kl_loss(z, None, v, temperature=4.0, soft_weight=1.0),
+        "jsd": lambda z: jsd.jsd_loss(z, y, v),
+        "jsd, beta 0.1, T = 2": lambda z: jsd.jsd_loss(z, None, v, beta=0.1, temperature=2.0, soft_weight=1.0),
+        "skewed": lambda z: skewed.skewed_loss(z, y, v),
+        "skewed, reverse": lambda z: skewed.skewed_loss(z, None, v, direction="reverse", soft_weight=1.0),
+        "skewed, alpha 0.4, T = 3": lambda z: skewed.skewed_loss(z, y, v, alpha=0.4, temperature=3.0),
+        "top k, rest": lambda z: top_k.top_k_loss(z, y, v, k=2),
+        "top k, renormalised": lambda z: top_k.top_k_loss(z, None, v, k=2, rest="renormalised", soft_weight=1.0),
+        "top k, cut": lambda z: top_k.top_k_loss(z, y, v, k=3, rest="cut"),
+        "drawn labels": lambda z: sequence_level.drawn_loss(z, v, xp.array(UNIFORM)),
+        "k2": lambda z: estimators.estimator_loss(z, v, y, "k2"),
+        "k3": lambda z: estimators.estimator_loss(z, v, y, "k3"),
         "mutual": lambda z: mutual.mutual_loss(z, y, v),
         "cwtm": lambda z: born_again.cwtm_loss(z, y, v),
         "annealed, stage 1": lambda z: annealing.annealed_loss(z, y, v, phi=0.3),
@@ -175,6 +196,28 @@ def in_torch(name: str, z: Any) -> Any:
     def soft(targets: Any) -> Any:
         return -(targets * F.log_softmax(z, 1)).sum(1).mean()
 
+    def skewed_(first: Any, second: Any, a: float, T: float) -> Any:
+        p, q = F.softmax(first / T, 1), F.softmax(second / T, 1)
+        return (p * (p / (a * p + (1 - a) * q)).log()).sum(1).mean() * T * T
+
+    def jsd_(b: float, T: float) -> Any:
+        return b * skewed_(v, z, b, T) + (1 - b) * skewed_(z, v, 1 - b, T)
+
+    def merged(k: int) -> Any:
+        """KL of the k largest classes and one more, the others."""
+        q, where = F.softmax(v, 1).topk(k, 1)
+        p = F.softmax(z, 1).gather(1, where)
+        p, q = (torch.cat([a, 1 - a.sum(1, keepdim=True)], 1) for a in (p, q))
+        return (q * (q / p).log()).sum(1).mean()
+
+    def largest(k: int, renormalised: bool) -> Any:
+        q, where = F.softmax(v, 1).topk(k, 1)
+        q = q / q.sum(1, keepdim=True) if renormalised else q
+        return (q * (q.log() - F.log_softmax(z, 1).gather(1, where))).sum(1).mean()
+
+    def log_ratio() -> Any:
+        return (F.log_softmax(v, 1) - F.log_softmax(z, 1)).gather(1, y[:, None])[:, 0]
+
     if name.startswith("self"):
         u, w = F.normalize(z, dim=1), F.normalize(hints, dim=1)
         s = torch.cat([u @ anchors.T, (u * w).sum(1, keepdim=True)], 1) / 0.2
@@ -193,6 +236,19 @@ def in_torch(name: str, z: Any) -> Any:
         "dist": lambda: dist_(1.0, 1.0, 1.0),
         "dist at T = 4": lambda: dist_(2.0, 0.7, 4.0),
         "standardised": lambda: 0.1 * ce(z, y) + 9 * kl(standard(z), standard(v), 2.0),
+        "reverse kl": lambda: 0.1 * ce(z, y) + 0.9 * kl(v, z, 1.0),
+        "reverse kl at T = 4": lambda: kl(v, z, 4.0),
+        "jsd": lambda: 0.1 * ce(z, y) + 0.9 * jsd_(0.5, 1.0),
+        "jsd, beta 0.1, T = 2": lambda: jsd_(0.1, 2.0),
+        "skewed": lambda: 0.1 * ce(z, y) + 0.9 * skewed_(v, z, 0.1, 1.0),
+        "skewed, reverse": lambda: skewed_(z, v, 0.1, 1.0),
+        "skewed, alpha 0.4, T = 3": lambda: 0.1 * ce(z, y) + 0.9 * skewed_(v, z, 0.4, 3.0),
+        "top k, rest": lambda: 0.1 * ce(z, y) + 0.9 * merged(2),
+        "top k, renormalised": lambda: largest(2, True),
+        "top k, cut": lambda: 0.1 * ce(z, y) + 0.9 * largest(3, False),
+        "drawn labels": lambda: ce(z, (F.softmax(v, 1).cumsum(1) <= torch_tensor(UNIFORM)[:, None]).sum(1)),
+        "k2": lambda: (log_ratio() ** 2 / 2).mean(),
+        "k3": lambda: (log_ratio().exp() - 1 - log_ratio()).mean(),
         "mutual": lambda: ce(z, y) + kl(z, v, 1.0),
         "cwtm": lambda: (ce(z, y, reduction="none") * confidence / confidence.sum()).sum(),
         "annealed, stage 1": lambda: F.mse_loss(z, 0.3 * v),
@@ -354,6 +410,171 @@ def test_soft_targets_become_logit_matching_as_the_temperature_grows() -> None:
         errors.append(abs(value - limit / 2))
         assert_close(dlogits, dlimit / 2, 30 / T)
     assert errors[1] < errors[0] / 5 and errors[2] < errors[1] / 5 and errors[2] < 1e-2
+
+
+def test_reverse_kl_is_kl_with_the_two_distributions_exchanged_and_has_the_same_limit(xp: Any) -> None:
+    z, v = xp.array(LOGITS), xp.array(TEACHER)
+    for T in (1.0, 4.0):
+        options: dict[str, Any] = {"temperature": T, "soft_weight": 1.0}
+        value = reverse_kl.reverse_kl_loss(z, None, v, **options)[0]
+        assert_close(float(value), float(kd.kl_loss(v, None, z, **options)[0]))
+    far: dict[str, Any] = {"temperature": 1e4, "soft_weight": 1.0}
+    for ours, theirs in zip(reverse_kl.reverse_kl_loss(z, None, v, **far), kd.kl_loss(z, None, v, **far), strict=True):
+        assert_close(ours, theirs, 1e-3)
+
+
+def test_forward_kl_covers_both_modes_and_reverse_kl_seeks_one() -> None:
+    """A student with one free number, z = (s, 0, -s): a hump at one end or flat. The teacher has two humps."""
+    teacher = np.log([[0.495, 0.01, 0.495]])
+    at = np.linspace(-4, 4, 81)
+    z = at[:, None] * np.array([1.0, 0.0, -1.0])
+    forward, reverse = (
+        np.array([loss(row[None], None, teacher, temperature=1.0, soft_weight=1.0)[0] for row in z])
+        for loss in (kd.kl_loss, reverse_kl.reverse_kl_loss)
+    )
+    assert abs(at[forward.argmin()]) < 1e-9 and abs(at[reverse.argmin()]) > 3
+
+
+def test_jsd_is_symmetric_bounded_and_vanishes_at_both_ends_where_only_its_ratio_is_a_kl() -> None:
+    alone: dict[str, Any] = {"temperature": 1.0, "soft_weight": 1.0}
+    half, mirrored = (jsd.jsd_loss(z, None, v, soft_weight=1.0)[0] for z, v in ((LOGITS, TEACHER), (TEACHER, LOGITS)))
+    assert half == pytest.approx(mirrored)
+    ruled_out = TEACHER.copy()
+    ruled_out[:, 0] = -math.inf
+    assert 0 < jsd.jsd_loss(1e3 * LOGITS, None, ruled_out, soft_weight=1.0)[0] < math.log(2) + 1e-12
+    for end, loss in ((0.0, kd.kl_loss), (1.0, reverse_kl.reverse_kl_loss)):
+        kl, dkl = loss(LOGITS, None, TEACHER, **alone)
+        errors = []
+        for distance in (1e-2, 1e-4, 1e-6):
+            value, dlogits = jsd.jsd_loss(LOGITS, None, TEACHER, beta=abs(end - distance), soft_weight=1.0)
+            assert 0 < value < 1.01 * distance * kl  # so a loss that is KL at the end itself jumps there
+            assert np.abs(dlogits).max() < 20 * distance * np.abs(dkl).max()
+            errors.append(max(abs(value / distance - kl), np.abs(dlogits / distance - dkl).max()))
+        assert errors[1] < errors[0] / 20 and errors[2] < 1e-4
+        with pytest.raises(ValueError, match=r"beta must be in \(0, 1\)"):
+            jsd.jsd_loss(LOGITS, LABELS, TEACHER, beta=end)
+
+
+def test_skewed_kl_is_kl_without_skew_zero_at_equality_and_bounded_with_it() -> None:
+    alone: dict[str, Any] = {"temperature": 1.0, "soft_weight": 1.0}
+    for direction, loss in (("forward", kd.kl_loss), ("reverse", reverse_kl.reverse_kl_loss)):
+        skew: dict[str, Any] = {"direction": direction, "soft_weight": 1.0}
+        for ours, theirs in zip(
+            skewed.skewed_loss(LOGITS, None, TEACHER, alpha=0.0, **skew),
+            loss(LOGITS, None, TEACHER, **alone),
+            strict=True,
+        ):
+            assert_close(ours, theirs, 1e-12)
+        value, dlogits = skewed.skewed_loss(TEACHER, None, TEACHER - 2.0, **skew)
+        assert_close(value, 0.0, 1e-12)
+        assert_close(dlogits, np.zeros((B, K)), 1e-12)
+        ruled_out = np.where(np.arange(K) < 3, -math.inf, 1.0) + 0 * TEACHER
+        value, dlogits = skewed.skewed_loss(-1e3 * ruled_out.clip(-1, 1), None, ruled_out, alpha=0.1, **skew)
+        assert 0 < value <= math.log(10) + 1e-12 and np.isfinite(dlogits).all()
+
+
+def test_the_largest_k_of_all_classes_are_all_of_kl_and_one_that_is_left_has_no_order(xp: Any) -> None:
+    z, y, v = xp.array(LOGITS), xp.array(LABELS), xp.array(TEACHER)
+    kl = kd.kl_loss(z, y, v, temperature=1.0)
+    cases = [*((K, rest) for rest in top_k.RESTS), (K - 1, "rest")]
+    for k, rest in cases:
+        for ours, theirs in zip(top_k.top_k_loss(z, y, v, k=k, rest=rest), kl, strict=True):
+            assert_close(ours, to_numpy(theirs), 1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_what_each_treatment_of_the_rest_loses(k: int) -> None:
+    logp, logq = (np.log(softmax(z)) for z in (LOGITS, TEACHER))
+    q = np.exp(logq)
+    known = np.argsort(np.argsort(-q, axis=1), axis=1) < k
+    Q = (q * ~known).sum(axis=1)
+    kl = (q * (logq - logp)).sum(axis=1)
+    (rest, drest), (renormalised, dr), (cut, dcut) = (top_k.top_k(logp, logq, k, how) for how in top_k.RESTS)
+    assert (rest >= 0).all() and (rest <= kl + 1e-12).all()  # merging classes never makes a divergence larger
+    order = np.argsort(np.where(known, -np.inf, LOGITS), axis=1)
+    assert_close((drest * ~known).sum(axis=1), -(drest * known).sum(axis=1))
+    ratio = np.where(known, 0, drest) / np.exp(logp)  # the rest keeps the student's own proportions
+    assert_close(np.take_along_axis(ratio, order[:, k:], 1), np.repeat(ratio.sum(1, keepdims=True) / (K - k), K - k, 1))
+    assert_close(cut, (1 - Q) * (renormalised + np.log(1 - Q)))
+    assert_close(dcut, (1 - Q)[:, None] * dr)
+    sure = np.log(np.where(known, q / (1 - Q)[:, None], 1e-300))  # the student that "cut" and "renormalised" ask for
+    least, dleast = top_k.top_k(sure, logq, k, "cut")
+    assert (least < 0).all() and np.abs(dleast).max() < 1e-12
+    assert_close(least, (1 - Q) * np.log(1 - Q))
+
+
+def test_a_rest_that_the_teacher_rules_out_is_no_nan() -> None:
+    teacher = TEACHER.copy()
+    teacher[:, 2:] = -math.inf
+    for rest in top_k.RESTS:
+        value, dlogits = top_k.top_k_loss(LOGITS, LABELS, teacher, k=2, rest=rest)
+        assert np.isfinite(value) and np.isfinite(dlogits).all()
+
+
+def test_labels_are_drawn_as_often_as_the_teacher_says_and_descend_soft_targets() -> None:
+    u = np.random.default_rng(1).random(200_000)
+    z, v = (np.repeat(a[:1], len(u), axis=0) for a in (LOGITS, TEACHER))
+    drawn = sequence_level.drawn_labels(v, u)
+    q = softmax(TEACHER[:1])[0]
+    assert_close(np.bincount(drawn, minlength=K) / len(u), q, 5e-3)
+    value, dlogits = sequence_level.drawn_loss(z, v, u)
+    soft, dsoft = distillation_loss(z[:1], None, v[:1], temperature=1.0, soft_weight=1.0)
+    assert_close(dlogits.sum(axis=0), dsoft[0], 5e-3)
+    assert value == pytest.approx(soft, rel=5e-3)
+    one = np.eye(K)[drawn]
+    assert_close(one.var(axis=0), q * (1 - q), 5e-3)
+    edges = sequence_level.drawn_labels(np.log([[0.5, 0.0, 0.5]] * 3 + [[0.0, 0.5, 0.5]]).clip(-1e4), np.array(
+        [0.0, 0.5, 1 - 1e-16, 0.0]))  # fmt: skip
+    assert edges.tolist() == [0, 2, 2, 1]
+
+
+def test_drawn_labels_are_drawn_anew_each_epoch_from_the_seed() -> None:
+    source = sequence_level.Uniform(50)
+    drawn = []
+    for seed, epoch in ((1, 0), (1, 1), (2, 0), (1, 0)):
+        source.begin_epoch(None, seed, epoch)
+        drawn.append(source[np.arange(50)].copy())
+    assert_same_bits(drawn[0], drawn[3])
+    assert all((drawn[0] != other).any() for other in drawn[1:3])
+
+
+def test_the_estimators_have_the_means_and_the_variances_that_are_told() -> None:
+    reverse = reverse_kl.reverse_kl(np.log(softmax(LOGITS)), np.log(softmax(TEACHER)))[0]
+    for name in ("k1", "k3"):
+        assert_close(estimators.moments(LOGITS, TEACHER, name)[0], reverse)
+    assert np.abs(estimators.moments(LOGITS, TEACHER, "k2")[0] - reverse).max() > 0.05
+    near = LOGITS + 0.05 * TEACHER
+    kl, spread = estimators.moments(LOGITS, near, "k1")
+    assert_close(spread, 2 * kl, 0.1)  # Var l is 2 KL to second order
+    for name in ("k2", "k3"):
+        assert (estimators.moments(LOGITS, near, name)[1] < spread / 20).all()
+        assert_close(estimators.moments(LOGITS, near, name)[0], kl, 0.1 * float(kl.max()))
+    drawn = np.random.default_rng(0).choice(K, 100_000, p=softmax(LOGITS[:1])[0])
+    z, v = (np.repeat(a[:1], len(drawn), axis=0) for a in (LOGITS, TEACHER))
+    for name in estimators.ESTIMATORS:
+        value, (mean, variance) = estimators.estimator_loss(z, v, drawn, name)[0], estimators.moments(z, v, name)
+        assert abs(value - mean[0]) < 5 * (variance[0] / len(drawn)) ** 0.5
+
+
+def test_k1_teaches_nothing_k2_the_reverse_and_k3_the_forward_divergence() -> None:
+    """Exactly, by a sum over all classes, and by Monte Carlo."""
+    z, v = LOGITS[:1], TEACHER[:1]
+    p, q = softmax(z), softmax(v)
+    expected = {
+        "k1": np.zeros((1, K)),
+        "k2": reverse_kl.reverse_kl(np.log(p), np.log(q))[1],
+        "k3": p - q,
+    }
+    n = 200_000
+    drawn = np.random.default_rng(3).choice(K, n, p=p[0])
+    for name, gradient in expected.items():
+        each = [estimators.estimator_loss(z, v, np.array([x]), name)[1] for x in range(K)]
+        assert_close(sum(p[0, x] * each[x] for x in range(K)), gradient, 1e-12)
+        many = estimators.estimator_loss(np.repeat(z, n, 0), np.repeat(v, n, 0), drawn, name)[1].sum(axis=0)
+        spread = np.sqrt(sum(p[0, x] * (each[x] - gradient) ** 2 for x in range(K)) / n)
+        assert (np.abs(many - gradient) < 5 * spread + 1e-12).all()
+    with pytest.raises(ValueError, match="name must be one of k1, k2, k3, got 'k4'"):
+        estimators.moments(z, v, "k4")
 
 
 def test_dkd_takes_the_divergence_apart(xp: Any) -> None:
@@ -545,7 +766,10 @@ def test_dkd_grows_in_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # ---- extreme numbers --------------------------------------------------------------------------------------------
 
-BY_TEACHER = ("kl", "logits", "dkd", "dist", "standardised", "mutual", "cwtm", "annealed, stage 1", "mean teacher")
+BY_TEACHER = (
+    *("kl", "logits", "dkd", "dist", "standardised", "mutual", "cwtm", "annealed, stage 1", "mean teacher"),
+    *("reverse kl", "jsd", "skewed", "skewed, reverse", "top k, rest", "top k, renormalised", "top k, cut", "k2", "k3"),
+)
 
 
 @pytest.mark.parametrize("name", BY_TEACHER)
@@ -571,7 +795,11 @@ def test_a_nan_in_the_teachers_features_is_a_nan_in_the_loss(name: str) -> None:
         assert math.isnan(float(losses[name](features, teacher)[0]))
 
 
-@pytest.mark.parametrize("name", ["kl", "kl without labels", "dkd", "dkd at T = 1", "mutual", "mean teacher", "dist"])
+@pytest.mark.parametrize(
+    "name",
+    ["kl", "kl without labels", "dkd", "dkd at T = 1", "mutual", "mean teacher", "dist", "jsd", "skewed",
+     "skewed, reverse", "top k, rest", "top k, renormalised", "top k, cut", "drawn labels"],
+)  # fmt: skip
 def test_a_class_that_the_teacher_rules_out_gives_a_finite_loss_and_gradient(name: str, xp: Any) -> None:
     teacher, nearly = TEACHER.copy(), TEACHER.copy()
     row = int((LABELS != 2).argmax())
@@ -843,7 +1071,7 @@ def errors(model: MLP) -> float:
     return 100 * float((to_numpy(model.predict(DIGITS.x_val)).argmax(axis=1) != DIGITS.y_val).mean())
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_every_method_teaches_leaves_the_teacher_alone_and_gives_the_same_bits_again(name: str, teacher: MLP) -> None:
     theta, students = teacher.theta.copy(), []
     for _ in range(2):
@@ -857,7 +1085,7 @@ def test_every_method_teaches_leaves_the_teacher_alone_and_gives_the_same_bits_a
     assert errors(students[0]) < {"self-supervised": 45}.get(name, 25)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_both_devices_train_alike(name: str, device: str, teacher: MLP) -> None:
     if device == "cpu":
         pytest.skip("the CPU is what the other device is compared with")
@@ -872,7 +1100,7 @@ def test_both_devices_train_alike(name: str, device: str, teacher: MLP) -> None:
         assert_close(students[1].theta, students[0].theta, 2e-3)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_run_that_was_killed_and_resumed_ends_with_the_same_bits(name: str, teacher: MLP, tmp_path: Path) -> None:
     class Killed(Exception):
         pass
@@ -912,7 +1140,7 @@ def test_a_peer_is_kept_beside_the_student_and_read_with_it(gone: str, tmp_path:
     assert errors(pairs[0][1]) < 25
 
 
-@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if name not in ("data-free",)])
+@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name != "data-free"])
 def test_every_method_works_on_augmented_samples(name: str, teacher: MLP) -> None:
     def shaken(x: Array, rng: Any) -> Array:
         return x + 0.05 * rng.standard_normal(x.shape).astype(x.dtype)
@@ -924,7 +1152,7 @@ def test_every_method_works_on_augmented_samples(name: str, teacher: MLP) -> Non
     assert np.abs(plain.theta - moved.theta).max() > 1e-3 and np.isfinite(moved.theta).all()
 
 
-@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.weighted])
+@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if METHODS[name].weighted])
 def test_strength_changes_what_is_learnt_and_the_default_is_one(name: str, teacher: MLP) -> None:
     thetas = []
     for options in ({}, {"strength": 1.0}, {"strength": 3.0}, {"strength": 0.0}):
@@ -935,7 +1163,8 @@ def test_strength_changes_what_is_learnt_and_the_default_is_one(name: str, teach
     assert np.abs(thetas[0] - thetas[2]).max() > 1e-5 and np.abs(thetas[0] - thetas[3]).max() > 1e-5
 
 
-@pytest.mark.parametrize("name", ["kd", "logits", "dkd", "dist", "standardised", "annealing", "ensemble"])
+@pytest.mark.parametrize("name", ["kd", "logits", "dkd", "dist", "standardised", "reverse-kl", "jsd", "skewed", "top-k", "sequence-level",
+                                  "annealing", "ensemble"])  # fmt: skip
 def test_teacher_logits_may_come_from_anywhere(name: str, teacher: MLP) -> None:
     logits = teacher.predict(X)
     students = []
@@ -1043,6 +1272,19 @@ def test_what_cannot_be_is_refused_with_the_arguments_name(teacher: MLP) -> None
         (lambda: rkd.rkd_loss(FEATURES, THEIRS[:3]), "teacher_features must have 6 rows"),
         (lambda: logit_matching.matching_loss(LOGITS, None, TEACHER), "labels may be None only with soft_weight 1"),
         (lambda: dist.dist_loss(LOGITS, LABELS, TEACHER[:, :3]), "teacher_logits must have 5 columns"),
+        (lambda: reverse_kl.reverse_kl_loss(LOGITS, LABELS, TEACHER[:3]), "teacher_logits must have 6 rows"),
+        (lambda: reverse_kl.reverse_kl_loss(LOGITS, None, TEACHER), "labels may be None only with soft_weight 1"),
+        (lambda: skewed.skewed_loss(LOGITS, LABELS, TEACHER, alpha=1.0), r"alpha must be in \[0, 1\), got 1.0"),
+        (
+            lambda: skewed.skewed_loss(LOGITS, LABELS, TEACHER, direction="up"),
+            "direction must be one of forward, reverse",
+        ),
+        (lambda: top_k.top_k_loss(LOGITS, LABELS, TEACHER, k=6), "k must be at most 5, the number of classes, got 6"),
+        (lambda: top_k.top_k_loss(LOGITS, LABELS, TEACHER, k=0), "k must be at least 1"),
+        (lambda: top_k.top_k_loss(LOGITS, LABELS, TEACHER, rest="x"), "rest must be one of rest, renormalised, cut"),
+        (lambda: sequence_level.drawn_loss(LOGITS, TEACHER[:, :3], UNIFORM), "teacher_logits must have 5 columns"),
+        (lambda: estimators.estimator_loss(LOGITS, TEACHER, LABELS + 9, "k1"), r"labels must be integers in \[0, 5\)"),
+        (lambda: METHODS["on-policy"].train(student, teacher, X, Y), r"x must be the contexts of load_data"),
     ]
     for call, message in refused:
         with pytest.raises((ValueError, TypeError), match=message):

@@ -84,7 +84,7 @@ class OneHot(Source):
 def one_hot_rows(codes: Codes) -> NDArray[np.float32]:
     """1 in the column of each symbol and 0 elsewhere.  codes (n, C) -> (n, 27 C), or (C,) -> (27 C,)"""
     symbols = np.eye(len(ALPHABET), dtype=np.float32)[codes]  # (n, C, 27)
-    return symbols.reshape(*codes.shape[:-1], -1)
+    return symbols.reshape(*codes.shape[:-1], codes.shape[-1] * len(ALPHABET))
 
 
 def check_words(words: Any) -> None:

@@ -24,6 +24,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mnist": RATES | {"student": (100,), "temperature": 2.0, "epochs": 20, "teacher_epochs": 15, "batch_size": 128},
     "fsdd": RATES | {"student": (16,), "epochs": 60, "teacher_epochs": 30},
     "udhr": RATES | {"student": (16,), "temperature": 2.0, "epochs": 20, "teacher_epochs": 10, "batch_size": 128},
+    # A language model is sampled at T = 1, so its probabilities are learnt at T = 1.
+    "words": {
+        **{"images": None, "temperature": 1.0, "soft_weight": 1.0, "epochs": 5, "batch_size": 64, "lr": 3e-3},
+        **{"teacher_epochs": 6, "teacher_lr": 2e-3},
+    },
 }
 # And on top of these, if it is shown a few. With 50, 100 and 200 digits the distilled student makes 0.52, 0.48 and 0.50
 # times the validation errors of its twin on labels (10 seeds; T = 4, soft weight 0.9).
@@ -39,6 +44,7 @@ FEW: dict[str, dict[str, Any]] = {
     },
     "fsdd": {"images": 100, "student": (32,), "epochs": 200, "temperature": 8.0, "all_epochs": 60},
     "udhr": {"images": 500, "student": (64,), "epochs": 100, "batch_size": 32, "temperature": 4.0, "all_epochs": 20},
+    "words": {"images": 500, "epochs": 20, "lr": 1e-2, "all_epochs": 5},
 }
 
 

@@ -31,13 +31,23 @@ from typing import Any
 
 from ..backend import Array, to_device, xp_of
 from ..checkpoint import fingerprint, load_arrays
-from ..checks import as_array, check_labelled, check_matrix, check_number, check_same_library, check_type, describe
+from ..checks import (
+    as_array,
+    check_distillation,
+    check_labelled,
+    check_matrix,
+    check_number,
+    check_same_library,
+    check_type,
+    describe,
+)
 from ..losses import Loss, cross_entropy
 from ..metrics import History, teacher_targets
 from ..mlp import MLP, PIECE
-from ..ops import ACTIVATIONS, linear
+from ..ops import ACTIVATIONS, linear, log_softmax
 from ..optim import Adam, Optimizer
 from ..training import fit
+from .linear_algebra import as_float, mean_rows
 
 FeatureLoss = Callable[[Array, Array], tuple[Any, Array]]  # (features, teacher_features) -> (loss, dfeatures)
 MakeOptimizer = Callable[[MLP], Optimizer]
@@ -54,6 +64,7 @@ class Method:
     reads     what it needs of the data: "labels" (and samples), "images" without labels, or "nothing"
     teacher   "logits": whatever has logits; "network": an MLP; "none": does without
     teachers  how many the method wants; more than one are handed to it as a list
+    only      the data set whose samples it needs, if it is for one alone
     parallel  whether several processes can train it together (minikd/scale/processes.py): its loss must be a mean over
               the samples of a batch, each on its own
     """
@@ -68,6 +79,7 @@ class Method:
     parallel: bool = False
     temperature: str = ""
     reads: str = "labels"
+    only: str = ""
 
 
 # ---- training on logits -----------------------------------------------------------------------------------------
@@ -95,6 +107,30 @@ def check_student(student: Any, x: Any, labels: Any) -> tuple[Any, Any]:
     if labels is None:
         raise TypeError("labels must be given: this method learns from them, too")
     return check_labelled(x, labels, student.sizes)
+
+
+def mixed_loss(
+    logits: Array,
+    labels: Array | None,
+    teacher_logits: Array,
+    divergence: Callable[[Array, Array], tuple[Array, Array]],
+    *,
+    temperature: float,
+    soft_weight: float,
+) -> tuple[Any, Array]:
+    """(1 - w) CE(y, p) + w T² mean_i D(p^T_i, q^T_i), for a divergence D of the student's p and the teacher's q.
+
+    divergence(log p, log q), both (B, K) -> D (B,) and dD/dz at T = 1 (B, K). It is called in float64. At another T,
+    z / T stands in place of z, so dD/dz is 1 / T of that, and dlogits = [(1 - w) (p - y) + w T dD/d(z/T)] / B.
+    """
+    logits, labels, teacher_logits = check_distillation(logits, labels, teacher_logits, temperature, soft_weight)
+    T, w, dtype = float(temperature), float(soft_weight), as_float(logits).dtype
+    hard, dhard = cross_entropy(logits, labels) if w < 1 else (0.0, 0.0)
+    if w == 0:
+        return hard, dhard
+    D, dD = divergence(*(log_softmax(z.astype("float64"), T) for z in (logits, teacher_logits)))
+    value, dlogits = (1 - w) * hard + w * T * T * mean_rows(D), (1 - w) * dhard + w * T / len(D) * dD
+    return value.astype(dtype), dlogits.astype(dtype)
 
 
 def mix(soft_weight: float, strength: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,13 @@ def divergence(logq: Array, logp: Array) -> Array:
     q = xp.exp(logq)
     counted = [xp.where(q == 0, 0, log) for log in (logq, logp)]
     return (q * (counted[0] - counted[1])).sum(axis=1)
+
+
+def log_mixture(a: float, first: Array, second: Array) -> Array:
+    """log(a e^first + (1 - a) e^second), any shape, for a in [0, 1]; from logarithms, so that nothing underflows."""
+    if a in (0, 1):
+        return first if a else second
+    return xp_of(first).logaddexp(math.log(a) + first, math.log1p(-a) + second)
 
 
 def mean_rows(values: Array) -> Any:

@@ -1,0 +1,101 @@
+"""Generalised Jensen-Shannon divergence: between forward and reverse KL (Agarwal et al. 2023, "GKD").
+
+Idea. Forward KL asks the student for everything that the teacher says, reverse KL forbids it everything else. Compare
+both with a mixture m of the two, and the weight β of the teacher in it chooses how much of each is asked. As m is
+nowhere small where q or p is large, the divergence is bounded, also where the teacher rules a class out.
+
+Loss. q is the teacher's softmax at T, p the student's, m = β q + (1 - β) p, w the soft_weight:
+
+    JSD_β = β KL(q || m) + (1 - β) KL(p || m),         L = (1 - w) CE(y, p) + w T² mean_i JSD_β
+
+Gradient. p stands in both terms, and also within m, where dm_k/dp_k = 1 - β:
+
+    d/dp_k β Σ q log(q / m)        = -β q_k (1 - β) / m_k
+    d/dp_k (1 - β) Σ p log(p / m)  = (1 - β) [log(p_k / m_k) + 1 - p_k (1 - β) / m_k]
+
+The fractions add up to (1 - β) [1 - (β q_k + (1 - β) p_k) / m_k] = 0, and dJSD/dp_k = (1 - β) log(p_k / m_k) is left.
+Through the softmax this gives what `reverse_kl` gives, with m in place of q:
+
+    dJSD/dz_j = (1 - β) p_j (log(p_j / m_j) - KL(p || m)) / T
+
+The ends. As β -> 0, m -> p, and as β -> 1, m -> q. At both ends JSD_β itself goes to 0, and so does its gradient:
+there is nothing to learn there. Only divided by β, or by 1 - β, has it a limit:
+
+    JSD_β / β -> KL(q || p), forward,    as β -> 0          JSD_β / (1 - β) -> KL(p || q), reverse,    as β -> 1
+
+because log(p / m) = -β (q / p - 1) + O(β²) makes the gradient over β tend to p - q, and the other limit is plain. A
+trainer that puts the two KLs in at β = 0 and 1, as GKD's paper suggests and libraries do, has a loss that jumps there:
+from 0.01 KL at β = 0.01 to 1 KL at β = 0. Here β lies between 0 and 1; `kd` and `reverse-kl` are the ends.
+
+Defaults. β = 0.5, the symmetric one, which is at most log 2. T = 1, w = 0.9 as in `reverse-kl`. Because the gradient
+is small (at β = 0.5 and p near q a quarter of that of KL), it may want a larger `strength`.
+
+When. Where reverse KL is too greedy and forward KL too broad. GKD finds the best β to depend on the task.
+
+Source: arXiv 2306.13649, equation 1 and section 3.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..backend import Array
+from ..checks import check_number
+from ..metrics import History
+from ..mlp import MLP
+from .base import Method, mix, mixed_loss, teach
+from .linear_algebra import divergence, log_mixture
+from .reverse_kl import reverse_kl
+
+
+def jsd(logp: Array, logq: Array, beta: float) -> tuple[Array, Array]:
+    """JSD_β of each row, and its gradient by the student's logits.  (B, K), (B, K) -> (B,), (B, K)"""
+    logm = log_mixture(beta, logq, logp)
+    KL_pm, slope = reverse_kl(logp, logm)
+    return beta * divergence(logq, logm) + (1 - beta) * KL_pm, (1 - beta) * slope
+
+
+def jsd_loss(
+    logits: Array,
+    labels: Array | None,
+    teacher_logits: Array,
+    *,
+    beta: float = 0.5,
+    temperature: float = 1.0,
+    soft_weight: float = 0.9,
+) -> tuple[Any, Array]:
+    """(1 - w) CE(y, p) + w T² JSD_β(q^T, p^T).  logits, teacher_logits (B, K), labels (B,) or None -> L, (B, K)
+
+    ValueError for a beta that is not between 0 and 1: at both ends the divergence is 0.
+    """
+    beta = check_number("beta", beta, 0, 1, open_low=True, open_high=True)
+    between = partial(jsd, beta=beta)
+    return mixed_loss(logits, labels, teacher_logits, between, temperature=temperature, soft_weight=soft_weight)
+
+
+def train(
+    student: MLP,
+    teacher: Any,
+    x: Array,
+    labels: Array,
+    *,
+    strength: float = 1.0,
+    beta: float = 0.5,
+    temperature: float = 1.0,
+    soft_weight: float = 0.9,
+    **options: Any,
+) -> History:
+    """`fit` on labels and on the Jensen-Shannon divergence between teacher and student."""
+    loss = partial(jsd_loss, beta=beta, temperature=temperature, soft_weight=mix(soft_weight, strength))
+    return teach(student, teacher, x, labels, loss, **options)
+
+
+METHOD = Method(
+    "jsd",
+    "between forward and reverse KL",
+    "Agarwal et al. 2023, arXiv 2306.13649",
+    train,
+    parallel=True,
+    temperature="temperature",
+)

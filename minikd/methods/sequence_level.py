@@ -1,0 +1,115 @@
+"""Sequence-level distillation: train on what the teacher says, not on how likely it finds it (Kim & Rush 2016).
+
+Idea. The target of distillation is the teacher's distribution over whole sequences, and no sum over all sequences can
+be computed. A sample of it can: let the teacher write, and train the student on the text as if people had written it.
+All that is needed of the teacher is that it can be sampled, and of the data nothing: the teacher writes as much as one
+likes. For a classifier a sequence has one symbol, and the same idea is to draw the label from the teacher's softmax.
+
+Loss. A label ỹ is drawn from the teacher's q, anew each time, and the loss is cross-entropy with it:
+
+    L = -1/B Σ_i log p_i[ỹ_i],         dlogits = (p - ỹ) / B,    ỹ one-hot, ỹ_i ~ q_i
+
+What it descends. E[ỹ] = q, and the gradient is linear in ỹ, so its expectation is that of soft targets at T = 1 and
+soft_weight 1,
+
+    E[dlogits] = (p - q) / B,         E[L] = CE(q, p) = KL(q || p) + H(q)
+
+The draw adds noise: column j of ỹ has the variance q_j (1 - q_j), none where the teacher is sure. For whole words the
+sum over symbols does the same: E over words x ~ q of -log p(x) is KL(q || p) between the distributions over words,
+plus a constant. So what is descended is the forward KL of sequences, on contexts that are the teacher's own.
+
+Draws. A uniform number u for each sample picks the first class j at which Σ_k≤j q_k exceeds u. All u are drawn anew
+each epoch from (seed, epoch). On the data set "words" x is read for its number of rows alone: each epoch has as many
+rows of words that the teacher makes up anew.
+
+Defaults. There are none to choose: no temperature, no weight, no label of the data. Kim & Rush take the teacher's
+likeliest sequence, found by beam search. That is the mode of q and not a sample of it; it descends another loss.
+
+When. Where the teacher shows what it says, but not its probabilities. Otherwise soft targets have the same mean and no
+noise. On words it needs no data, and is nearly as good as soft targets on many words.
+
+Source: arXiv 1606.07947, section 3.2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backend import Array
+from ..checks import check_matrix, check_samples, check_soft, check_type
+from ..data.source import Source
+from ..data.words import OneHot
+from ..losses import cross_entropy
+from ..metrics import History, teacher_targets
+from ..mlp import MLP
+from ..ops import softmax
+from ..optim import Adam
+from ..training import fit
+from .base import MakeOptimizer, Method
+from .language import Drawn, Following, check_same_language
+
+
+class Uniform(Source):
+    """A number from [0, 1) for each sample, drawn anew each epoch, as a target for `fit`: (N,)."""
+
+    def __init__(self, rows: int) -> None:
+        self.shape, self.dtype, self.fingerprint = (rows,), np.dtype("float64"), f"{rows} uniform numbers"
+        self.values = np.zeros(rows)
+
+    def __getitem__(self, index: Any) -> NDArray[np.float64]:
+        drawn: NDArray[np.float64] = self.values[index]
+        return drawn
+
+    def begin_epoch(self, model: Any, seed: int, epoch: int) -> None:
+        """Draw the numbers of this epoch."""
+        self.values = np.random.default_rng((seed, epoch, 4)).random(len(self))
+
+
+def drawn_labels(teacher_logits: Array, u: Array) -> Array:
+    """Labels from the teacher's softmax: the first class at which Σ q exceeds u.  (B, K), (B,) -> (B,)"""
+    below = softmax(teacher_logits).cumsum(axis=1)
+    return (below[:, :-1] <= u[:, None] * below[:, -1:]).sum(axis=1)
+
+
+def drawn_loss(logits: Array, teacher_logits: Array, u: Array) -> tuple[Any, Array]:
+    """Cross-entropy with labels drawn from the teacher.  logits, teacher_logits (B, K), u (B,) -> L, (B, K)"""
+    logits = check_matrix("logits", logits)
+    return cross_entropy(logits, drawn_labels(check_soft("teacher_logits", teacher_logits, logits), u))
+
+
+def train(
+    student: MLP,
+    teacher: Any,
+    x: Array,
+    labels: Any = None,
+    *,
+    strength: float = 1.0,
+    optimizer: MakeOptimizer = Adam,
+    **fit_options: Any,
+) -> History:
+    """`fit` on labels that the teacher draws for x; on words, on words that it makes up. Labels are not read.
+
+    strength has no meaning here. On words the teacher must be an MLP with the student's alphabet and context.
+    """
+    check_type("student", student, MLP, "an MLP")
+    x = check_samples("x", x, columns=student.sizes[0])
+    options = {"optimizer": optimizer(student), **fit_options}
+    if isinstance(x, OneHot):
+        check_same_language(student, teacher)
+        words = Drawn(x, 1.0, teacher)
+        return fit(student, words, Following(words), loss=cross_entropy, **options)
+    targets = teacher_targets(teacher, student, x, augment=fit_options.get("augment")), Uniform(len(x))
+    return fit(student, x, targets, loss=drawn_loss, **options)
+
+
+METHOD = Method(
+    "sequence-level",
+    "labels, or whole words, that the teacher draws",
+    "Kim & Rush 2016, arXiv 1606.07947",
+    train,
+    weighted=False,
+    reads="images",
+)

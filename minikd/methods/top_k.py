@@ -1,0 +1,121 @@
+"""Top k: distil from the k largest probabilities, which is all that many an API shows.
+
+Idea. A teacher behind an API, or one whose answers are stored, often gives the probabilities of its k likeliest
+classes and no others. What they leave, Q = 1 - Σ_known q, belongs to the rest, one does not know to which class. There
+are three ways to go on, and each is a target t in place of q.
+
+Loss. p is the student's softmax, P = Σ_rest p what it gives to the rest, w the soft_weight:
+
+    "rest"           t_j = q_j    where known      t_j = Q p_j / P elsewhere
+    "renormalised"   t_j = q_j / (1 - Q)           0
+    "cut"            t_j = q_j                     0
+
+    D = Σ_j t_j (log t_j - log p_j),         L = (1 - w) CE(y, p) + w mean_i D
+
+Gradient. With t as a constant, dD/dz_j = -Σ_k t_k ([k = j] - p_j) = p_j Σ_k t_k - t_j. That is all for the last two.
+In "rest" t depends on p, but there D = Σ_known q_j log(q_j / p_j) + Q log(Q / P), the KL divergence of k + 1 classes,
+one of which is the rest. With dP/dz_j = p_j ([j in rest] - P),
+
+    d/dz_j (-Q log P) = Q p_j - [j in rest] Q p_j / P
+
+and the sum of all is p_j (Σ_known q + Q) - t_j = p_j - t_j: the same formula, with Σ_k t_k = 1.
+
+What each loses. "rest" loses only the order of the rest: there the student's own proportions are the target, and
+nothing false is taught. "renormalised" says that the rest is impossible: the student becomes surer than the teacher
+by the factor 1 / (1 - Q). "cut" has the same minimum as "renormalised": its D is (1 - Q) times that one, and
+log(1 - Q) (1 - Q) is added. So a sample counts less the less of it is known, and D is negative at its minimum, where a
+divergence would be 0.
+
+With k = K all three are KL(q || p). With k = K - 1 "rest" is KL(q || p) as well, because one class has no order.
+
+Defaults. k = 5, as APIs show; "rest"; w = 0.9. There is no temperature: to soften q one must know all of it.
+
+When. Where no more than that is known. In the gallery the k classes are looked up in the teacher's full logits.
+`cached_logits(..., top=k)` (minikd/scale/answers.py) stores k logits a row, and spreads the rest evenly.
+
+Source: none of its own; "rest" is the divergence after merging classes, which is never larger (data processing).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..backend import Array, xp_of
+from ..checks import check_choice, check_count
+from ..metrics import History
+from ..mlp import MLP
+from .base import Method, mix, mixed_loss, teach
+
+RESTS = ("rest", "renormalised", "cut")
+
+
+def top_k(logp: Array, logq: Array, k: int, rest: str) -> tuple[Array, Array]:
+    """D of each row, and its gradient p Σ t - t.  (B, K), (B, K) -> (B,), (B, K)"""
+    xp, (rows, classes) = xp_of(logp), logp.shape
+    if k > classes:
+        raise ValueError(f"k must be at most {classes}, the number of classes, got {k}")
+    known = xp.zeros(logp.shape, bool)
+    known[xp.arange(rows)[:, None], xp.argsort(-logq, axis=1)[:, :k]] = True
+    if rest == "rest" and k < classes:
+        others = _log_sum(logq, ~known) + logp - _log_sum(logp, ~known)  # log(Q p / P)
+    else:
+        others = xp.full_like(logp, -xp.inf)
+    logt = xp.where(known, logq - (_log_sum(logq, known) if rest == "renormalised" else 0), others)
+    t = xp.exp(logt)
+    D = (t * xp.where(t == 0, 0, logt - logp)).sum(axis=1)
+    return D, xp.exp(logp) * t.sum(axis=1, keepdims=True) - t
+
+
+def _log_sum(logp: Array, where: Array) -> Array:
+    """log Σ p over the classes in `where`; -infinity where they all have p = 0.  (B, K) -> (B, 1)"""
+    xp = xp_of(logp)
+    chosen = xp.where(where, logp, -xp.inf)
+    largest = chosen.max(axis=1, keepdims=True)
+    none = largest == -xp.inf
+    total = xp.exp(chosen - xp.where(none, 0, largest)).sum(axis=1, keepdims=True)  # 1 or more, or 0 where none
+    return largest + xp.log(total + none)
+
+
+def top_k_loss(
+    logits: Array,
+    labels: Array | None,
+    teacher_logits: Array,
+    *,
+    k: int = 5,
+    rest: str = "rest",
+    soft_weight: float = 0.9,
+) -> tuple[Any, Array]:
+    """(1 - w) CE(y, p) + w D.  logits, teacher_logits (B, K), of which k a row are known, labels (B,) -> L, (B, K)
+
+    ValueError for a k that is not between 1 and K, and for an unknown treatment of the rest.
+    """
+    check_choice("rest", rest, RESTS)
+    known = partial(top_k, k=check_count("k", k), rest=rest)
+    return mixed_loss(logits, labels, teacher_logits, known, temperature=1.0, soft_weight=soft_weight)
+
+
+def train(
+    student: MLP,
+    teacher: Any,
+    x: Array,
+    labels: Array,
+    *,
+    strength: float = 1.0,
+    k: int = 5,
+    rest: str = "rest",
+    soft_weight: float = 0.9,
+    **options: Any,
+) -> History:
+    """`fit` on labels and on the k largest probabilities of the teacher."""
+    loss = partial(top_k_loss, k=k, rest=rest, soft_weight=mix(soft_weight, strength))
+    return teach(student, teacher, x, labels, loss, **options)
+
+
+METHOD = Method(
+    "top-k",
+    "the k largest probabilities, as an API shows them",
+    "the gallery's own",
+    train,
+    parallel=True,
+)
