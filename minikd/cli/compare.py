@@ -23,12 +23,13 @@ def run(options: argparse.Namespace) -> None:
     if options.show is not None:
         _print(compare.read(Path(options.show)))
         return
-    methods = tuple(METHODS) if options.methods is None else tuple(options.methods.split(","))
     with refused():
         given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
         if options.images is not None:
             (given["images"],) = options.images  # None for all
         config = compare.settings_for(**given)
+        fitting = (name for name, method in METHODS.items() if method.suits(config.data))
+        methods = tuple(fitting if options.methods is None else options.methods.split(","))
         for method in methods:
             check_choice("methods", method, METHODS)
         jobs = suited_jobs(config.data, config.device, options.jobs)

@@ -34,7 +34,7 @@ from ..methods import METHODS, Method
 from ..methods.data_free import random_samples
 from ..scale.pool import Workers, pool
 from .config import Config
-from .distill import Experiment, experiment_in, teacher_seeds, tidy
+from .distill import Experiment, check_fitting, experiment_in, teacher_seeds, tidy
 from .environment import machine, provenance, suited_threads
 from .files import make_folder, read_json, write_json
 from .intervals import mean_interval, verdict
@@ -83,6 +83,7 @@ def compare(
     """
     for method in methods:
         check_choice("methods", method, METHODS)
+        check_fitting(method, config.data)
     check_count("tuning_seeds", tuning_seeds)
     check_count("jobs", jobs)
     experiment = experiment_in(folder, config)  # bad settings are an error now

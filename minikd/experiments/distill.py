@@ -70,6 +70,7 @@ class Experiment:
         if self.processes.size > 1 and not METHODS[config.method].parallel:
             parallel = ", ".join(name for name, method in METHODS.items() if method.parallel)
             raise MethodError(f"method {config.method} is for one process; several train: {parallel}")
+        check_fitting(config.method, config.data)
         self._begun = 0  # epochs of all networks that were begun
         self._epochs: dict[tuple[str, int], int] = {}  # of the networks that others train
         self._heard = notify  # is told of them
@@ -255,6 +256,12 @@ class Experiment:
             "callbacks": (callback,),
             "processes": self.processes,
         }
+
+
+def check_fitting(method: str, data: str) -> None:
+    """MethodError for a method that is for another data set alone."""
+    if not METHODS[method].suits(data):
+        raise MethodError(f"method {method} is for the data set {METHODS[method].only} alone, got {data}")
 
 
 @lru_cache(1)

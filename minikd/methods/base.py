@@ -81,6 +81,10 @@ class Method:
     reads: str = "labels"
     only: str = ""
 
+    def suits(self, data: str) -> bool:
+        """Whether the method can be used on the data set of that name."""
+        return self.only in ("", data)
+
 
 # ---- training on logits -----------------------------------------------------------------------------------------
 

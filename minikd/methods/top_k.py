@@ -26,14 +26,15 @@ by the factor 1 / (1 - Q). "cut" has the same minimum as "renormalised": its D i
 log(1 - Q) (1 - Q) is added. So a sample counts less the less of it is known, and D is negative at its minimum, where a
 divergence would be 0.
 
-With k = K all three are KL(q || p). With k = K - 1 "rest" is KL(q || p) as well, because one class has no order.
+With k = K or more all three are KL(q || p). With k = K - 1 "rest" is KL(q || p) as well: one class has no order.
 
 Defaults. k = 5, as APIs show; "rest"; w = 0.9. There is no temperature: to soften q one must know all of it.
 
 When. Where no more than that is known. In the gallery the k classes are looked up in the teacher's full logits.
 `cached_logits(..., top=k)` (minikd/scale/answers.py) stores k logits a row, and spreads the rest evenly.
 
-Source: none of its own; "rest" is the divergence after merging classes, which is never larger (data processing).
+Source: Anshumann et al. 2025, arXiv 2503.16870, who show that keeping the k largest gives a biased estimate of q. They
+draw the classes that are kept from q instead, which gives an unbiased one; `sequence-level` does that with one draw.
 """
 
 from __future__ import annotations
@@ -53,8 +54,6 @@ RESTS = ("rest", "renormalised", "cut")
 def top_k(logp: Array, logq: Array, k: int, rest: str) -> tuple[Array, Array]:
     """D of each row, and its gradient p Σ t - t.  (B, K), (B, K) -> (B,), (B, K)"""
     xp, (rows, classes) = xp_of(logp), logp.shape
-    if k > classes:
-        raise ValueError(f"k must be at most {classes}, the number of classes, got {k}")
     known = xp.zeros(logp.shape, bool)
     known[xp.arange(rows)[:, None], xp.argsort(-logq, axis=1)[:, :k]] = True
     if rest == "rest" and k < classes:
@@ -88,7 +87,7 @@ def top_k_loss(
 ) -> tuple[Any, Array]:
     """(1 - w) CE(y, p) + w D.  logits, teacher_logits (B, K), of which k a row are known, labels (B,) -> L, (B, K)
 
-    ValueError for a k that is not between 1 and K, and for an unknown treatment of the rest.
+    ValueError for a k below 1 and for an unknown treatment of the rest. With k above K all classes are known.
     """
     check_choice("rest", rest, RESTS)
     known = partial(top_k, k=check_count("k", k), rest=rest)
@@ -115,7 +114,7 @@ def train(
 METHOD = Method(
     "top-k",
     "the k largest probabilities, as an API shows them",
-    "the gallery's own",
+    "Anshumann et al. 2025, arXiv 2503.16870",
     train,
     parallel=True,
 )
