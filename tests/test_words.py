@@ -346,6 +346,7 @@ FITTING, STRANGER, LONG = language_model(), MLP((64, 5, 10)), language_model(con
         (lambda: language.sample(FITTING, 3, temperature=0.0), "temperature must be in"),
         (lambda: language.sample(FITTING, 3, seed=-1), "seed must be at least 0"),
         (lambda: evaluate(LONG, DATA.x_val, DATA.y_val), "x must have 216 columns"),
+        (lambda: METHODS["on-policy"].train(FITTING, FITTING, SOME), "teacher must be another network than student"),
         (lambda: teach("on-policy", teacher=STRANGER), "teacher must have a multiple of 27 inputs and 27 classes"),
         (lambda: teach("on-policy", teacher=LONG), "teacher must read as many symbols of context as student, 6, got 8"),
         (lambda: teach("on-policy", teacher=FITTING.predict), "teacher must be an MLP"),

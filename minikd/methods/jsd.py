@@ -23,14 +23,16 @@ there is nothing to learn there. Only divided by β, or by 1 - β, has it a limi
 
     JSD_β / β -> KL(q || p), forward,    as β -> 0          JSD_β / (1 - β) -> KL(p || q), reverse,    as β -> 1
 
-because log(p / m) = -β (q / p - 1) + O(β²) makes the gradient over β tend to p - q, and the other limit is plain. A
-trainer that puts the two KLs in at β = 0 and 1, as GKD's paper suggests and libraries do, has a loss that jumps there:
-from 0.01 KL at β = 0.01 to 1 KL at β = 0. Here β lies between 0 and 1; `kd` and `reverse-kl` are the ends.
+For the first, log(p / m) = -β (q / p - 1) + O(β²) turns the gradient over β into p - q. For the second, put q for m.
+Several libraries take the two KLs at β = 0 and β = 1. Their loss jumps there, from about 0.01 KL at β = 0.01 to KL at
+β = 0. Here β lies between 0 and 1, and the ends are methods of their own, `kd` and `reverse-kl`.
 
 Defaults. β = 0.5, the symmetric one, which is at most log 2. T = 1, w = 0.9 as in `reverse-kl`. Because the gradient
 is small (at β = 0.5 and p near q a quarter of that of KL), it may want a larger `strength`.
 
-When. Where reverse KL is too greedy and forward KL too broad. GKD finds the best β to depend on the task.
+When. Where forward KL is too broad and reverse KL costs too much likelihood. As there, on 1,000 words: held-out words
+have 2.104, 2.112 and 2.130 nats a letter at β = 0.1, 0.5 and 0.9 (w = 1), and the student's own words, by the teacher's
+judgement, 2.14, 2.10 and 2.06.
 
 Source: arXiv 2306.13649, equation 1 and section 3.
 """

@@ -45,7 +45,9 @@ def context_of(model: Any, name: str = "model") -> int:
 
 
 def check_same_language(student: Any, teacher: Any) -> None:
-    """Student and teacher must be language models with the same alphabet and context."""
+    """Student and teacher must be two language models with the same alphabet and context."""
+    if teacher is student:
+        raise ValueError("teacher must be another network than student: a network cannot be its own fixed target")
     contexts = context_of(student, "student"), context_of(teacher, "teacher")
     if contexts[0] != contexts[1]:
         wanted = f"read as many symbols of context as student, {contexts[0]}"

@@ -18,12 +18,13 @@ Draws. At the beginning of each epoch the student of that moment writes, and a s
 of its words (GKD replaces a share of the batches, at each step). Which rows, and the words, come from (seed, epoch), so
 that a run that is resumed ends with the same bits. The teacher is asked batch by batch.
 
-Defaults. λ = 0.5; forward; T = 1. GKD finds λ = 1 best where the student can write already; ours starts from nothing,
-and its first words are noise, on which half of the rows are spent.
+Defaults. λ = 0.5; forward; T = 1. GKD starts from students that can write already. Ours starts from random weights,
+and its first words are noise; λ = 1, which reads no word of the data, does as well here as λ = 0.5.
 
-When. For language models, and so for the data set "words" alone. With 1,000 words, half of the contexts the student's
-own lower the NLL of held-out words from 2.045 to 2.024 nats a letter (forward), and that of the student's own words,
-as the teacher judges them, from 2.198 to 2.176.
+When. For language models, and so for the data set "words" alone. Student 64 on 1,000 words (40 epochs, 3 seeds) has
+2.080 nats a letter on held-out words instead of 2.102 (forward), and 2.136 instead of 2.148 (reverse): new contexts
+help where words are few. Its own words the teacher judges as before, 2.16 forward and 2.07 to 2.09 reverse. A word of
+eight letters is short, and there is little room to drift.
 
 Source: arXiv 2306.13649, algorithm 1; Gu et al. 2023, arXiv 2306.08543, for the reverse direction.
 """

@@ -25,9 +25,10 @@ directions, so both tend to |z - v|² / (2 K) of centred logits), and the mean d
 Defaults. T = 1, because a language model is sampled at T = 1, and w = 0.9 as in `kd`. MiniLLM has the teacher alone,
 and adds cross-entropy on other texts.
 
-When. For a small student that generates. On words that it made up, a student of 1,000 words has 2.09 nats a letter by
-the teacher's judgement instead of 2.20, but 2.09 instead of 2.05 on held-out words: mode seeking costs likelihood.
-A class that the teacher rules out (a logit of -infinity) makes this loss infinite: use `jsd` or `skewed` there.
+When. For a small student that generates. Student 64 on 1,000 words of the data set "words" (w = 1, 40 epochs, 3 seeds),
+nats a letter: its own words have 2.07 by the teacher's judgement instead of 2.16 with forward KL, and the teacher's own
+have 1.90. Held-out words have 2.15 instead of 2.10: mode seeking costs likelihood. A class that the teacher rules out
+(a logit of -infinity) makes this loss infinite: use `jsd` or `skewed` there.
 
 Source: arXiv 2306.08543, section 2.1.
 """

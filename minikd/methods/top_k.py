@@ -30,8 +30,11 @@ With k = K or more all three are KL(q || p). With k = K - 1 "rest" is KL(q || p)
 
 Defaults. k = 5, as APIs show; "rest"; w = 0.9. There is no temperature: to soften q one must know all of it.
 
-When. Where no more than that is known. In the gallery the k classes are looked up in the teacher's full logits.
-`cached_logits(..., top=k)` (minikd/scale/answers.py) stores k logits a row, and spreads the rest evenly.
+When. Where no more than that is known. Student 64 on 1,000 words of the data set "words", k = 5 of 27 (w = 1, 3 seeds):
+held-out words have 2.22 nats a letter with "rest", 2.77 with "cut" and 2.82 with "renormalised", and 2.10 where all 27
+are known. The last two never say anything rare: the teacher gives their own words 1.87, and its own only 1.90.
+In the gallery the k classes are looked up in the teacher's full logits. `cached_logits(..., top=k)` of
+minikd/scale/answers.py stores k logits a row, and spreads the rest evenly.
 
 Source: Anshumann et al. 2025, arXiv 2503.16870, who show that keeping the k largest gives a biased estimate of q. They
 draw the classes that are kept from q instead, which gives an unbiased one; `sequence-level` does that with one draw.
