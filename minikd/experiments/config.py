@@ -54,10 +54,10 @@ class Config:
 
     teacher and student are widths of hidden layers; epochs and lr are the students', teacher_epochs and teacher_lr
     the teacher's, and learning rates fall along a cosine to zero. The student is shown `images` training samples (None:
-    all; on the data set words, so many words), drawn by the seed, of no class that `without` names; the teacher has seen
-    all. all_epochs are those of the student that is shown all samples, for comparison. `teacher_from` names the file of
-    a trained teacher (see exchange/teachers.py), for all seeds; `activation` is that of its hidden layers, if the file
-    does not tell, and with `trust_teacher` answers in a file may disagree with the labels.
+    all), drawn by the seed, of no class that `without` names; the teacher has seen all. On the data set words, `images`
+    counts words. all_epochs are those of the student that is shown all samples, for comparison. `teacher_from` names
+    the file of a trained teacher (see exchange/teachers.py), for all seeds; `activation` is that of its hidden layers,
+    if the file does not tell, and with `trust_teacher` answers in a file may disagree with the labels.
     `temperature` and `soft_weight` are options of the method "kd"; the others keep their defaults.
     """
 

@@ -4,9 +4,9 @@ Of a large model one seldom sums over all answers. One draws x ~ p, the student'
 With the ratio r = q(x) / p(x) and its logarithm l = log r there are three usual estimators of KL(p || q) = -E l:
 
               value          mean                            variance, where p is near q
-    k1        -l             KL                              large: l has both signs, and Var l ≈ 2 KL
-    k2        l² / 2         KL + third order in p - q       small, of second order
-    k3        r - 1 - l      KL, since E r = Σ q = 1         small: r - 1 is subtracted, which has mean 0
+    k1        -l             KL                              Var l ≈ 2 KL, of second order in p - q, as KL itself
+    k2        l² / 2         KL + third order in p - q       of fourth order
+    k3        r - 1 - l      KL, since E r = Σ q = 1         of fourth order: r - 1, of mean 0, takes the first away
 
 k2 and k3 are never negative, since l ≤ r - 1. k3 is unbiased and has little variance: read that one. (Where p and q are
 far apart, r is heavy-tailed, and k1 is better.)

@@ -19,7 +19,7 @@ Through the softmax this gives what `reverse_kl` gives, with m in place of q:
     dJSD/dz_j = (1 - β) p_j (log(p_j / m_j) - KL(p || m)) / T
 
 The ends. As β -> 0, m -> p, and as β -> 1, m -> q. At both ends JSD_β itself goes to 0, and so does its gradient:
-there is nothing to learn there. Only divided by β, or by 1 - β, has it a limit:
+there is nothing to learn there. Only after division by β, or by 1 - β, is there a limit:
 
     JSD_β / β -> KL(q || p), forward,    as β -> 0          JSD_β / (1 - β) -> KL(p || q), reverse,    as β -> 1
 
@@ -30,9 +30,9 @@ Several libraries take the two KLs at β = 0 and β = 1. Their loss jumps there,
 Defaults. β = 0.5, the symmetric one, which is at most log 2. T = 1, w = 0.9 as in `reverse-kl`. Because the gradient
 is small (at β = 0.5 and p near q a quarter of that of KL), it may want a larger `strength`.
 
-When. Where forward KL is too broad and reverse KL costs too much likelihood. As there, on 1,000 words: held-out words
-have 2.104, 2.112 and 2.130 nats a letter at β = 0.1, 0.5 and 0.9 (w = 1), and the student's own words, by the teacher's
-judgement, 2.14, 2.10 and 2.06.
+When. Where forward KL is too broad and reverse KL costs too much likelihood. In the setting of `reverse-kl`, held-out
+words have 2.104, 2.112 and 2.130 nats a letter at β = 0.1, 0.5 and 0.9. The teacher gives the student's own words 2.14,
+2.10 and 2.06.
 
 Source: arXiv 2306.13649, equation 1 and section 3.
 """

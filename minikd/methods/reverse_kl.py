@@ -16,19 +16,19 @@ Gradient. Of one row, with g_k = log(p_k / q_k), dp_k/dz_j = p_k ([k = j] - p_j)
              = p_j (g_j - KL) / T
 
 The 1, which comes from the p inside the logarithm, drops out, because the p_k sum to 1. A class with p_j = 0 has no
-gradient, however much the teacher wants it: what the student never says it is not asked about. As in `kd`, the factor
-T² keeps the size of the gradient at every T (KL of two nearly uniform distributions shrinks like 1/T² in both
-directions, so both tend to |z - v|² / (2 K) of centred logits), and the mean divides by B:
+gradient, however much the teacher wants it: the student is not asked about what it never says. As in `kd`, the factor
+T² keeps the size of the gradient at every T. As T grows, T² KL(p^T || q^T) and T² KL(q^T || p^T) have the same limit,
+|z - v|² / (2 K) of centred logits. The mean over the batch divides by B:
 
     dlogits = [(1 - w) (p - y) + w T p^T (g - KL)] / B
 
-Defaults. T = 1, because a language model is sampled at T = 1, and w = 0.9 as in `kd`. MiniLLM has the teacher alone,
-and adds cross-entropy on other texts.
+Defaults. T = 1, because a language model is sampled at T = 1, and w = 0.9 as in `kd`. MiniLLM takes the divergence of
+whole sequences, which the student makes up (`on-policy`), and adds cross-entropy on other texts.
 
-When. For a small student that generates. Student 64 on 1,000 words of the data set "words" (w = 1, 40 epochs, 3 seeds),
-nats a letter: its own words have 2.07 by the teacher's judgement instead of 2.16 with forward KL, and the teacher's own
-have 1.90. Held-out words have 2.15 instead of 2.10: mode seeking costs likelihood. A class that the teacher rules out
-(a logit of -infinity) makes this loss infinite: use `jsd` or `skewed` there.
+When. For a small student that generates. With student 64 on 1,000 words of the data set "words" (w = 1, 40 epochs, 3
+seeds), the teacher gives the student's own words an NLL of 2.07 nats a letter, instead of 2.16 with forward KL. It
+gives its own words 1.90. Held-out words have 2.15 instead of 2.10: mode seeking costs likelihood. A class that the
+teacher rules out (a logit of -infinity) makes this loss infinite: use `jsd` or `skewed` there.
 
 Source: arXiv 2306.08543, section 2.1.
 """

@@ -1,9 +1,9 @@
 """Sequence-level distillation: train on what the teacher says, not on how likely it finds it (Kim & Rush 2016).
 
-Idea. The target of distillation is the teacher's distribution over whole sequences, and no sum over all sequences can
-be computed. A sample of it can: let the teacher write, and train the student on the text as if people had written it.
-All that is needed of the teacher is that it can be sampled, and of the data nothing: the teacher writes as much as one
-likes. For a classifier a sequence has one symbol, and the same idea is to draw the label from the teacher's softmax.
+Idea. The target of distillation is the teacher's distribution over whole sequences. No sum over all sequences can be
+computed, but a sample can be drawn: let the teacher write, and train the student on the text as if people had written
+it. The teacher must be able to write, and data are not needed: the teacher writes as much as one likes. For a
+classifier a sequence has one symbol, and the same idea is to draw the label from the teacher's softmax.
 
 Loss. A label ỹ is drawn from the teacher's q, anew each time, and the loss is cross-entropy with it:
 

@@ -1,7 +1,7 @@
-"""Top k: distil from the k largest probabilities, which is all that many an API shows.
+"""Top k: distil from the k largest probabilities, which are all that many APIs show.
 
 Idea. A teacher behind an API, or one whose answers are stored, often gives the probabilities of its k likeliest
-classes and no others. What they leave, Q = 1 - Σ_known q, belongs to the rest, one does not know to which class. There
+classes and no others. The remainder, Q = 1 - Σ_known q, belongs to the rest, but how it is divided is unknown. There
 are three ways to go on, and each is a target t in place of q.
 
 Loss. p is the student's softmax, P = Σ_rest p what it gives to the rest, w the soft_weight:
