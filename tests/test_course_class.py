@@ -130,6 +130,7 @@ def test_a_roster_that_is_not_utf_8_says_how_to_save_it(tmp_path: Path) -> None:
         (MOODLE, graded("x", (), "id participant 5", "name zoeoneil李"), "zoe@uni.edu"),
         (MOODLE, graded("grace"), "grace@uni.edu"),
         (MOODLE, graded("eve"), "not on the roster"),
+        ("id,email,name\n1,,\n", graded("#"), "not on the roster"),
         (WORKSHEET, graded("x", (), "id participant 123456", "name participant"), "Participant 123456"),
         (BLACKBOARD, graded("x", (), "id ada01"), "S1"),
         (BRIGHTSPACE, graded("ada01"), "#77"),
@@ -258,6 +259,8 @@ def test_a_page_takes_no_text_for_markup_and_needs_nothing_else() -> None:
     assert "<script>alert(1)</script>" in page.text and "&lt;script&gt;" in text
     assert "default-src 'none'" in text and not re.search(r"https?:|url\(|@import|src=", text)
     assert all(c.isprintable() or c == "\n" for c in text)
+    named = html(feedback(Member(graded("TITLE BODY"), 100.0)))
+    assert named.count("TITLE BODY: 0 of 100 points") == 2 and "<h1>TITLE BODY: 0" in named
     assert page.tags.count("tr") == 20 and page.tags.count("table") == 1
 
 

@@ -107,7 +107,7 @@ def grade_all(options: argparse.Namespace) -> int:
     if options.jobs < 1:
         raise SubmissionError(f"--jobs must be at least 1, got {options.jobs}")
     for words in passed_over(options.folder):
-        print(f"minikd: {words}", file=sys.stderr)
+        print(learner.wrapped(f"minikd: {words}"), file=sys.stderr)
     try:
         grades = grade_class(options.folder, options.out, weights, options.jobs, options.resume, notify=notify)
     except KeyboardInterrupt:

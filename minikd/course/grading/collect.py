@@ -64,19 +64,20 @@ def passed_over(folder: Path) -> list[str]:
 
 def _collect(folder: Path) -> tuple[list[Entry], list[str]]:
     said: list[tuple[Path, str]] = []
-    groups: dict[str, list[_Part]] = {}
+    groups: dict[tuple[bool, str], list[_Part]] = {}
     for path in _visible(folder):
         if path.is_dir() or path.is_symlink() or path.suffix.lower() in SUFFIXES:
             part = _part(path)
-            groups.setdefault(part.group, []).append(part)
+            groups.setdefault((part.slot == "", part.group), []).append(part)
         else:
             said.append((path, "it is no folder, .py or .ipynb file"))
     shown = Counter(parts[0].student for parts in groups.values())
     entries: dict[str, Entry] = {}
-    for group, parts in groups.items():
+    for (_, group), parts in groups.items():
         chosen: dict[str, _Part] = {}
+        latest = max(part.attempt for part in parts)
         for part in parts:
-            if part.attempt == max(p.attempt for p in parts):
+            if part.attempt == latest:
                 chosen[part.slot] = max(chosen.get(part.slot, part), part, key=lambda p: p.order)
         first, number = next(iter(chosen.values())), 1
         student = base = first.student if shown[first.student] == 1 else safe_name(group)
@@ -84,8 +85,9 @@ def _collect(folder: Path) -> tuple[list[Entry], list[str]]:
             student, number = f"{base} ({number + 1})", number + 1
         files = tuple((p.name, p.path) for p in chosen.values())
         entries[student] = Entry(student, student if first.slot else first.name, files, first.known_as)
+        kept = set(chosen.values())
         why = "a later attempt is" if first.slot else f"{safe_name(first.name)} is"
-        said += [(part.path, why) for part in parts if part not in chosen.values()]
+        said += [(part.path, why) for part in parts if part not in kept]
     return list(entries.values()), [f"{safe_name(path.name)} is not graded: {why}" for path, why in sorted(said)]
 
 

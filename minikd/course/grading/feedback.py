@@ -140,7 +140,7 @@ def html(blocks: Iterable[Block]) -> str:
             tags = {"quote": "blockquote"}
             parts += [f"<{(tag := tags.get(kind, kind))}>{text}</{tag}>" for kind, text in some]
     page = Path(__file__).with_name("feedback.html").read_text(encoding="utf-8")
-    return page.replace("TITLE", cleaned[0][1], 1).replace("BODY", "\n".join(parts), 1)
+    return page.replace("BODY", "\n".join(parts), 1).replace("TITLE", cleaned[0][1], 1)  # each before what it inserts
 
 
 def _clean(block: Block) -> Block:
