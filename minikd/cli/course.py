@@ -135,6 +135,8 @@ def _read_class(options: argparse.Namespace) -> tuple[list[Person], list[Note]]:
 
 def _report(options: argparse.Namespace, everybody: list[Member]) -> None:
     found = summary(everybody)
+    for line in lines(found):
+        print(line if line.startswith(" ") else learner.wrapped(line))
     if options.out:
         _write(options.out, table(everybody).encode())
     if options.gradebook:
@@ -146,8 +148,6 @@ def _report(options: argparse.Namespace, everybody: list[Member]) -> None:
 
         failed = {f"{name} {EXERCISES[name].title}": count for name, count in found.failed}
         _write(options.picture, style.png(plots.class_summary(found.histogram, found.max_score, failed)))
-    for line in lines(found):
-        print(line if line.startswith(" ") else learner.wrapped(line))
     for words in ("out", "gradebook", "feedback", "picture"):
         if path := getattr(options, words):
             print(f"  {words:<9}  {path}")
