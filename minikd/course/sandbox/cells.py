@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+MAX_PROBLEMS = 20  # cells that raised, of which the grader is told
 MAX_REPLACED = 200  # lines of a cell that are IPython's; after each, the cell is compiled again
 MAX_CHARACTERS = 2_000_000  # that are compiled again for this, in a cell
 FUTURES = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)  # of distinct bits
@@ -47,7 +48,7 @@ def nothing(*_: Any, **__: Any) -> None:
 class File:
     """One source: its module, its cells, and their codes.
 
-    compiled   (label, error, code) of each cell; error or code is None
+    compiled   (error, code) of each cell; one of the two is None
     """
 
     def __init__(self, name: str, content: Any, guarded: set[tuple[str, int]]) -> None:
@@ -70,7 +71,7 @@ class File:
                 flags |= code.co_flags & FUTURES
             except BaseException as raised:
                 error = raised
-            self._compiled.append((label, error, code))
+            self._compiled.append((error, code))
         return self._compiled
 
     def compile(self, label: str, text: str, flags: int) -> types.CodeType:
@@ -89,7 +90,7 @@ class File:
         """Whether it names a function outside of functions, as a definition and an import do, or may do so."""
         if not any(function in text for _, text in self.cells):
             return False
-        return any(code is None or function in code.co_names for *_, code in self.compiled())
+        return any(code is None or function in code.co_names for _, code in self.compiled())
 
 
 class Files:
@@ -97,12 +98,12 @@ class Files:
 
     own        name -> function that executes the module of that name, for each `import`; it is filled here
     guarded    (label, line) of each import within a `try` with an `except`; it is filled here
-    problems   (label, error) of each cell that raised
+    problems   (label, text, error) of the first cells that raised
     """
 
     def __init__(self, sources: Iterable[Any], own: dict[str, Callable[[], None]], guarded: Any) -> None:
         self.files = [File(name, content, guarded) for name, content in sources]
-        self.problems: list[tuple[str, BaseException]] = []
+        self.problems: list[tuple[str, str, BaseException]] = []
         for file in self.files:
             name = file.module.__name__
             while name in sys.modules and name not in own:  # `import random` gives the library's
@@ -124,13 +125,13 @@ class Files:
         if file.begun:
             return
         file.begun = True
-        for label, error, code in file.compiled():
+        for (label, text), (error, code) in zip(file.cells, file.compiled(), strict=True):
             try:
                 if error is not None:
                     raise error
                 run(code, file.module.__dict__)
             except BaseException as raised:
-                self.problems.append((label, raised))
+                self.problems += [(label, text, raised)] * (len(self.problems) < MAX_PROBLEMS)
 
     def find(self, name: str) -> Any:
         """The function of that name in the last file that has one, or None."""
@@ -157,7 +158,7 @@ def parse(label: str, text: str, flags: int, is_notebook: bool) -> Any:
     if magic and magic[1] in PYTHON_MAGICS:
         lines[first] = ""
     elif magic:
-        raise RuntimeError(f"%%{magic[1]} is not Python")
+        raise SyntaxError(f"%%{magic[1]} is not Python")
     most = min(MAX_REPLACED, 1 + MAX_CHARACTERS // (1 + len(text)))
     for _ in range(most):
         try:
@@ -171,4 +172,4 @@ def parse(label: str, text: str, flags: int, is_notebook: bool) -> Any:
             while lines[last].endswith("\\") and last + 1 < len(lines):  # a command that goes on in the next line
                 last += 1
             lines[at : last + 1] = [found[0], *[""] * (last - at)]
-    raise RuntimeError(f"more than {most} of its lines are not Python")
+    raise SyntaxError(f"more than {most} of its lines are not Python")

@@ -11,7 +11,7 @@ import select
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,7 @@ class Child:
     seconds: float  # that a call may take, and a load
     budget: TimeBudget = field(default_factory=TimeBudget)  # for calls
     loading: TimeBudget = field(default_factory=TimeBudget)
+    _: KW_ONLY
     printed: Callable[[], str] = str  # what was printed since it was last asked for
     callbacks: int = 0
     left_out: Sequence[str] = ()  # what of the sources raised when it was loaded, a line each
@@ -136,15 +137,16 @@ class Child:
 
 
 def left_out(rest: list[Any], labels: Container[str]) -> list[str]:
-    """What a process says of the cells that raised, a line each: [[[label, words], ...]], with known labels."""
+    """What a process says of the cells that raised, a line each: [[[label, number of a line or "", words], ...]]."""
     if len(rest) != 1 or not isinstance(rest[0], list) or len(rest[0]) > MAX_PROBLEMS:
         raise Failed("protocol", "an answer of a kind that there is not")
     lines = []
     for item in rest[0]:
-        if not isinstance(item, list) or [type(part) for part in item] != [str, str] or item[0] not in labels:
+        if not isinstance(item, list) or [type(part) for part in item] != [str] * 3 or item[0] not in labels:
             raise Failed("protocol", "a problem with a cell that there is not")
-        words = " ".join(printable(item[1][:5_000]).split())
-        lines.append(f"{item[0]} is left out from where it raised {words}"[:MAX_PROBLEM])
+        label, line, words = item
+        where = f", from line {line} on," if line.isascii() and line.isdigit() and len(line) < 8 else ""
+        lines.append(f"{label}{where} is left out: {' '.join(printable(words[:5_000]).split())}"[:MAX_PROBLEM])
     return lines
 
 
