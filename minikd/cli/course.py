@@ -202,7 +202,7 @@ def selftest(options: argparse.Namespace) -> int:
 
 def look_alike(options: argparse.Namespace) -> None:
     """minikd course similar."""
-    entries: Any = submissions(options.folder)  # as good as paths: they have names and can be read
+    entries = submissions(options.folder)
     pairs = similar(entries)
     for pair in pairs:
         names = " ".join(pair.exercises)
@@ -212,12 +212,8 @@ def look_alike(options: argparse.Namespace) -> None:
         found.setdefault(copy.student, []).append(f"{copy.function} ({copy.original}, {copy.similarity:.0%})")
     for student, words in sorted(found.items(), key=lambda item: -len(item[1])):
         print(learner.wrapped(f"{student}  minikd: {len(words)} alike: {', '.join(words)}"))
-    counts = (
-        f"{len(pairs)} pairs are alike up to names and layout, and {len(found)} submissions like minikd's own code."
-    )
-    print(
-        learner.wrapped(f"{counts}\nShort functions have few right forms. Alike is not copied: look before you judge.")
-    )
+    print(learner.wrapped(f"{len(pairs)} pairs are alike up to names and layout; like minikd's code: {len(found)}"))
+    print("Short functions have few right forms. Alike is not copied: look first.")
 
 
 def _grade(options: argparse.Namespace, seed: int) -> Grade:
