@@ -77,13 +77,12 @@ class File:
     def compile(self, label: str, text: str, flags: int) -> types.CodeType:
         """The code of a cell."""
         flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT * self.is_notebook
-        tree = parse(label, text, flags, self.is_notebook)
-        for node in ast.walk(tree) if "try" in text else ():
+        code, text = compile_cell(label, text, flags, self.is_notebook)
+        tree = compile(text, label, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True) if "except" in text else None
+        for node in ast.walk(tree) if tree else ():
             if isinstance(node, ast.Try) and node.handlers:
                 inner = [n for statement in node.body for n in ast.walk(statement)]
                 self.guarded.update((label, n.lineno) for n in inner if isinstance(n, ast.Import | ast.ImportFrom))
-        code = compile(tree, label, "exec", flags, dont_inherit=True)
-        assert isinstance(code, types.CodeType)
         return code
 
     def names(self, function: str) -> bool:
@@ -150,8 +149,8 @@ def run(code: types.CodeType, namespace: dict[str, Any]) -> None:
         raise RuntimeError("it awaits something that only a running Jupyter has")
 
 
-def parse(label: str, text: str, flags: int, is_notebook: bool) -> Any:
-    """The syntax tree of a cell. In a notebook, lines of IPython's are replaced where Python finds them wrong."""
+def compile_cell(label: str, text: str, flags: int, is_notebook: bool) -> tuple[types.CodeType, str]:
+    """A cell's code and text. In a notebook, lines of IPython's are replaced where Python finds them wrong."""
     lines = text.split("\n")
     first = next((i for i, line in enumerate(lines) if line.strip()), 0)
     magic = CELL_MAGIC.match(lines[first]) if is_notebook else None
@@ -162,7 +161,8 @@ def parse(label: str, text: str, flags: int, is_notebook: bool) -> Any:
     most = min(MAX_REPLACED, 1 + MAX_CHARACTERS // (1 + len(text)))
     for _ in range(most):
         try:
-            return compile("\n".join(lines), label, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+            text = "\n".join(lines)
+            return compile(text, label, "exec", flags, dont_inherit=True), text
         except SyntaxError as error:
             last = at = (error.lineno or 0) - 1
             line = lines[at] if is_notebook and 0 <= at < len(lines) else ""

@@ -105,7 +105,7 @@ class Child:
             raise Failed("loading", f"it took too long to load, more than {self.seconds:g} s") from None
         labels = {name for name, content in sources if isinstance(content, str)}
         labels |= {label for _, content in sources if not isinstance(content, str) for label, _ in content}
-        self.left_out = left_out(rest, labels) if kind == "ok" else []
+        self.left_out = left_out(rest if kind == "ok" else [], labels)
 
     def _send(self, value: Any, functions: list[Callable[..., Any]], deadline: float) -> None:
         self.send(messages.pack(value, functions), deadline)
