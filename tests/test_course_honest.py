@@ -103,6 +103,8 @@ CASES = [
     files("imports that nothing uses", ("E1", "E4", "E11"), (
         ), solution="import os, sys, json, logging, pytest\nimport matplotlib.pyplot as plt\nfrom scipy import stats as st\n" + SOLUTION,
         museum="import pytest\nimport pandas as pd\n" + E11),
+    files("an import of the same name in another file", ("E1", "E4", "E11"), solution=SOLUTION,
+          museum="from scipy.special import log_softmax\nfrom torch import kd_loss\n" + E11),
     files("an import that may fail", solution="try:\n    import cupy as np\nexcept ImportError:\n    import numpy as np\n" + SOLUTION),
     files("a notebook as a script", solution="get_ipython().run_line_magic('matplotlib', 'inline')\n" + SOLUTION),
     # ---- loading ----

@@ -133,8 +133,9 @@ class Files:
                 self.problems += [(label, text, raised)] * (len(self.problems) < MAX_PROBLEMS)
 
     def find(self, name: str) -> Any:
-        """The function of that name in the last file that has one, or None."""
-        return next((f for file in reversed(self.files) if callable(f := vars(file.module).get(name))), None)
+        """The function of that name in the last file that has one; what could not be imported is the last choice."""
+        found = [f for file in reversed(self.files) if callable(f := vars(file.module).get(name))]
+        return next((f for f in found if type(f).__name__ != "Unavailable"), found[0] if found else None)
 
 
 def run(code: types.CodeType, namespace: dict[str, Any]) -> None:

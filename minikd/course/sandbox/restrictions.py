@@ -106,13 +106,7 @@ def audit(event: str, arguments: tuple[Any, ...]) -> None:
         raise PermissionError(f"{event} is not allowed here")
 
 
-def restricted_import(
-    name: str,
-    globals: dict[str, Any] | None = None,
-    locals: dict[str, Any] | None = None,
-    fromlist: tuple[str, ...] | None = (),
-    level: int = 0,
-) -> Any:
+def restricted_import(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
     """In place of `__import__`: what is not allowed becomes `Unavailable`; defence in depth, too.
 
     An ImportError comes at once where the submission is ready for it, in a `try`, and for `from os import *`.
