@@ -93,8 +93,6 @@ class Child:
 
     def load(self, sources: Sources, functions: Sequence[str] = ()) -> None:
         """Execute of the submission's sources what these functions need, or all."""
-        if self.loading.left <= 0:
-            raise Failed("loading", f"all loads together took longer than {LOADING_SECONDS:.0f} s")
         try:
             with self.loading.spend(self.seconds) as deadline:
                 self._send(["load", list(sources), list(functions)], [], deadline)
@@ -102,7 +100,8 @@ class Child:
         except Failed as error:
             if error.kind != "time":
                 raise
-            raise Failed("loading", f"it took too long to load, more than {self.seconds:g} s") from None
+            one, all_ = f"{self.seconds:g} s to load", f"{LOADING_SECONDS:.0f} s for all loads together"
+            raise Failed("loading", f"it took more than {one if self.loading.left > 0 else all_}") from None
         labels = {name for name, content in sources if isinstance(content, str)}
         labels |= {label for _, content in sources if not isinstance(content, str) for label, _ in content}
         self.left_out = left_out(rest if kind == "ok" else [], labels)

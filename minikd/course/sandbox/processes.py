@@ -17,7 +17,7 @@ class Processes:
     """Opens processes with a submission loaded. Use it as a context: at the end none is left.
 
     A process may be kept for the next check of an exercise, which spares loading the submission again. It is kept only
-    while every check that ran in it has passed, see `run_check`.
+    while every check that ran in it has passed, see `check_in`.
     """
 
     runner: Runner | UnprotectedRunner
