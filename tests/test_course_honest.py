@@ -67,6 +67,8 @@ CASES = [
     notebook("magics and commands", "%matplotlib inline\n!ls -la\n%load_ext minikd.course\n%check E1"),
     notebook("values of commands", "files = !ls\nf = %pwd\nprint(len(files), f)\nfor name in files: print(name)"),
     notebook("a command in two lines", "!pip install \\\n    numpy \\\n    scipy\nx = 1", "assert x == 1"),
+    notebook("magics within a loop", "for i in range(3):\n    %time x = 1\n    %timeit -n 1 f(i)\n    y = !ls", "assert x == 1 and y == []"),
+    notebook("Windows' line ends", "help?\r\n%pwd\r\nx = 1\r\n", "assert x == 1"),
     notebook("pip without a sign", "pip install numpy\nx = 1", "assert x == 1"),
     notebook("Colab", "if 'google.colab' in str(get_ipython()):\n    !pip install minikd\nelse: !pip list\nx = 1", "assert x == 1"),
     notebook("a command with half a string", "!echo it's (here\nx = 1", "assert x == 1"),

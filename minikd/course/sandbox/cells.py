@@ -29,6 +29,7 @@ CELL_MAGIC = re.compile(r"\s*%%(\w+)")
 # A line where Python finds a syntax error, and what Python is to read instead.
 IPYTHON = (
     (re.compile(r"(\s*[\w.,\[\] ]+=\s*)[!%].*"), r"\1[]"),  # files = !ls
+    (re.compile(r"(\s*)%time\s+(.*)"), r"\1\2"),
     (re.compile(r"(\s*)%{0,2}[\w.*]+\?\??\s*"), r"\1pass"),  # help?
     (re.compile(r"(\s*(?:(?:if|elif|else|for|while|with|try)\b.*:\s*)?)(?:[!%?]|(?:pip|conda)\s).*"), r"\1pass"),
 )
