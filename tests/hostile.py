@@ -141,7 +141,7 @@ CASES = [
     # ---- help from elsewhere ----
     *[Case(f"uses {name}", f"import {name}\n{name}.{attribute}\n{{good}}", kinds=("missing",)) for name, attribute in (
         ("minikd", "MLP((2, 2))"), ("torch", "tensor([1.0])"), ("jax", "numpy.ones(2)"), ("autograd", "grad(abs)"),
-        ("subprocess", "run(['ls'])"), ("socket", "socket()"), ("pytest", "main()"))],
+        ("subprocess", "run(['ls'])"), ("socket", "socket()"))],
     Case("imports all of torch", "from torch import *\n{good}", kinds=("missing",)),
     Case("loses with torch", "import torch\n\n\ndef log_softmax(z, T):\n"
          "    return torch.log_softmax(torch.tensor(z) / T, 1).numpy()\n", kinds=("raised",)),
@@ -197,7 +197,7 @@ CASES = [
         "for name in ('messages', 'cells', 'restrictions', 'own', 'guarded'):\n    sys.modules[name] = None\n"
         "g = __builtins__['__import__'].__globals__\ng['own'].clear(), g['guarded'].clear(), g['ALLOWED_MODULES'].append('os')\n"
         "import os\nos.listdir('/')\n{good}"), kinds=("missing",)),
-    Case("a library's name", "__name__ = 'numpy'\nimport os\nos.getpid()\n{good}", kinds=("missing",)),
+    Case("a library's name", "__name__ = 'numpy'\nimport subprocess\nsubprocess.run(['ls'])\n{good}", kinds=("missing",)),
     Case("right in the first check alone", "n = 0\n" + inside(
         "global n\nn += 1\nreturn right_log_softmax(z, T) if z.shape == (5, 7) and abs(z).max() < 50 else z"), e1=2.5,
         kinds=("passed", "wrong")),

@@ -114,6 +114,11 @@ CASES = [
     files("demonstrations where they belong", solution=SOLUTION + '\n\nif __name__ == "__main__":\n    while True: pass\n'),
     files("a museum with a syntax error", ("E1", "E4"), ("museum.py is left out: SyntaxError",), solution=SOLUTION,
           museum="def test_e11(kd_loss:\n"),
+    files("statements that use what cannot be imported", problems=(
+        "solution.py, line 2, is left out: ImportError: sys", "solution.py, line 4, is left out: ImportError: logging",
+        "solution.py, line 7, is left out: ImportError: pytest"),
+        solution='import sys\nsys.path.append("..")\nimport logging\nlog = logging.getLogger(\n    __name__)\n'
+        'import pytest\n@pytest.fixture\ndef nothing():\n    return 1\n' + SOLUTION),
     files("a museum without end", solution=SOLUTION, museum="def test_e11(kd_loss): pass\n\n\nwhile True: pass\n"),
     files("a museum that raises", ("E1", "E11"), ("museum.py, from line ",), solution=SOLUTION, museum=E11 + "\n\n1 / 0\n"),
     # ---- what comes and goes ----

@@ -2,7 +2,8 @@
 
 A source is a file's name with its text, or a notebook's name with its cells, [[label, text], ...]. Each source is a
 module, which is executed once, when it is needed or imported. A cell that raises ends there, and the next cell runs.
-A file is one cell. This file needs the standard library alone; it runs in the submission's own process.
+A file is one cell, of which a statement is left out alone where it sets up what cannot be imported. This file needs the
+standard library alone; it runs in the submission's own process.
 """
 
 import __future__
@@ -12,6 +13,7 @@ import inspect
 import linecache
 import re
 import sys
+import traceback
 import types
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -49,7 +51,7 @@ def nothing(*_: Any, **__: Any) -> None:
 class File:
     """One source: its module, its cells, and their codes.
 
-    compiled   (error, code) of each cell; one of the two is None
+    compiled   (error, code, text as Python reads it) of each cell; the error or the code is None
     """
 
     def __init__(self, name: str, content: Any, guarded: set[tuple[str, int]]) -> None:
@@ -68,15 +70,15 @@ class File:
             error = code = None
             linecache.cache[label] = (len(text), None, text.splitlines(keepends=True), label)
             try:
-                code = self.compile(label, text, flags)
+                code, text = self.compile(label, text, flags)
                 flags |= code.co_flags & FUTURES
             except BaseException as raised:
                 error = raised
-            self._compiled.append((error, code))
+            self._compiled.append((error, code, text))
         return self._compiled
 
-    def compile(self, label: str, text: str, flags: int) -> types.CodeType:
-        """The code of a cell."""
+    def compile(self, label: str, text: str, flags: int) -> tuple[types.CodeType, str]:
+        """The code and the text of a cell."""
         flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT * self.is_notebook
         code, text = compile_cell(label, text, flags, self.is_notebook)
         tree = compile(text, label, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True) if "except" in text else None
@@ -84,13 +86,13 @@ class File:
             if isinstance(node, ast.Try) and node.handlers:
                 inner = [n for statement in node.body for n in ast.walk(statement)]
                 self.guarded.update((label, n.lineno) for n in inner if isinstance(n, ast.Import | ast.ImportFrom))
-        return code
+        return code, text
 
     def names(self, function: str) -> bool:
         """Whether it names a function outside of functions, as a definition and an import do, or may do so."""
         if not any(function in text for _, text in self.cells):
             return False
-        return any(code is None or function in code.co_names for _, code in self.compiled())
+        return any(code is None or function in code.co_names for _, code, _ in self.compiled())
 
 
 class Files:
@@ -125,13 +127,17 @@ class Files:
         if file.begun:
             return
         file.begun = True
-        for (label, text), (error, code) in zip(file.cells, file.compiled(), strict=True):
-            try:
-                if error is not None:
-                    raise error
-                run(code, file.module.__dict__)
-            except BaseException as raised:
-                self.problems += [(label, text, raised)] * (len(self.problems) < MAX_PROBLEMS)
+        for (label, text), (error, code, python) in zip(file.cells, file.compiled(), strict=True):
+            while error or code:
+                try:
+                    if error is not None:
+                        raise error
+                    run(code, file.module.__dict__)
+                    break
+                except BaseException as raised:
+                    self.problems += [(label, text, raised)] * (len(self.problems) < MAX_PROBLEMS)
+                    code = None if file.is_notebook else rest_of(label, python, code, raised)
+                    error = None
 
     def find(self, name: str) -> Any:
         """The function of that name in the last file that has one; what could not be imported is the last choice."""
@@ -149,6 +155,19 @@ def run(code: types.CodeType, namespace: dict[str, Any]) -> None:
             return
         coroutine.close()
         raise RuntimeError("it awaits something that only a running Jupyter has")
+
+
+def rest_of(label: str, text: str, code: Any, error: BaseException) -> Any:
+    """What follows the statement of a file that set up what cannot be imported; None after any other error."""
+    if not getattr(error, "in_statement", False):
+        return None
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == label]
+    last = frames[0].lineno or 0
+    flags = code.co_flags & FUTURES
+    tree = compile(text, label, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+    starts = [min(n.lineno for n in (node, *getattr(node, "decorator_list", ()))) for node in tree.body]
+    tree.body = [node for node, start in zip(tree.body, starts, strict=True) if start > last]
+    return compile(tree, label, "exec", flags, dont_inherit=True)
 
 
 def compile_cell(label: str, text: str, flags: int, is_notebook: bool) -> tuple[types.CodeType, str]:

@@ -142,7 +142,8 @@ def brief(label: str, error: BaseException) -> tuple[str, str]:
                 error.lineno
             )
         lines = [str(f.lineno) for f in traceback.extract_tb(error.__traceback__) if f.filename == label]
-        return lines[0] if lines else "", f"{type(error).__name__}: {error}"[:MAX_LINE]
+        alone = " alone" * (getattr(error, "in_statement", False) and label.lower().endswith(".py"))
+        return lines[0] + alone if lines else "", f"{type(error).__name__}: {error}"[:MAX_LINE]
     except BaseException:  # an exception that cannot even be printed
         return "", "an exception that cannot be shown"
 

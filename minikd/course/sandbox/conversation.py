@@ -7,6 +7,7 @@ the other side says of itself is text, from which everything is taken that a ter
 from __future__ import annotations
 
 import os
+import re
 import select
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -136,7 +137,7 @@ class Child:
 
 
 def left_out(rest: list[Any], labels: Container[str]) -> list[str]:
-    """What a process says of the cells that raised, a line each: [[[label, number of a line or "", words], ...]]."""
+    """What a process says of the cells that raised, a line each: [[[label, "7" or "7 alone" or "", words], ...]]."""
     if len(rest) != 1 or not isinstance(rest[0], list) or len(rest[0]) > MAX_PROBLEMS:
         raise Failed("protocol", "an answer of a kind that there is not")
     lines = []
@@ -144,7 +145,8 @@ def left_out(rest: list[Any], labels: Container[str]) -> list[str]:
         if not isinstance(item, list) or [type(part) for part in item] != [str] * 3 or item[0] not in labels:
             raise Failed("protocol", "a problem with a cell that there is not")
         label, line, words = item
-        where = f", from line {line} on," if line.isascii() and line.isdigit() and len(line) < 8 else ""
+        found = re.fullmatch(r"([0-9]{1,7})( alone)?", line)
+        where = "" if not found else f", line {found[1]}," if found[2] else f", from line {found[1]} on,"
         lines.append(f"{label}{where} is left out: {' '.join(printable(words[:5_000]).split())}"[:MAX_PROBLEM])
     return lines
 
