@@ -249,8 +249,10 @@ def test_a_right_submission_is_loaded_102_times() -> None:
 def test_half_a_second_of_demonstration_costs_no_points(tmp_path: Path, runner: Runner) -> None:
     (tmp_path / "solution.py").write_text(SOLUTION)
     (tmp_path / "museum.py").write_text("import time\ntime.sleep(0.5)\n" + MUSEUM)
-    graded = grade(tmp_path, runner, 1)
-    assert graded.score() == 100 and not graded.problems
+    only = ("E1", "E4", "E8", "E14", "E16", "E19")  # the test before counts the loads of all
+    graded = grade(tmp_path, runner, 1, only=only)
+    assert graded.score() == 5 * len(only) and not graded.problems
+    assert LOADING_SECONDS > 2 * 102 * 0.5, "there is room for a machine that is twice as slow"
 
 
 def test_loading_has_a_budget_of_its_own_and_ends_when_it_is_spent(runner: Runner) -> None:
