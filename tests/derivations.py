@@ -66,7 +66,7 @@ def complex_step_back(f, a):
 
 WAYS = ("central", "fourth", "relative", "complex_step", "complex_step_back")
 
-E2 = '''
+E2 = """
 def affine_relu_forward(x, W, b):
     return relu(x @ W + b)
 
@@ -74,8 +74,8 @@ def affine_relu_forward(x, W, b):
 def affine_relu_backward(dh, x, W, b):
     da = WAY(lambda a: (dh * relu(a)).sum(axis=1), x @ W + b)
     return da @ W.T, x.T @ da, da.sum(axis=0)
-'''
-E2_BY_ENTRY = '''
+"""
+E2_BY_ENTRY = """
 def affine_relu_forward(x, W, b):
     return relu(x @ W + b)
 
@@ -85,11 +85,11 @@ def affine_relu_backward(dh, x, W, b):
     h = np.maximum(1e-3 * np.abs(a), 1e-9)
     da = dh * (relu(a + h) - relu(a - h)) / (2 * h)
     return da @ W.T, x.T @ da, da.sum(axis=0)
-'''
-E4 = '''
+"""
+E4 = """
 def kd_loss(zs, zt, T):
     return rows_kd(zs, zt, T).mean(), WAY(lambda z: rows_kd(z, zt, T), zs) / len(zs)
-'''
+"""
 E4_BY_CLASS = '''
 def kd_loss(zs, zt, T):
     """All classes at once: moving a logit changes its own term, and the logarithm of the sum."""
@@ -356,7 +356,7 @@ def generator_input_gradient(teacher, student, x, T):
     return x.grad
 '''
 
-LOOPS = '''
+LOOPS = """
 import numpy as np
 
 
@@ -415,7 +415,7 @@ def mlp_gradients(params, x, dz):
         dz = np.einsum("bj,ij->bi", dz, params[i][0])
         dz[hidden[i] <= 0] = 0
     return gradients[::-1]
-'''
+"""
 
 SOFTPLUS = '''
 import numpy as np

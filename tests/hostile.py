@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Case:
-    """A submission, and what E1 and E4 must earn."""
+    """A submission, and what E1 and E4 must earn: the text of solution.py, or the cells of a notebook."""
 
     name: str
-    source: str | bytes
+    source: str | bytes | tuple[str, ...]
     e1: float = 0.0
     e4: float = 0.0
     kinds: tuple[str, ...] = ()  # of which each check's outcome must be one
@@ -141,7 +141,7 @@ CASES = [
     # ---- help from elsewhere ----
     *[Case(f"uses {name}", f"import {name}\n{name}.{attribute}\n{{good}}", kinds=("missing",)) for name, attribute in (
         ("minikd", "MLP((2, 2))"), ("torch", "tensor([1.0])"), ("jax", "numpy.ones(2)"), ("autograd", "grad(abs)"),
-        ("subprocess", "run(['ls'])"), ("socket", "socket()"), ("pytest", "main()"))],
+        ("subprocess", "run(['ls'])"), ("socket", "socket()"))],
     Case("imports all of torch", "from torch import *\n{good}", kinds=("missing",)),
     Case("loses with torch", "import torch\n\n\ndef log_softmax(z, T):\n"
          "    return torch.log_softmax(torch.tensor(z) / T, 1).numpy()\n", kinds=("raised",)),
@@ -181,6 +181,30 @@ CASES = [
         "s = sys.modules.get('_socket') or sys.modules.get('socket')\ns.socket()\n{good}"), kinds=("missing",)),
     Case("stops its own clock", MODULES + (
         "import types\nr = sys.modules.get('resource')\nr.setrlimit(r.RLIMIT_CPU, (-1, -1))\n{good}"), kinds=("missing",)),
+    # ---- notebooks and loads ----
+    Case("an await without end", ("async def f():\n    while True: pass\nawait f()", "{good}"), kinds=("loading", "missing")),
+    Case("a thousand cells of commands", ("!ls\n" * 300,) * 990 + ("def log_softmax(z, T): return z",), kinds=("wrong", "loading", "missing")),
+    Case("a line that takes long to be recognised", ("(" + " " * 300_000 + "x", "def log_softmax(z, T): return z"),
+         kinds=("wrong", "loading", "missing")),
+    Case("problems without end", ("raise ValueError('x' * 10**7)",) * 900 + ("def log_softmax(z, T): return z",), kinds=("wrong", "loading", "missing")),
+    Case("a problem that cannot be shown", ("class E(Exception):\n    def __str__(self): raise SystemExit\nraise E", "x = 1"), kinds=("missing",)),
+    Case("problems of others", FRAME + MODULES + (
+        "m = frame(b'L', frame(b'S', b'ok') + frame(b'L', frame(b'L', frame(b'S', b'ada.py') + frame(b'S', b'1') + frame(b'S', b'copied'))))\n"
+        "for fd in range(3, 16):\n    try: os.write(fd, m)\n    except OSError: pass\n{good}"), kinds=("protocol",)),
+    Case("loads of a second", "import time\ntime.sleep(1)\ndef log_softmax(z, T): return z\n", kinds=("wrong", "loading", "missing")),
+    Case("imports itself", "import solution\nfrom solution import log_softmax\n{good}", kinds=("missing",)),
+    Case("in place of the checker's files", MODULES + (
+        "for name in ('messages', 'cells', 'restrictions', 'own', 'guarded'):\n    sys.modules[name] = None\n"
+        "g = __builtins__['__import__'].__globals__\ng['own'].clear(), g['guarded'].clear(), g['ALLOWED_MODULES'].append('os')\n"
+        "import os\nos.listdir('/')\n{good}"), kinds=("missing",)),
+    Case("a library's name", "__name__ = 'numpy'\nimport subprocess\nsubprocess.run(['ls'])\n{good}", kinds=("missing",)),
+    Case("right in the first check alone", "n = 0\n" + inside(
+        "global n\nn += 1\nreturn right_log_softmax(z, T) if z.shape == (5, 7) and abs(z).max() < 50 else z"), e1=2.5,
+        kinds=("passed", "wrong")),
+    Case("answers for the next check", MODULES + FRAME + "n = 0\n" + inside(
+        "global n\nimport numpy as np\nn += 1\nb = sys.modules['io'].BytesIO()\nnp.lib.format.write_array(b, z, (1, 0))\n"
+        "if n == 3:\n    m = frame(b'L', frame(b'S', b'ok') + frame(b'A', b.getvalue()))\n"
+        "    for fd in range(3, 16):\n        try: os.write(fd, m * 20)\n        except OSError: pass\nreturn z * 0"), kinds=("wrong", "protocol")),
     # ---- broken files ----
     Case("a syntax error", "def log_softmax(z, T:\n    return z\n{good}", kinds=("missing",)),
     Case("null bytes", b"x = 1\0\n", kinds=("missing",)),
@@ -220,6 +244,8 @@ HONEST = [
     Case("is ready for an import to fail", (
         "try:\n    import cupy as np\nexcept ImportError:\n    import numpy as np\n{good}\n\n\n" + inside(
         "try:\n    from scipy.special import log_softmax as f\nexcept ImportError:\n    f = right_log_softmax\nreturn f(z, T)").partition("{good}")[2]), 5, 5),
+    Case("a cell with 10^5 lines that are not Python", ("!ls\n" * 100_000, "{good}"), 5, 5),
+    Case("a notebook in which all else is wrong", ("1 / 0", "def f(:", "%%perl\nx", "import os\nos.fork()", "raise SystemExit", "{good}", "exit()"), 5, 5),
     Case("a byte order mark", "\ufeff{good}", 5, 5),
     Case("BOM-less CRLF", "{good_crlf}", 5, 5),
 ]  # fmt: skip

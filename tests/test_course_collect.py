@@ -44,6 +44,8 @@ BRIGHTSPACE = [
     "12345-678 - Ada Lovelace - Oct 31, 2026 1159 PM - solution.py",
     "12345-678 - Mary-Ann Smith - Sep 24, 2026 926 PM/solution.py",
     "12345-678 - Mary-Ann Smith - Sep 24, 2026 1226 PM/solution.py",
+    "12345-678 - Cyd - Nov 1, 2026 120 AM - solution.py",
+    "12345-678 - Cyd - Nov 1, 2026 1205 AM - solution.py",
     "12345-678 - Eve - Foo 99, 2026 926 PM - solution.py",
 ]
 
@@ -67,7 +69,7 @@ def write(folder: Path, names: list[str]) -> Path:
                       "Homework 1_y_01": [BLACKBOARD[5]]}),
         (BRIGHTSPACE, {"Ada Lovelace": [BRIGHTSPACE[1], BRIGHTSPACE[0]],
                        "Mary-Ann Smith": [BRIGHTSPACE[4].split("/")[0]],
-                       BRIGHTSPACE[6].removesuffix(".py"): [BRIGHTSPACE[6]]}),
+                       "Cyd": [BRIGHTSPACE[6]], BRIGHTSPACE[8].removesuffix(".py"): [BRIGHTSPACE[8]]}),
     ],
     ids=["plain", "Canvas", "Moodle", "Blackboard", "Brightspace"],
 )  # fmt: skip
@@ -103,8 +105,9 @@ def test_the_files_get_back_the_names_that_the_student_gave_them(tmp_path: Path)
 def test_students_whose_names_look_alike_are_kept_apart(tmp_path: Path) -> None:
     write(tmp_path, ["x\n.py", "x\r.py", "Participant_1_assignsubmission_file_a.py"])
     write(tmp_path, ["Participant_2_assignsubmission_file_a.py", "y" * 120 + "1.py", "y" * 120 + "2.py"])
-    assert [entry.student for entry in submissions(tmp_path)] == [
-        "Participant_1", "Participant_2", "x�", "x� (2)", "y" * 100, "y" * 100 + " (2)",
+    write(tmp_path, ["Participant_1/a.py"])
+    assert sorted(entry.student for entry in submissions(tmp_path)) == [
+        "Participant_1", "Participant_1 (2)", "Participant_2", "x�", "x� (2)", "y" * 100, "y" * 100 + " (2)",
     ]  # fmt: skip
 
 

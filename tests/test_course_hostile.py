@@ -31,14 +31,18 @@ def write(case: Case, folder: Path) -> Path:
     """The case as a submission."""
     folder.mkdir()
     source = case.source
+    blanks = {
+        "good": GOOD,
+        "good_crlf": GOOD.replace("\n", "\r\n"),
+        "folders": [str(PACKAGE.parent), str(Path(np.__file__).parents[1])],
+        "package": str(PACKAGE / "losses.py"),
+        "reference": str(COURSE / "reference" / "solution.py"),
+    }
+    if isinstance(source, tuple):
+        cells = [{"cell_type": "code", "source": cell.replace("{good}", GOOD)} for cell in source]
+        (folder / "solution.ipynb").write_text(json.dumps({"cells": cells}))
+        return folder
     if isinstance(source, str):
-        blanks = {
-            "good": GOOD,
-            "good_crlf": GOOD.replace("\n", "\r\n"),
-            "folders": [str(PACKAGE.parent), str(Path(np.__file__).parents[1])],
-            "package": str(PACKAGE / "losses.py"),
-            "reference": str(COURSE / "reference" / "solution.py"),
-        }
         source = source.format(**blanks).encode()
     (folder / "solution.py").write_bytes(source)
     return folder

@@ -82,6 +82,14 @@ def test_functions_travel_as_numbers() -> None:
     assert functions == [len, abs]
 
 
+def test_a_function_knows_the_names_of_its_parameters() -> None:
+    def kd_loss(zs: Any, zt: Any, T: Any) -> Any: ...
+
+    (got,) = unpack(pack([kd_loss], []))
+    assert isinstance(got, RemoteFunction) and list(got.signature.parameters) == ["zs", "zt", "T"]
+    assert got.signature.bind(1, T=3, zt=2).args == (1, 2, 3)
+
+
 def test_lists_within_lists_end_somewhere() -> None:
     endless: list[Any] = []
     endless.append(endless)
@@ -117,6 +125,11 @@ MALFORMED = {
     "a function that is no number": frame(b"F", b"x1"),
     "a function of digits that are none": frame(b"F", "²".encode()),
     "a function of a million": frame(b"F", b"1000000"),
+    "a parameter that is no name": frame(b"F", b"0 zs 1x"),
+    "a parameter that is a keyword": frame(b"F", b"0 lambda"),
+    "a parameter twice": frame(b"F", b"0 zs zt zs"),
+    "two blanks": frame(b"F", b"0 zs  zt"),
+    "too many parameters": frame(b"F", b"0" + b" a" * 200),
     "no .npy": frame(b"A", b"\x80\x04K\x64."),
     "version 2": npy(about(), bytes(16), b"\x02\x00"),
     "a long header": npy(about() + " " * 600, bytes(16)),

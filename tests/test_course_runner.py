@@ -133,12 +133,12 @@ def test_where_a_process_cannot_be_locked_up_nothing_runs_and_no_student_is_blam
 
 def test_a_submission_does_not_pay_for_the_graders_own_time(runner: Runner) -> None:
     budget = TimeBudget(5.0)
-    with runner.open([("solution.py", SOLUTION)], budget=budget) as child:
+    with runner.open([("solution.py", SOLUTION)], (), budget) as child:
         time.sleep(0.1)  # the first use of a kernel compiles it, say
         assert budget.left == 5.0
         child.call("log_softmax", np.zeros((1, 1)), 1.0)
     assert 0 < budget.left < 5.0
-    late = runner.open([("solution.py", SOLUTION)], budget=TimeBudget(0.0))
+    late = runner.open([("solution.py", SOLUTION)], (), TimeBudget(0.0))
     with pytest.raises(Failed, match="too long"), late as child:
         child.call("log_softmax", np.zeros((1, 1)), 1.0)
 

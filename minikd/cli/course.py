@@ -107,7 +107,7 @@ def grade_all(options: argparse.Namespace) -> int:
     if options.jobs < 1:
         raise SubmissionError(f"--jobs must be at least 1, got {options.jobs}")
     for words in passed_over(options.folder):
-        print(f"minikd: {words}", file=sys.stderr)
+        print(learner.wrapped(f"minikd: {words}"), file=sys.stderr)
     try:
         grades = grade_class(options.folder, options.out, weights, options.jobs, options.resume, notify=notify)
     except KeyboardInterrupt:
@@ -135,6 +135,8 @@ def _read_class(options: argparse.Namespace) -> tuple[list[Person], list[Note]]:
 
 def _report(options: argparse.Namespace, everybody: list[Member]) -> None:
     found = summary(everybody)
+    for line in lines(found):
+        print(line if line.startswith(" ") else learner.wrapped(line))
     if options.out:
         _write(options.out, table(everybody).encode())
     if options.gradebook:
@@ -146,8 +148,6 @@ def _report(options: argparse.Namespace, everybody: list[Member]) -> None:
 
         failed = {f"{name} {EXERCISES[name].title}": count for name, count in found.failed}
         _write(options.picture, style.png(plots.class_summary(found.histogram, found.max_score, failed)))
-    for line in lines(found):
-        print(line if line.startswith(" ") else learner.wrapped(line))
     for words in ("out", "gradebook", "feedback", "picture"):
         if path := getattr(options, words):
             print(f"  {words:<9}  {path}")
@@ -202,7 +202,7 @@ def selftest(options: argparse.Namespace) -> int:
 
 def look_alike(options: argparse.Namespace) -> None:
     """minikd course similar."""
-    entries: Any = submissions(options.folder)  # as good as paths: they have names and can be read
+    entries = submissions(options.folder)
     pairs = similar(entries)
     for pair in pairs:
         names = " ".join(pair.exercises)
@@ -212,12 +212,8 @@ def look_alike(options: argparse.Namespace) -> None:
         found.setdefault(copy.student, []).append(f"{copy.function} ({copy.original}, {copy.similarity:.0%})")
     for student, words in sorted(found.items(), key=lambda item: -len(item[1])):
         print(learner.wrapped(f"{student}  minikd: {len(words)} alike: {', '.join(words)}"))
-    counts = (
-        f"{len(pairs)} pairs are alike up to names and layout, and {len(found)} submissions like minikd's own code."
-    )
-    print(
-        learner.wrapped(f"{counts}\nShort functions have few right forms. Alike is not copied: look before you judge.")
-    )
+    print(learner.wrapped(f"{len(pairs)} pairs are alike up to names and layout; like minikd's code: {len(found)}"))
+    print("Short functions have few right forms. Alike is not copied: look first.")
 
 
 def _grade(options: argparse.Namespace, seed: int) -> Grade:

@@ -9,15 +9,19 @@ import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from ..checkpoint import write_atomically
 from ..errors import CheckpointError
 from .exercises import EXERCISES
-from .exercises.exercise import POINTS, Exercise, Result, run_check
+from .exercises.exercise import POINTS, Exercise, Result, run_checks
 from .grading.grade import CALL_SECONDS, new_seed
 from .grading.submission import SubmissionError, read_submission
+from .sandbox.conversation import LOADING_SECONDS, Sources
+from .sandbox.processes import Processes
 from .sandbox.runner import Runner
 from .sandbox.unprotected import UnprotectedRunner
 
@@ -25,6 +29,11 @@ HERE = Path(__file__).parent
 SKELETON = HERE / "skeleton"
 NOTEBOOK = "coursework.ipynb"
 MAX_OUTPUT = 1000  # characters of what is shown of what a work prints
+SLOW_LOAD = 0.1  # seconds
+IN_JUPYTER = (
+    "`%check E1` checks the cells that you have executed. Grading executes the saved notebook from top to bottom."
+)
+UNPROTECTED = "here, your code can use files and the network; grading runs on Linux or macOS, and refuses both"
 
 
 def start(folder: Path, notebook: bool = False) -> list[Path]:
@@ -59,8 +68,9 @@ def as_notebook() -> str:
         head, *functions = re.split(r"\n\n\n(?=def )", (SKELETON / name).read_text(encoding="utf-8").rstrip())
         docstring, imports = head.removeprefix('"""').split('"""')
         title, _, rest = docstring.partition("\n")
-        add("markdown", f"# {title}\n{rest}\nSave the notebook before you check.")
-        add("code", imports.strip())
+        first = name == "solution.py"
+        add("markdown", f"# {title}\n{rest}" + first * f"\n{IN_JUPYTER}")
+        add("code", imports.strip() + first * "\n\n%load_ext minikd.course")
         for function in functions:
             number = re.search(r'NotImplementedError\("(E\d+)"\)', function)
             exercise = EXERCISES[number[1]] if number else None
@@ -68,7 +78,7 @@ def as_notebook() -> str:
                 add("markdown", f"## {exercise.name}: {exercise.title}")
             add("code", function)
             if exercise and function.startswith(f"def {exercise.functions[-1]}("):
-                add("code", f"!minikd course check {exercise.name}")
+                add("code", f"%check {exercise.name}")
     content = {
         "cells": cells,
         "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
@@ -86,12 +96,33 @@ def check(folder: Path, names: Sequence[str], seed: int | None = None) -> Iterat
     if not submission.sources:
         problems = "; ".join(submission.problems)
         raise SubmissionError(f"{folder}: {problems} (`minikd course start DIR` makes the skeleton)")
-    seed = new_seed() if seed is None else seed
-    with own_work_runner() as runner:
-        for name in names:
-            exercise = EXERCISES[name]
-            checks = range(len(exercise.checks))
-            yield exercise, [run_check(exercise, i, runner, submission.sources, seed) for i in checks]
+    yield from check_sources(submission.sources, names, seed, submission.problems)
+
+
+def check_sources(
+    sources: Sources, names: Sequence[str], seed: int | None = None, problems: Sequence[str] = ()
+) -> Iterator[tuple[Exercise, list[Result]]]:
+    """The same for sources, by the rules of grading. What is to be said besides is with an exercise's first result."""
+    exercises = [EXERCISES[name] for name in dict.fromkeys(names)]
+    seed, told = new_seed() if seed is None else seed, [*problems]
+    with own_work_runner() as runner, Processes(runner, sources) as processes:
+        told += [] if isinstance(runner, Runner) else [UNPROTECTED]
+        is_slow = False
+        for name, group in groupby(run_checks(exercises, processes, seed), lambda result: result.exercise):
+            results = list(group)
+            if not is_slow and processes.slowest > SLOW_LOAD:
+                is_slow = True
+                told.append(SLOW.format(seconds=processes.slowest))
+            results[0] = replace(results[0], left_out="\n".join([*told, results[0].left_out]))
+            told = []
+            yield EXERCISES[name], results
+
+
+SLOW = (
+    "loading your files took {seconds:.1f} s. "
+    f"Grading loads them about 100 times, which may take {LOADING_SECONDS:.0f} s in all: "
+    'put demonstrations under `if __name__ == "__main__":`'
+)
 
 
 def own_work_runner() -> Runner | UnprotectedRunner:
@@ -111,8 +142,24 @@ def wrapped(text: str, indent: str = "") -> str:
 def summary(exercise: Exercise, results: Sequence[Result]) -> str:
     """A line for an exercise: its name, title, and points, or that it is not begun."""
     score = sum(result.score for result in results)
-    state = "not begun" if all(result.kind == "todo" for result in results) else f"{score:g} of {POINTS:g}"
+    state = "not begun" if is_idle(results) else f"{score:g} of {POINTS:g}"
     return f"{exercise.name:<4} {exercise.title:<52} {state:>10}"
+
+
+def notes(results: Sequence[Result]) -> list[str]:
+    """What is to be said besides what the checks found: which files and cells could not be executed, say."""
+    return [line for result in results for line in result.left_out.splitlines() if line]
+
+
+def is_idle(results: Sequence[Result]) -> bool:
+    """Whether an exercise is not begun."""
+    return all(result.kind == "todo" for result in results)
+
+
+def first_output(results: Sequence[Result]) -> str:
+    """What the work printed in the first check in which it did, cut off."""
+    said = next((result.output for result in results if result.output.strip()), "")
+    return said[:MAX_OUTPUT] + (" ..." if len(said) > MAX_OUTPUT else "")
 
 
 def report(exercise: Exercise, results: Sequence[Result]) -> str:
@@ -122,9 +169,8 @@ def report(exercise: Exercise, results: Sequence[Result]) -> str:
         lines.append(f"  {'ok  ' if result.passed else 'no  '}{result.check}")
         if not result.passed:
             lines.append(wrapped(result.words, " " * 6))
-    said = next((result.output for result in results if result.output.strip()), "")
-    if said:
-        lines += ["  it printed:", wrapped(said[:MAX_OUTPUT] + (" ..." if len(said) > MAX_OUTPUT else ""), " " * 6)]
+    if said := first_output(results):
+        lines += ["  it printed:", wrapped(said, " " * 6)]
     return "\n".join(lines)
 
 

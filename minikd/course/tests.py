@@ -10,6 +10,7 @@ from .exercises import EXERCISES
 from .exercises.exercise import run_check
 from .grading.grade import new_seed
 from .grading.submission import read_submission
+from .learner import notes as notes_of
 from .learner import own_work_runner
 from .sandbox.runner import Runner
 from .sandbox.unprotected import UnprotectedRunner
@@ -36,4 +37,5 @@ def test_exercise(name: str, index: int, runner: Runner | UnprotectedRunner, req
     folder = request.path.parent
     result = run_check(EXERCISES[name], index, runner, read_submission(folder).sources, new_seed())
     if not result.passed:
-        pytest.fail(f"{name}, {result.check}: {result.words}", pytrace=False)
+        notes = "".join(f"\n{note}" for note in notes_of([result]))
+        pytest.fail(f"{name}, {result.check}: {result.words}{notes}", pytrace=False)

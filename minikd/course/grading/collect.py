@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import time
 import unicodedata
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,12 @@ PLATFORMS = {
     "brightspace": r"(?P<task>\d+-\d+) - (?P<name>.+?) - (?P<day>[A-Z][a-z]{2} \d\d?, \d{4}) (?P<hour>\d?\d\d\d [AP]M)"
     r"(?: - (?P<file>.+))?",
 }
+ID_KEYS = {
+    "canvas": "canvas",
+    "moodle": "id participant",
+    "blackboard": "id",
+    "brightspace": "",
+}  # see `id_key`, and _keys in roster.py
 
 
 @dataclass(frozen=True)
@@ -64,19 +70,20 @@ def passed_over(folder: Path) -> list[str]:
 
 def _collect(folder: Path) -> tuple[list[Entry], list[str]]:
     said: list[tuple[Path, str]] = []
-    groups: dict[str, list[_Part]] = {}
+    groups: dict[tuple[bool, str], list[_Part]] = {}
     for path in _visible(folder):
         if path.is_dir() or path.is_symlink() or path.suffix.lower() in SUFFIXES:
             part = _part(path)
-            groups.setdefault(part.group, []).append(part)
+            groups.setdefault((part.slot == "", part.group), []).append(part)
         else:
             said.append((path, "it is no folder, .py or .ipynb file"))
     shown = Counter(parts[0].student for parts in groups.values())
     entries: dict[str, Entry] = {}
-    for group, parts in groups.items():
+    for (_, group), parts in groups.items():
         chosen: dict[str, _Part] = {}
+        latest = max(part.attempt for part in parts)
         for part in parts:
-            if part.attempt == max(p.attempt for p in parts):
+            if part.attempt == latest:
                 chosen[part.slot] = max(chosen.get(part.slot, part), part, key=lambda p: p.order)
         first, number = next(iter(chosen.values())), 1
         student = base = first.student if shown[first.student] == 1 else safe_name(group)
@@ -84,48 +91,32 @@ def _collect(folder: Path) -> tuple[list[Entry], list[str]]:
             student, number = f"{base} ({number + 1})", number + 1
         files = tuple((p.name, p.path) for p in chosen.values())
         entries[student] = Entry(student, student if first.slot else first.name, files, first.known_as)
+        kept = set(chosen.values())
         why = "a later attempt is" if first.slot else f"{safe_name(first.name)} is"
-        said += [(part.path, why) for part in parts if part not in chosen.values()]
+        said += [(part.path, why) for part in parts if part not in kept]
     return list(entries.values()), [f"{safe_name(path.name)} is not graded: {why}" for path, why in sorted(said)]
 
 
 def _part(path: Path) -> _Part:
-    is_folder, plain = path.is_dir(), path.name if path.is_dir() else path.stem
     for platform, pattern in PLATFORMS.items():
-        if (match := re.fullmatch(pattern, path.name)) and is_folder == (not match["file"]):
+        if (match := re.fullmatch(pattern, path.name)) and path.is_dir() == (not match["file"]):
+            m = defaultdict(str, {name: text or "" for name, text in match.groupdict().items()})
             with suppress(ValueError):  # not a date, so not such a name
-                return PARTS[platform](path, {name: text or "" for name, text in match.groupdict().items()})
-    order = (is_folder, path.suffix.lower() == ".py")
+                return _platform_part(path, platform, m)
+    plain = path.name if path.is_dir() else path.stem
+    order = (path.is_dir(), path.suffix.lower() == ".py")
     return _Part(path, plain, student_name(path), (id_key(plain), name_key(plain)), path.name, order=order)
 
 
-def _canvas(path: Path, m: dict[str, str]) -> _Part:
-    name, known_as = m["file"] + m["end"], (f"canvas {m['id']}", name_key(m["name"]))
-    order = (int(m["order"]), int(m["copy"][1:] or 0))
-    return _Part(path, f"{m['name']}_{m['id']}", safe_name(m["name"]), known_as, name, slot=name, order=order)
-
-
-def _moodle(path: Path, m: dict[str, str]) -> _Part:
-    known_as = id_key(f"participant {m['id']}"), name_key(m["name"])
-    name = m["file"] or path.name
-    return _Part(path, f"{m['name']}_{m['id']}", safe_name(m["name"]), known_as, name, slot=name)
-
-
-def _blackboard(path: Path, m: dict[str, str]) -> _Part:
-    group = f"{m['task']}_{m['id']}"  # the user's name may itself have an underscore
-    return _Part(path, group, safe_name(m["id"]), (id_key(m["id"]),), m["file"], slot=m["file"], attempt=m["date"])
-
-
-def _brightspace(path: Path, m: dict[str, str]) -> _Part:
-    date = time.strptime(f"{m['day']} {m['hour']:0>7}", "%b %d, %Y %I%M %p")
-    name, attempt = m["file"] or path.name, time.strftime("%Y%m%d%H%M", date)
-    group = f"{m['task']} - {m['name']}"
-    return _Part(path, group, safe_name(m["name"]), (name_key(m["name"]),), name, slot=name, attempt=attempt)
-
-
-PARTS: dict[str, Callable[[Path, dict[str, str]], _Part]] = {
-    "canvas": _canvas, "moodle": _moodle, "blackboard": _blackboard, "brightspace": _brightspace,
-}  # fmt: skip
+def _platform_part(path: Path, platform: str, m: Mapping[str, str]) -> _Part:
+    """The part that a match of one of PLATFORMS describes; what its pattern lacks is ""."""
+    date, name = m["date"], m["file"] + m["end"] or path.name
+    if platform == "brightspace":
+        date = time.strftime("%Y%m%d%H%M", time.strptime(f"{m['day']} {m['hour']:0>7}", "%b %d, %Y %I%M %p"))
+    group = "_".join(m[part] for part in ("task", "name", "id") if m[part])
+    known_as = [f"{ID_KEYS[platform]} {m['id']}".casefold()] * bool(m["id"]) + [name_key(m["name"])] * bool(m["name"])
+    order = (int(m["order"] or 0), int(m["copy"][1:] or 0))
+    return _Part(path, group, safe_name(m["name"] or m["id"]), tuple(known_as), name, name, date, order)
 
 
 def id_key(text: str) -> str:

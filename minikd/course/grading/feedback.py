@@ -62,16 +62,19 @@ def _digest(text: str) -> str:
 
 
 def feedback(member: Member) -> Iterator[Block]:
-    """The blocks of a student's feedback: ("h1" "h2" "h3" "p" "row" "pre" "quote", text); a row's cells have a tab."""
+    """The blocks of a student's feedback: ("h1", "h2", "h3", "p", "table", "pre" or "quote", text).
+
+    A table has a line for each row, and a tab between its two cells.
+    """
     grade = member.grade
-    yield "h1", f"{member.name or member.student}: {member.score():g} of {member.max_score:g} points"
-    if member.person:
+    yield "h1", f"{member.name or member.identifier}: {member.score():g} of {member.max_score:g} points"
+    if member.known_as:
         yield "p", f"Identifier: {member.identifier}"
     if member.notes:
         yield "h2", "From your instructor"
     for note in member.notes:
-        points = f", {note.points:+g} points" if note.points else ""
-        yield "quote", f"{note.exercise or 'In all'}{points}: {note.comment}"
+        change = f", {note.points:+g} points" if note.points else ""
+        yield "quote", f"{note.exercise or 'In all'}{change}: {note.comment}"
     if grade is None:
         yield "p", "There is no submission."
         return
@@ -80,9 +83,9 @@ def feedback(member: Member) -> Iterator[Block]:
     for problem in grade.problems:
         yield "p", problem[:MAX_WORDS]
     yield "h2", "Points"
-    for name, exercise in EXERCISES.items():
-        if grade.max_score(name) or member.score(name):
-            yield "row", f"{name} {exercise.title}\t{member.score(name):g} of {grade.max_score(name):g}"
+    points = {name: (member.score(name), grade.max_score(name)) for name in EXERCISES}
+    rows = [f"{name} {EXERCISES[name].title}\t{p:g} of {most:g}" for name, (p, most) in points.items() if p or most]
+    yield "table", "\n".join(rows)
     yield "h2", "What was found"
     if all(result.passed for result in grade.results):
         yield "p", "Every check is right."
@@ -112,40 +115,33 @@ def _found(name: str, results: Sequence[Result]) -> Iterator[Block]:
 
 def markdown(blocks: Iterable[Block]) -> str:
     """The blocks as Markdown, in which no text is taken for markup."""
-    signs = {"h1": "# ", "h2": "## ", "h3": "### ", "quote": "> "}
+    signs = {"h1": "# ", "h2": "## ", "h3": "### ", "quote": "> ", "p": ""}
     parts = []
     for kind, text in map(_clean, blocks):
-        if kind == "pre":
-            parts.append("\n".join("    " + line for line in text.split("\n")))
-            continue
-        text = re.sub(r"([\\`*_\[\]<>|~#&])", r"\\\1", text)
-        if kind == "row":
-            head = "" if parts[-1:] and parts[-1].startswith("|") else "| exercise | points |\n|---|---:|\n"
-            row = f"{head}| {' | '.join(text.split(TAB))} |"
-            parts[-1:] = [f"{parts[-1]}\n{row}"] if not head else [*parts[-1:], row]
+        if kind == "table":
+            rows = "".join(f"\n| {row.replace(TAB, ' | ')} |" for row in text.split("\n"))
+            parts.append(f"| exercise | points |\n|---|---:|{rows}")
+        elif kind == "pre":
+            parts.append("    " + text.replace("\n", "\n    "))
         else:
-            parts.append(signs.get(kind, "") + text)
+            parts.append(signs[kind] + re.sub(r"([\\`*_\[\]<>|~#&])", r"\\\1", text))
     return "\n\n".join(parts) + "\n"
 
 
 def html(blocks: Iterable[Block]) -> str:
     """The blocks as a page that needs nothing else, for a narrow screen and for paper."""
-    cleaned = [(kind, escape(text)) for kind, text in map(_clean, blocks)]
-    parts = []
-    for is_row, some in groupby(cleaned, lambda block: block[0] == "row"):
-        if is_row:
-            rows = ("".join(f"<td>{cell}</td>" for cell in text.split(TAB)) for _, text in some)
-            parts.append("<table>\n" + "\n".join(f"<tr>{row}</tr>" for row in rows) + "\n</table>")
-        else:
-            tags = {"quote": "blockquote"}
-            parts += [f"<{(tag := tags.get(kind, kind))}>{text}</{tag}>" for kind, text in some]
+    parts, title = [], ""
+    for kind, text in map(_clean, blocks):
+        text, tag = escape(text), "blockquote" if kind == "quote" else kind
+        title = title or text
+        if kind == "table":
+            text = "".join(f"\n<tr><td>{row.replace(TAB, '</td><td>')}</td></tr>" for row in text.split("\n"))
+        parts.append(f"<{tag}>{text}</{tag}>")
     page = Path(__file__).with_name("feedback.html").read_text(encoding="utf-8")
-    return page.replace("TITLE", cleaned[0][1], 1).replace("BODY", "\n".join(parts), 1)
+    return page.replace("BODY", "\n".join(parts), 1).replace("TITLE", title, 1)  # each before what it inserts
 
 
 def _clean(block: Block) -> Block:
-    """No control characters, and one line each, but for what stands as it was said and the cells of a row."""
+    """No control characters; one line, but for what stands as it was said. A table holds numbers and our own titles."""
     kind, text = block
-    if kind == "pre":
-        return kind, printable(text)
-    return kind, TAB.join(printable(" ".join(cell.split())) for cell in text.split(TAB))
+    return kind, text if kind == "table" else printable(text if kind == "pre" else " ".join(text.split()))

@@ -137,20 +137,21 @@ def table(members: Sequence[Member]) -> str:
 
     With a roster identifier and name come first.
     """
-    skip = 0 if any(member.person for member in members) else 2
+    skip = 0 if any(member.known_as for member in members) else 2
     columns = "identifier", "name", "student", "score", "max_score", *EXERCISES, "seed", "seconds", "problems"
     rows = [columns[skip:]]
     for m in members:
-        who = m.person.identifier if m.person else "", m.name, m.student
+        who = m.identifier if m.known_as else "", m.name, m.student
         points = [f"{score:g}" for score in (m.score(), m.max_score, *map(m.score, EXERCISES))]
         run = [str(m.grade.seed), f"{m.grade.seconds:.1f}"] if m.grade else ["", ""]
-        rows.append((*map(_cell, who[skip:]), *points, *run, _cell("; ".join(m.problems))))
+        said = [m.remark] * bool(m.remark) + (m.grade.problems if m.grade else [])
+        rows.append((*map(_cell, who[skip:]), *points, *run, _cell("; ".join(said))))
     return _csv(rows)
 
 
 def import_table(members: Sequence[Member]) -> str:
     """identifier, name and score as CSV, for a gradebook to import: the roster, or without one all submissions."""
-    listed = [member for member in members if member.person] or members
+    listed = [member for member in members if member.known_as] or members
     rows = [(_cell(m.identifier), _cell(m.name), f"{m.score():g}") for m in listed]
     return _csv([("identifier", "name", "score"), *rows])
 

@@ -14,11 +14,17 @@ from .submission import SubmissionError
 
 @dataclass
 class Member:
-    """A student of a class: a person of the roster, a submission, or both."""
+    """A student of a class: a person of the roster, a submission, or both.
+
+    identifier   the roster's, or the submission's name where the roster has none
+    known_as     by what else the roster knows the student; empty for who is not on it
+    """
 
     grade: Grade | None  # None where nothing was handed in
     max_score: float
-    person: Person | None = None
+    identifier: str
+    name: str = ""
+    known_as: frozenset[str] = frozenset()
     remark: str = ""
     notes: list[Note] = field(default_factory=list)
 
@@ -26,21 +32,6 @@ class Member:
     def student(self) -> str:
         """The submission's name."""
         return self.grade.student if self.grade else ""
-
-    @property
-    def identifier(self) -> str:
-        """The roster's identifier, or the submission's name where the roster has none."""
-        return self.person.identifier if self.person else self.student
-
-    @property
-    def name(self) -> str:
-        """The roster's name."""
-        return self.person.name if self.person else ""
-
-    @property
-    def problems(self) -> list[str]:
-        """What the instructor should know: about the roster, and what could not be read."""
-        return [self.remark] * bool(self.remark) + (self.grade.problems if self.grade else [])
 
     def score(self, exercise: str | None = None) -> float:
         """The points of an exercise, or of all, with those given by hand."""
@@ -51,22 +42,21 @@ class Member:
 def members(grades: Sequence[Grade], roster: Sequence[Person] = (), notes: Sequence[Note] = ()) -> list[Member]:
     """The students of a class in the roster's order, then those who are not on it; without a roster, as graded."""
     most = max((grade.max_score() for grade in grades), default=0.0)
-    found: dict[str, Member] = {p.identifier: Member(None, most, p, "no submission") for p in roster}
+    listed = {p: Member(None, most, p.identifier, p.name, p.known_as, "no submission") for p in roster}
     others = []
     for grade in grades:
-        people, remark = _who(grade, roster), ""
-        if len(people) == 1:
-            (person,) = people
-            member = found[person.identifier]
-            if member.grade is None:
-                member.grade, member.remark = grade, ""
-                continue
-            remark = f"not counted: {member.student} is also a submission of {person.identifier}"
+        fitting, remark = [listed[person] for person in _who(grade, roster)], ""
+        if len(fitting) == 1 and fitting[0].grade is None:
+            fitting[0].grade, fitting[0].remark = grade, ""
+            continue
+        if len(fitting) == 1:
+            remark = f"not counted: {fitting[0].student} is also a submission of {fitting[0].identifier}"
+        elif fitting:
+            remark = f"fits several on the roster: {', '.join(sorted(member.identifier for member in fitting))}"
         elif roster:
-            several = ", ".join(sorted(person.identifier for person in people))
-            remark = f"fits several on the roster: {several}" if people else "not on the roster"
-        others.append(Member(grade, most, None, remark))
-    everybody = [*found.values(), *others]
+            remark = "not on the roster"
+        others.append(Member(grade, most, grade.student, remark=remark))
+    everybody = [*listed.values(), *others]
     _add_notes(everybody, notes)
     return everybody
 
@@ -81,8 +71,7 @@ def _who(grade: Grade, roster: Sequence[Person]) -> set[Person]:
 def _add_notes(everybody: Sequence[Member], notes: Sequence[Note]) -> None:
     named: dict[str, list[Member]] = {}
     for member in everybody:
-        known_as = {key for key in (member.person.known_as if member.person else ()) if key.startswith("id ")}
-        for key in known_as | {id_key(member.identifier), id_key(member.student)}:
+        for key in member.known_as | {id_key(member.identifier), id_key(member.student)}:
             named.setdefault(key, []).append(member)
     for note in notes:
         fitting = named.get(id_key(note.student), []) if note.student else []

@@ -25,7 +25,7 @@ IDENTIFIERS = (
 )
 NAMES = ("name", "fullname", "studentname", "student")
 FIRST, LAST = ("firstname", "givenname"), ("lastname", "surname", "familyname")
-NOT_STUDENTS = ("points possible", "student, test", "test student")  # rows that Canvas adds
+NOT_STUDENTS = ("points possible", "student, test", "test student")  # in Canvas's column of names
 
 
 @dataclass(frozen=True)
@@ -59,28 +59,23 @@ def read_table(path: Path) -> tuple[dict[str, str], list[tuple[str, dict[str, st
     except OSError as error:
         raise SubmissionError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise SubmissionError(
-            f"{path} is not UTF-8 text: save it as CSV with encoding UTF-8 ({error.reason})"
-        ) from error
-    head = re.sub(r'"[^"]*"', "", text.lstrip().split("\n", 1)[0])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
-    lines, line = [], 1
+        raise SubmissionError(f"{path} is not UTF-8 text: save it as CSV with encoding UTF-8") from error
+    head = re.sub(r'"[^"]*"', "", text.split("\n", 1)[0])
+    separator = max(",;\t", key=head.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=separator, strict=True)
+    rows = []
     try:
-        for cells in reader:
-            lines.append((f"{path}, line {line}", [printable(cell.replace("\n", " ")).strip() for cell in cells]))
-            line = reader.line_num + 1
+        names = list(reader.fieldnames or ())
+        reader.fieldnames = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            if any(row.pop(None, ())):
+                words = f"has more cells than the {len(names)} of line 1: put quotes around a name with a comma"
+                raise SubmissionError(f"{where} {words}")
+            rows.append((where, {name: printable(" ".join(cell.split())) for name, cell in row.items()}))
     except csv.Error as error:
-        raise SubmissionError(f"{path}, line {line} is not CSV: {error}") from error
-    (_, names), *rows = [(where, cells) for where, cells in lines if any(cells)] or [("", [])]
-    short = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
-    for where, cells in rows:
-        if any(cells[len(short) :]):
-            words = f"has {len(cells)} cells, and the first line {len(short)}: put quotes around a name with a comma"
-            raise SubmissionError(f"{where} {words}")
-    # Of two columns of one name the first counts: a later pair of a dict wins.
-    columns = dict(reversed(list(zip(short, names, strict=True))))
-    padded = [(where, [*cells, *[""] * len(short)][: len(short)]) for where, cells in rows]
-    return columns, [(where, dict(reversed(list(zip(short, cells, strict=True))))) for where, cells in padded]
+        raise SubmissionError(f"{path}, line {reader.reader.line_num} is not CSV: {error}") from error
+    return dict(zip(reader.fieldnames, map(printable, names), strict=True)), rows
 
 
 def read_roster(path: Path) -> list[Person]:
@@ -90,13 +85,12 @@ def read_roster(path: Path) -> list[Person]:
     full = next((name for name in NAMES if name in columns), "")
     ids = [name for name in IDENTIFIERS if name in columns]
     if not ids or not (full or (first and last)):
-        wanted = (
-            "an identifier (student ID, SIS user ID, ID number, username, email) and a name, or first and last name"
-        )
-        raise SubmissionError(f"{path}, line 1 must name {wanted}, got {_listed(columns)}")
+        wanted = "an identifier (student ID, SIS user ID, ID number, username, email) and name, or first and last name"
+        got = ", ".join(columns.values())[:200] or "nothing"
+        raise SubmissionError(f"{path}, line 1 must name {wanted}, got {got}")
     named = [(where, row, row[full] if full else f"{row[first]} {row[last]}".strip()) for where, row in rows]
-    named = [(where, row, name) for where, row, name in named if name.lower() not in NOT_STUDENTS]
-    named = [(where, row, name) for where, row, name in named if name or any(row[column] for column in ids)]
+    # Neither a row that Canvas adds is a student, nor a blank one.
+    named = [n for n in named if n[2].lower() not in NOT_STUDENTS and (n[2] or any(n[1][column] for column in ids))]
     chosen = next((column for column in ids if all(row[column] for _, row, _ in named)), ids[0])
     people: list[Person] = []
     seen: dict[str, str] = {}
@@ -125,17 +119,12 @@ def _keys(row: Mapping[str, str], ids: list[str], name: str, full: str) -> froze
     return frozenset(keys - {id_key(""), name_key(""), "canvas "})
 
 
-def _listed(columns: Mapping[str, str]) -> str:
-    """The names of columns as the file has them, cut where they are many."""
-    return ", ".join(name or "(no name)" for name in reversed(list(columns.values())))[:200] or "nothing"
-
-
 def read_notes(path: Path) -> list[Note]:
     """Points and comments given by hand: a table of identifier, exercise, points, comment."""
     columns, rows = read_table(path)
     if missing := [name for name in ("identifier", "exercise", "points", "comment") if name not in columns]:
         wanted = "identifier, exercise, points, comment"
-        raise SubmissionError(f"{path}, line 1 must name {wanted}: {missing[0]} is missing, got {_listed(columns)}")
+        raise SubmissionError(f"{path}, line 1 must name {wanted}: there is no {' and no '.join(missing)}")
     notes = []
     for where, row in rows:
         exercise = row["exercise"].upper()

@@ -18,7 +18,7 @@ from itertools import combinations
 from pathlib import Path
 
 from ..exercises import EXERCISES
-from .submission import Submission, read_submission, safe_name
+from .submission import Entry, Submission, read_submission, safe_name
 
 NGRAM = 5  # tokens
 MIN_TOKENS = 25  # tokens: shorter functions are alike by nature
@@ -50,7 +50,7 @@ class Copy:
     similarity: float
 
 
-def similar(paths: Sequence[Path]) -> list[Pair]:
+def similar(paths: Sequence[Path | Entry]) -> list[Pair]:
     """Pairs of submissions that are alike in some exercise, those in most exercises first."""
     prints = {path: fingerprints(read_submission(path)) for path in paths}
     pairs = []
@@ -90,7 +90,7 @@ def runs_of(tokens: Sequence[str]) -> Runs:
     return frozenset(tuple(tokens[i : i + NGRAM]) for i in range(len(tokens) - NGRAM + 1))
 
 
-def copies(paths: Sequence[Path]) -> list[Copy]:
+def copies(paths: Sequence[Path | Entry]) -> list[Copy]:
     """Functions that are like one of minikd's own, the reference solutions among them; the most like first."""
     originals = minikds_functions()
     holders: dict[tuple[str, ...], list[str]] = {}  # which of minikd's functions have a run

@@ -2,7 +2,8 @@
 
 A source is a file's name with its text, or a notebook's name with its cells, [[label, text], ...]. Each source is a
 module, which is executed once, when it is needed or imported. A cell that raises ends there, and the next cell runs.
-A file is one cell. This file needs the standard library alone; it runs in the submission's own process.
+A file is one cell, of which a statement is left out alone where it sets up what cannot be imported. This file needs the
+standard library alone; it runs in the submission's own process.
 """
 
 import __future__
@@ -12,12 +13,14 @@ import inspect
 import linecache
 import re
 import sys
+import traceback
 import types
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+MAX_PROBLEMS = 20  # cells that raised, of which the grader is told
 MAX_REPLACED = 200  # lines of a cell that are IPython's; after each, the cell is compiled again
 MAX_CHARACTERS = 2_000_000  # that are compiled again for this, in a cell
 FUTURES = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)  # of distinct bits
@@ -28,6 +31,7 @@ CELL_MAGIC = re.compile(r"\s*%%(\w+)")
 # A line where Python finds a syntax error, and what Python is to read instead.
 IPYTHON = (
     (re.compile(r"(\s*[\w.,\[\] ]+=\s*)[!%].*"), r"\1[]"),  # files = !ls
+    (re.compile(r"(\s*)%time\s+(.*)"), r"\1\2"),
     (re.compile(r"(\s*)%{0,2}[\w.*]+\?\??\s*"), r"\1pass"),  # help?
     (re.compile(r"(\s*(?:(?:if|elif|else|for|while|with|try)\b.*:\s*)?)(?:[!%?]|(?:pip|conda)\s).*"), r"\1pass"),
 )
@@ -47,7 +51,7 @@ def nothing(*_: Any, **__: Any) -> None:
 class File:
     """One source: its module, its cells, and their codes.
 
-    compiled   (label, error, code) of each cell; error or code is None
+    compiled   (error, code, text as Python reads it) of each cell; the error or the code is None
     """
 
     def __init__(self, name: str, content: Any, guarded: set[tuple[str, int]]) -> None:
@@ -66,30 +70,29 @@ class File:
             error = code = None
             linecache.cache[label] = (len(text), None, text.splitlines(keepends=True), label)
             try:
-                code = self.compile(label, text, flags)
+                code, text = self.compile(label, text, flags)
                 flags |= code.co_flags & FUTURES
             except BaseException as raised:
                 error = raised
-            self._compiled.append((label, error, code))
+            self._compiled.append((error, code, text))
         return self._compiled
 
-    def compile(self, label: str, text: str, flags: int) -> types.CodeType:
-        """The code of a cell."""
+    def compile(self, label: str, text: str, flags: int) -> tuple[types.CodeType, str]:
+        """The code and the text of a cell."""
         flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT * self.is_notebook
-        tree = parse(label, text, flags, self.is_notebook)
-        for node in ast.walk(tree) if "try" in text else ():
+        code, text = compile_cell(label, text, flags, self.is_notebook)
+        tree = compile(text, label, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True) if "except" in text else None
+        for node in ast.walk(tree) if tree else ():
             if isinstance(node, ast.Try) and node.handlers:
                 inner = [n for statement in node.body for n in ast.walk(statement)]
                 self.guarded.update((label, n.lineno) for n in inner if isinstance(n, ast.Import | ast.ImportFrom))
-        code = compile(tree, label, "exec", flags, dont_inherit=True)
-        assert isinstance(code, types.CodeType)
-        return code
+        return code, text
 
     def names(self, function: str) -> bool:
         """Whether it names a function outside of functions, as a definition and an import do, or may do so."""
         if not any(function in text for _, text in self.cells):
             return False
-        return any(code is None or function in code.co_names for *_, code in self.compiled())
+        return any(code is None or function in code.co_names for _, code, _ in self.compiled())
 
 
 class Files:
@@ -97,12 +100,12 @@ class Files:
 
     own        name -> function that executes the module of that name, for each `import`; it is filled here
     guarded    (label, line) of each import within a `try` with an `except`; it is filled here
-    problems   (label, error) of each cell that raised
+    problems   (label, text, error) of the first cells that raised
     """
 
     def __init__(self, sources: Iterable[Any], own: dict[str, Callable[[], None]], guarded: Any) -> None:
         self.files = [File(name, content, guarded) for name, content in sources]
-        self.problems: list[tuple[str, BaseException]] = []
+        self.problems: list[tuple[str, str, BaseException]] = []
         for file in self.files:
             name = file.module.__name__
             while name in sys.modules and name not in own:  # `import random` gives the library's
@@ -124,17 +127,22 @@ class Files:
         if file.begun:
             return
         file.begun = True
-        for label, error, code in file.compiled():
-            try:
-                if error is not None:
-                    raise error
-                run(code, file.module.__dict__)
-            except BaseException as raised:
-                self.problems.append((label, raised))
+        for (label, text), (error, code, python) in zip(file.cells, file.compiled(), strict=True):
+            while error or code:
+                try:
+                    if error is not None:
+                        raise error
+                    run(code, file.module.__dict__)
+                    break
+                except BaseException as raised:
+                    self.problems += [(label, text, raised)] * (len(self.problems) < MAX_PROBLEMS)
+                    code = None if file.is_notebook else rest_of(label, python, code, raised)
+                    error = None
 
     def find(self, name: str) -> Any:
-        """The function of that name in the last file that has one, or None."""
-        return next((f for file in reversed(self.files) if callable(f := vars(file.module).get(name))), None)
+        """The function of that name in the last file that has one; what could not be imported is the last choice."""
+        found = [f for file in reversed(self.files) if callable(f := vars(file.module).get(name))]
+        return next((f for f in found if type(f).__name__ != "Unavailable"), found[0] if found else None)
 
 
 def run(code: types.CodeType, namespace: dict[str, Any]) -> None:
@@ -149,19 +157,33 @@ def run(code: types.CodeType, namespace: dict[str, Any]) -> None:
         raise RuntimeError("it awaits something that only a running Jupyter has")
 
 
-def parse(label: str, text: str, flags: int, is_notebook: bool) -> Any:
-    """The syntax tree of a cell. In a notebook, lines of IPython's are replaced where Python finds them wrong."""
+def rest_of(label: str, text: str, code: Any, error: BaseException) -> Any:
+    """What follows the statement of a file that set up what cannot be imported; None after any other error."""
+    if not getattr(error, "in_statement", False):
+        return None
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == label]
+    last = frames[0].lineno or 0
+    flags = code.co_flags & FUTURES
+    tree = compile(text, label, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+    starts = [min(n.lineno for n in (node, *getattr(node, "decorator_list", ()))) for node in tree.body]
+    tree.body = [node for node, start in zip(tree.body, starts, strict=True) if start > last]
+    return compile(tree, label, "exec", flags, dont_inherit=True)
+
+
+def compile_cell(label: str, text: str, flags: int, is_notebook: bool) -> tuple[types.CodeType, str]:
+    """A cell's code and text. In a notebook, lines of IPython's are replaced where Python finds them wrong."""
     lines = text.split("\n")
     first = next((i for i, line in enumerate(lines) if line.strip()), 0)
     magic = CELL_MAGIC.match(lines[first]) if is_notebook else None
     if magic and magic[1] in PYTHON_MAGICS:
         lines[first] = ""
     elif magic:
-        raise RuntimeError(f"%%{magic[1]} is not Python")
+        raise SyntaxError(f"%%{magic[1]} is not Python")
     most = min(MAX_REPLACED, 1 + MAX_CHARACTERS // (1 + len(text)))
     for _ in range(most):
         try:
-            return compile("\n".join(lines), label, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+            text = "\n".join(lines)
+            return compile(text, label, "exec", flags, dont_inherit=True), text
         except SyntaxError as error:
             last = at = (error.lineno or 0) - 1
             line = lines[at] if is_notebook and 0 <= at < len(lines) else ""
@@ -171,4 +193,4 @@ def parse(label: str, text: str, flags: int, is_notebook: bool) -> Any:
             while lines[last].endswith("\\") and last + 1 < len(lines):  # a command that goes on in the next line
                 last += 1
             lines[at : last + 1] = [found[0], *[""] * (last - at)]
-    raise RuntimeError(f"more than {most} of its lines are not Python")
+    raise SyntaxError(f"more than {most} of its lines are not Python")

@@ -42,7 +42,6 @@ cells: Any = None
 NUMPY_PARTS = ("linalg", "fft", "random", "testing", "polynomial", "ma", "lib.stride_tricks", "char", "rec", "typing")
 MAX_LINE = 300  # lines of a traceback, in characters each
 MAX_ERROR = 4000  # characters of the description of an error
-MAX_PROBLEMS = 20  # cells that raised, of which the grader is told
 HERE = Path(__file__).parent
 
 
@@ -79,16 +78,16 @@ class Responder:
             self.send(self.load(*rest) if kind == "load" else self.call(*rest))
 
     def load(self, sources: list[Any], functions: list[str]) -> list[Any]:
-        """Execute what these functions need: ["ok", [[label, what it raised] of each cell that raised]]."""
+        """Execute what these functions need: ["ok", [[label, line, what was raised] of each cell that raised]]."""
         self.files = cells.Files(sources, restrictions.own, restrictions.guarded)
         self.files.load(functions)
-        return ["ok", [[label, brief(label, error)] for label, error in self.files.problems[:MAX_PROBLEMS]]]
+        return ["ok", [[label, *brief(label, error)] for label, _, error in self.files.problems]]
 
     def call(self, name: str, arguments: list[Any]) -> list[Any]:
         """[kind, value or words]: "ok", "missing", "todo" (NotImplementedError), "assert" or "raised"."""
         function = self.files.find(name)
         if function is None:
-            errors = [describe(error) for _, error in self.files.problems[:MAX_PROBLEMS]]
+            errors = [describe(error) for _, text, error in self.files.problems if name in text]
             return ["missing", "\n".join(errors)[:MAX_ERROR]]
         try:
             return ["ok", function(*[self.as_argument(argument) for argument in arguments])]
@@ -110,6 +109,8 @@ class Responder:
         number, signature = value.number, value.signature
 
         def function(*arguments: Any, **named: Any) -> Any:
+            for name in named.keys() - signature.parameters.keys():
+                raise TypeError(f"got an unexpected keyword argument {name!r}")
             self.send(["callback", str(number), list(signature.bind(*arguments, **named).args)])
             kind, answer = self.receive()
             if kind == "error":
@@ -128,20 +129,23 @@ def describe(error: BaseException) -> str:
         words = f"{type(error).__name__}: {error}"[:MAX_ERROR]
     except BaseException:  # an exception that cannot even be printed
         return "an exception that cannot be shown"
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and error.filename:
         where.append(f"{error.filename}, line {error.lineno}: {(error.text or '').strip()}"[:MAX_LINE])
     return "\n".join([*where, words])[:MAX_ERROR]
 
 
-def brief(label: str, error: BaseException) -> str:
-    """What was raised in a cell, and in which of its lines, on one line."""
+def brief(label: str, error: BaseException) -> tuple[str, str]:
+    """In which line of a cell it stopped, or "" where none of it ran; and what was raised."""
     try:
-        frames = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == label]
-        line = error.lineno if isinstance(error, SyntaxError) else frames[-1] if frames else None
-        words = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"
+        if isinstance(error, SyntaxError):
+            return "", f"{type(error).__name__}: {error.msg}"[:MAX_LINE] + f" (line {error.lineno})" * bool(
+                error.lineno
+            )
+        lines = [str(f.lineno) for f in traceback.extract_tb(error.__traceback__) if f.filename == label]
+        alone = " alone" * (getattr(error, "in_statement", False) and label.lower().endswith(".py"))
+        return lines[0] + alone if lines else "", f"{type(error).__name__}: {error}"[:MAX_LINE]
     except BaseException:  # an exception that cannot even be printed
-        return "an exception that cannot be shown"
-    return words[:MAX_LINE] + f" (line {line})" * (line is not None)
+        return "", "an exception that cannot be shown"
 
 
 # ---- the forkserver ---------------------------------------------------------------------------------------------

@@ -7,11 +7,12 @@ the other side says of itself is text, from which everything is taken that a ter
 from __future__ import annotations
 
 import os
+import re
 import select
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ class Child:
     seconds: float  # that a call may take, and a load
     budget: TimeBudget = field(default_factory=TimeBudget)  # for calls
     loading: TimeBudget = field(default_factory=TimeBudget)
+    _: KW_ONLY
     printed: Callable[[], str] = str  # what was printed since it was last asked for
     callbacks: int = 0
     left_out: Sequence[str] = ()  # what of the sources raised when it was loaded, a line each
@@ -92,8 +94,6 @@ class Child:
 
     def load(self, sources: Sources, functions: Sequence[str] = ()) -> None:
         """Execute of the submission's sources what these functions need, or all."""
-        if self.loading.left <= 0:
-            raise Failed("loading", f"all loads together took longer than {LOADING_SECONDS:.0f} s")
         try:
             with self.loading.spend(self.seconds) as deadline:
                 self._send(["load", list(sources), list(functions)], [], deadline)
@@ -101,10 +101,11 @@ class Child:
         except Failed as error:
             if error.kind != "time":
                 raise
-            raise Failed("loading", f"it took too long to load, more than {self.seconds:g} s") from None
+            one, all_ = f"{self.seconds:g} s to load", f"{LOADING_SECONDS:.0f} s for all loads together"
+            raise Failed("loading", f"it took more than {one if self.loading.left > 0 else all_}") from None
         labels = {name for name, content in sources if isinstance(content, str)}
         labels |= {label for _, content in sources if not isinstance(content, str) for label, _ in content}
-        self.left_out = left_out(rest, labels) if kind == "ok" else []
+        self.left_out = left_out(rest if kind == "ok" else [], labels)
 
     def _send(self, value: Any, functions: list[Callable[..., Any]], deadline: float) -> None:
         self.send(messages.pack(value, functions), deadline)
@@ -136,15 +137,17 @@ class Child:
 
 
 def left_out(rest: list[Any], labels: Container[str]) -> list[str]:
-    """What a process says of the cells that raised, a line each: [[[label, words], ...]], with known labels."""
+    """What a process says of the cells that raised, a line each: [[[label, "7" or "7 alone" or "", words], ...]]."""
     if len(rest) != 1 or not isinstance(rest[0], list) or len(rest[0]) > MAX_PROBLEMS:
         raise Failed("protocol", "an answer of a kind that there is not")
     lines = []
     for item in rest[0]:
-        if not isinstance(item, list) or [type(part) for part in item] != [str, str] or item[0] not in labels:
+        if not isinstance(item, list) or [type(part) for part in item] != [str] * 3 or item[0] not in labels:
             raise Failed("protocol", "a problem with a cell that there is not")
-        words = " ".join(printable(item[1][:5_000]).split())
-        lines.append(f"{item[0]} is left out from where it raised {words}"[:MAX_PROBLEM])
+        label, line, words = item
+        found = re.fullmatch(r"([0-9]{1,7})( alone)?", line)
+        where = "" if not found else f", line {found[1]}," if found[2] else f", from line {found[1]} on,"
+        lines.append(f"{label}{where} is left out: {' '.join(printable(words[:5_000]).split())}"[:MAX_PROBLEM])
     return lines
 
 

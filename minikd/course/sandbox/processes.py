@@ -17,7 +17,7 @@ class Processes:
     """Opens processes with a submission loaded. Use it as a context: at the end none is left.
 
     A process may be kept for the next check of an exercise, which spares loading the submission again. It is kept only
-    while every check that ran in it has passed, see `run_check`.
+    while every check that ran in it has passed, see `check_in`.
     """
 
     runner: Runner | UnprotectedRunner
@@ -25,7 +25,7 @@ class Processes:
     loading: TimeBudget = field(default_factory=lambda: TimeBudget(LOADING_SECONDS))
     left_out: list[str] = field(default_factory=list)  # what raised in loads, a line each, no line twice
     slowest: float = 0.0  # seconds of a load
-    output: str = ""  # what the submission printed in the process that was last used, since it was last asked
+    output: str = ""  # what was printed in the last block, without what loading printed
     child: Child | None = None  # the process that is kept
     _kept: ExitStack = field(default_factory=ExitStack)
 
@@ -44,15 +44,16 @@ class Processes:
     def fresh(self, functions: Sequence[str], budget: TimeBudget) -> Iterator[Child]:
         """A process in which nothing has run, for calls of these functions."""
         self.end()
-        left = self.loading.left
+        left, at_load = self.loading.left, ""
         try:
             with self.runner.open(self.sources, functions, budget, self.loading) as child:
                 self.slowest = max(self.slowest, left - self.loading.left)
                 new = [line for line in child.left_out if line not in self.left_out]
                 self.left_out = (self.left_out + new)[:MAX_PROBLEMS]
+                at_load = child.printed()
                 yield child
         finally:
-            self.output = self.runner.output
+            self.output = self.runner.output.removeprefix(at_load)
 
     @contextmanager
     def kept(self, functions: Sequence[str], budget: TimeBudget) -> Iterator[Child]:

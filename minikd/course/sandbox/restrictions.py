@@ -106,13 +106,7 @@ def audit(event: str, arguments: tuple[Any, ...]) -> None:
         raise PermissionError(f"{event} is not allowed here")
 
 
-def restricted_import(
-    name: str,
-    globals: dict[str, Any] | None = None,
-    locals: dict[str, Any] | None = None,
-    fromlist: tuple[str, ...] | None = (),
-    level: int = 0,
-) -> Any:
+def restricted_import(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
     """In place of `__import__`: what is not allowed becomes `Unavailable`; defence in depth, too.
 
     An ImportError comes at once where the submission is ready for it, in a `try`, and for `from os import *`.
@@ -129,14 +123,26 @@ def restricted_import(
         return original_import(name, globals, locals, fromlist or (), level)
     caller = sys._getframe(1)
     if "*" in (fromlist or ()) or (caller.f_code.co_filename, caller.f_lineno) in guarded:
-        raise ImportError(NOT_HERE.format(top))
+        raise not_here(top)
     return Unavailable(name if fromlist else top)
 
 
 own: dict[str, Callable[[], None]] = {}  # name of each of the submission's own modules -> executes it
 guarded: set[tuple[str, int]] = set()  # (file, line) of its imports that are in a `try`
 original_import = builtins.__import__
-NOT_HERE = "{} cannot be used here: checks and grading have NumPy and harmless parts of the standard library"
+
+
+# What people set up at the left margin: a path, a log, a style of plots. Its use there costs one statement alone, and
+# that of others the rest of the file.
+SET_UP = "os sys json logging pytest scipy pandas matplotlib seaborn tqdm IPython".split()  # noqa: SIM905
+
+
+def not_here(name: str) -> ImportError:
+    """The error for a use of what cannot be imported."""
+    words = "cannot be used here: checks and grading have NumPy and harmless parts of the standard library"
+    error = ImportError(f"{name} {words}")
+    error.in_statement = name in SET_UP  # type: ignore[attr-defined]
+    return error
 
 
 class Unavailable:
@@ -163,7 +169,7 @@ class Unavailable:
 
 
 def _refuse(self: Any, *_: Any, **__: Any) -> Any:
-    raise ImportError(NOT_HERE.format(self._name.partition(".")[0]))
+    raise not_here(self._name.partition(".")[0])
 
 
 USES = """

@@ -116,18 +116,11 @@ class Runner:
         self._control = ours
 
     @contextmanager
-    def open(
-        self,
-        sources: Sources,
-        functions: Sequence[str] = (),
-        budget: TimeBudget | None = None,
-        loading: TimeBudget | None = None,
-    ) -> Iterator[Child]:
+    def open(self, sources: Sources, functions: Sequence[str] = (), *budgets: TimeBudget) -> Iterator[Child]:
         """A fresh process with the submission loaded; at the end it is killed, with all that it may have started.
 
         functions   that will be called: only the files that define or import them are executed; () executes all
-        budget      of the time that calls may take together; the grader's own is not counted
-        loading     of the time that loads may take together
+        budgets     of the time that calls may take together, and loads; the grader's own time is not counted
         Afterwards `output` holds what the submission printed, cut off, and `cpu_seconds` the time that it took.
         """
         control = self._connect()
@@ -146,9 +139,7 @@ class Runner:
             for fd in inside:
                 os.close(fd)
         try:
-            child = Child(
-                pipes.send, pipes.receive, self.seconds, budget or TimeBudget(), loading or TimeBudget(), pipes.take
-            )
+            child = Child(pipes.send, pipes.receive, self.seconds, *budgets, printed=pipes.take)
             self.layers = layers_of(child)
             child.load(sources, functions)
             yield child

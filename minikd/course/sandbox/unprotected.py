@@ -31,13 +31,7 @@ class UnprotectedRunner:
         pass
 
     @contextmanager
-    def open(
-        self,
-        sources: Sources,
-        functions: Sequence[str] = (),
-        budget: TimeBudget | None = None,
-        loading: TimeBudget | None = None,
-    ) -> Iterator[Child]:
+    def open(self, sources: Sources, functions: Sequence[str] = (), *budgets: TimeBudget) -> Iterator[Child]:
         """A fresh process with the submission loaded."""
         environment = {**os.environ, **ONE_THREAD, "PYTHONIOENCODING": "utf-8"}
         process = subprocess.Popen(
@@ -71,7 +65,7 @@ class UnprotectedRunner:
             return data
 
         try:
-            child = Child(send, receive, self.seconds, budget or TimeBudget(), loading or TimeBudget())
+            child = Child(send, receive, self.seconds, *budgets)
             child.answer(time.monotonic() + ANSWER_SECONDS)  # Python and NumPy start: not the submission's time
             child.load(sources, functions)
             yield child
