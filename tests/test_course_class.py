@@ -167,9 +167,9 @@ def test_who_handed_in_nothing_has_0_and_who_is_not_on_the_roster_is_kept(tmp_pa
     rows = list(csv.reader(io.StringIO(table(found))))
     assert rows[0] == ["identifier", "name", "student", "score", "max_score", *EXERCISES, "seed", "seconds", "problems"]
     assert [(*row[:5], *row[-3:]) for row in rows[1:]] == [
-        ("'=1+1", "Ada", "", "0", "100", "", "", "no submission"),
-        ("b", "'@Bob", "b", "10", "100", str(SEED), "0.0", ""),
-        ("", "", "eve", "5", "100", str(SEED), "0.0", "not on the roster"),
+        ("'=1+1", "Ada", "", "0", "115", "", "", "no submission"),
+        ("b", "'@Bob", "b", "10", "115", str(SEED), "0.0", ""),
+        ("", "", "eve", "5", "115", str(SEED), "0.0", "not on the roster"),
     ]
     assert import_table(found) == "identifier,name,score\n'=1+1,Ada,0\nb,'@Bob,10\n"
     assert import_table(members([graded("eve", ["E1"])])) == "identifier,name,score\neve,,5\n"
@@ -186,7 +186,7 @@ def test_points_by_hand_are_added_to_the_exercise_and_the_whole(tmp_path: Path) 
     assert (ada.score("E1"), ada.score("E4"), ada.score()) == (5.0, 1.5, 6.25)
     assert (grace.score(), [note.comment for note in grace.notes], other.notes) == (0.0, ["see me"], [])
     (row, *_) = csv.DictReader(io.StringIO(table([ada, grace, other])))
-    assert (row["score"], row["E4"], row["max_score"]) == ("6.25", "1.5", "100")
+    assert (row["score"], row["E4"], row["max_score"]) == ("6.25", "1.5", "115")
     (bob,) = members([graded("Bob")], (), [Note("", "bob", "E2", 3, "")])
     assert bob.score() == 3
 
@@ -197,7 +197,7 @@ def test_points_by_hand_are_added_to_the_exercise_and_the_whole(tmp_path: Path) 
         ("nobody,E4,1,", r"line 3: identifier must be an identifier .*; 'nobody' is nobody"),
         (",E4,1,", r"line 3: identifier must be .*; '' is nobody"),
         ("x@a.b,E4,1,", r"line 3: identifier must be .*; 'x@a.b' fits 2 students"),
-        ("1,E21,1,", "line 3: exercise must be E1 to E20, or empty for the whole, got 'E21'"),
+        ("1,E24,1,", "line 3: exercise must be E1 to E23, or empty for the whole, got 'E24'"),
         ('1,E4,"2,5",', "line 3: points must be a number such as -1.5, or empty, got '2,5'"),
         ("1,E4,inf,", "line 3: points must be a number"),
         ("1,E4,nan,", "line 3: points must be a number"),
@@ -238,7 +238,7 @@ def evil() -> Member:
     grade = graded(EVIL, ["E1", "E2"], words=EVIL, output=f"what it printed {EVIL}", trace="Traceback")
     grade.problems.append(f"left out {EVIL}")
     notes = [Note("", "", "E4", 2.5, EVIL), Note("", "", "", -1, "late")]
-    return Member(grade, 100.0, EVIL, notes=notes)
+    return Member(grade, 115.0, EVIL, notes=notes)
 
 
 def test_feedback_holds_scores_findings_what_was_left_out_and_comments_but_no_hidden_inputs() -> None:
@@ -246,9 +246,9 @@ def test_feedback_holds_scores_findings_what_was_left_out_and_comments_but_no_hi
     texts = [text for _, text in blocks]
     assert ("h2", "Left out") in blocks and f"left out {EVIL}" in texts
     assert f"E4, +2.5 points: {EVIL}" in texts and "In all, -1 points: late" in texts
-    assert blocks[0] == ("h1", f"{EVIL}: 11.5 of 100 points")
+    assert blocks[0] == ("h1", f"{EVIL}: 11.5 of 115 points")
     assert "E4 the loss of distillation and its gradient\t2.5 of 5" in dict(blocks)["table"].split("\n")
-    assert texts.count(EVIL.strip()) == 18, "checks that failed for the same reason stand together"
+    assert texts.count(EVIL.strip()) == 21, "checks that failed for the same reason stand together"
     assert ("p", "Not right: one step; fifty steps, to 1e-8") in blocks
     for text in (html(blocks), markdown(blocks)):
         assert str(SEED) not in text and "printed" not in text and "Traceback" not in text
@@ -261,27 +261,27 @@ def test_a_page_takes_no_text_for_markup_and_needs_nothing_else() -> None:
     assert "<script>alert(1)</script>" in page.text and "&lt;script&gt;" in text
     assert "default-src 'none'" in text and not re.search(r"https?:|url\(|@import|src=", text)
     assert all(c.isprintable() or c == "\n" for c in text)
-    named = html(feedback(Member(graded("x"), 100.0, "TITLE BODY")))
-    assert named.count("TITLE BODY: 0 of 100 points") == 2 and "<h1>TITLE BODY: 0" in named
-    assert page.tags.count("tr") == 20 and page.tags.count("table") == 1
+    named = html(feedback(Member(graded("x"), 115.0, "TITLE BODY")))
+    assert named.count("TITLE BODY: 0 of 115 points") == 2 and "<h1>TITLE BODY: 0" in named
+    assert page.tags.count("tr") == 23 and page.tags.count("table") == 1
 
 
 def test_markdown_takes_no_text_for_markup() -> None:
     text = markdown(feedback(evil()))
     assert all(c.isprintable() or c == "\n" for c in text)
     own = [line for line in text.split("\n") if line and not line.startswith("    ")]
-    assert len([line for line in own if line.startswith("#")]) == 5 + 18
+    assert len([line for line in own if line.startswith("#")]) == 5 + 21
     assert not any(re.search(r"(?<!\\)[<`*\[\]_&]", line) for line in own)
     assert all(line.count("|") - line.count("\\|") == 3 for line in own if line.startswith("|"))
     assert "    # head" in text and "\n# head" not in text and "\n```" not in text
 
 
 def test_feedback_is_short_where_nothing_is_wrong_written_or_there() -> None:
-    assert list(feedback(Member(graded("ada", list(EXERCISES)), 100.0, "ada")))[-1] == ("p", "Every check is right.")
+    assert list(feedback(Member(graded("ada", list(EXERCISES)), 115.0, "ada")))[-1] == ("p", "Every check is right.")
     todo = graded("bob", ["E1"])
     todo.results = [r if r.passed else Result(r.exercise, r.check, 0, r.max_score, "todo") for r in todo.results]
-    assert list(feedback(Member(todo, 100.0, "ada")))[-1] == ("p", f"Not written yet: {', '.join(list(EXERCISES)[1:])}")
-    assert list(feedback(Member(None, 100.0, "ada")))[-1] == ("p", "There is no submission.")
+    assert list(feedback(Member(todo, 115.0, "ada")))[-1] == ("p", f"Not written yet: {', '.join(list(EXERCISES)[1:])}")
+    assert list(feedback(Member(None, 115.0, "ada")))[-1] == ("p", "There is no submission.")
 
 
 def test_file_names_are_safe_apart_and_the_same_each_time() -> None:
@@ -302,12 +302,12 @@ def test_each_student_gets_a_page_and_a_text(tmp_path: Path) -> None:
     pages = write_feedback(found, tmp_path / "new" / "feedback")
     assert [page.name for page in pages[:3]] == ["s001.html", "s002.html", "s003.html"] and len(pages) == 5
     assert sorted(path.suffix for path in (tmp_path / "new" / "feedback").iterdir()) == [".html"] * 5 + [".md"] * 5
-    assert "There is no submission." in pages[0].read_text("utf-8") and "5 of 100 points" in pages[3].read_text("utf-8")
+    assert "There is no submission." in pages[0].read_text("utf-8") and "5 of 115 points" in pages[3].read_text("utf-8")
     assert (
         pages[0]
         .with_suffix(".md")
         .read_text("utf-8")
-        .startswith("# Lovelace, Ada: 0 of 100 points\n\nIdentifier: s001")
+        .startswith("# Lovelace, Ada: 0 of 115 points\n\nIdentifier: s001")
     )
 
 
@@ -329,7 +329,7 @@ def test_a_page_fits_a_narrow_screen(tmp_path: Path) -> None:
 
 
 def the_class() -> list[Grade]:
-    """Four submissions: 0, 5, 50 and 100 points."""
+    """Four submissions: 0, 5, 50 and 115 points."""
     names = list(EXERCISES)
     none, one = graded("a", diagnosis="T² is missing"), graded("b", names[:1], diagnosis="T² is missing")
     return [none, one, graded("c", names[:10], diagnosis="wrong sign"), graded("d", names)]
@@ -337,12 +337,12 @@ def the_class() -> list[Grade]:
 
 def test_a_summary_counts_scores_failures_and_diagnoses_once_a_student(tmp_path: Path) -> None:
     found = summary(members([*the_class()]))
-    assert found.histogram == [2, 0, 0, 0, 0, 1, 0, 0, 0, 1]
-    assert found.failed[0] == ("E11", 3) and found.failed[-1] == ("E1", 1) and len(found.failed) == 20
+    assert found.histogram == [2, 0, 0, 0, 1, 0, 0, 0, 0, 1]
+    assert found.failed[0] == ("E11", 3) and found.failed[-1] == ("E1", 1) and len(found.failed) == 23
     assert found.diagnoses[:2] == [("E2", "T² is missing", 2), ("E3", "T² is missing", 2)]
     said = lines(found)
-    assert said[0] == "4 submissions, median 27.5 of 100"
-    assert said[1] == "        0 to      10     2 " + "#" * 40 and said[10] == "       90 to     100     1 " + "#" * 20
+    assert said[0] == "4 submissions, median 27.5 of 115"
+    assert said[1] == "        0 to    11.5     2 " + "#" * 40 and said[10] == "    103.5 to     115     1 " + "#" * 20
     assert "     3 of 4  E14 the logarithm of a probability that has become 0" in said
     assert "     2 of 4  E2 T² is missing" in said
     people = read_roster(write(tmp_path / "r.csv", "id,name\na,Ada\nz,Zoë\n"))
@@ -365,7 +365,7 @@ def test_the_picture_shows_the_histogram_and_the_ten_most_failed() -> None:
     found = summary(members(the_class()))
     scores, exercises = plots.class_summary(found.histogram, found.max_score, dict(found.failed)).axes
     assert [bar.get_height() for bar in scores.patches] == found.histogram
-    assert [bar.get_x() for bar in scores.patches] == pytest.approx([10 * i for i in range(10)])
+    assert [bar.get_x() for bar in scores.patches] == pytest.approx([11.5 * i for i in range(10)])
     assert scores.get_title() == "Scores of 4 submissions"
     assert [bar.get_width() for bar in exercises.patches] == [3] * 10
     assert [label.get_text() for label in exercises.get_yticklabels()] == [f"E{i}" for i in range(11, 21)]
@@ -402,7 +402,7 @@ def test_report_writes_all_that_it_is_asked_for_within_80_columns(
     assert course("report", "grades.json", *options, "--feedback", "feedback", "--picture", "class.png") == 0
     printed = capsys.readouterr().out
     assert max(map(len, printed.replace("x" * 100, "x").splitlines())) <= 80
-    assert "6 submissions, median 5.75 of 100" in printed and "no submission (202): s002, s003, t000" in printed
+    assert "6 submissions, median 5.75 of 115" in printed and "no submission (202): s002, s003, t000" in printed
     assert Path("import.csv").read_text("utf-8").startswith('identifier,name,score\ns001,"Lovelace, Ada",6.5\n')
     assert Path("out/table.csv").read_text("utf-8").count("\n") == 1 + 203 + 5
     assert len(list(Path("feedback").iterdir())) == 2 * 208

@@ -107,7 +107,7 @@ def test_single_exercises_have_a_visibility_of_their_own(submission: Path, tmp_p
     assert run.endswith(" --stdout-visibility hidden --visibility-of E4=hidden --visibility-of E20=visible\n")
 
 
-@pytest.mark.parametrize("text", ["E4", "E4=secret", "E21=hidden", "=hidden", "E4=hidden=x"])
+@pytest.mark.parametrize("text", ["E4", "E4=secret", "E24=hidden", "=hidden", "E4=hidden=x"])
 def test_a_visibility_that_is_none_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["course", "bundle", "grader.zip", "--visibility-of", text])

@@ -75,10 +75,10 @@ def scores(grades: list[Grade]) -> dict[str, list[tuple[float, str]]]:
 
 def test_a_class_is_graded_and_a_broken_submission_stops_nobody(graded: tuple[Path, list[Grade]]) -> None:
     points = {g.student: g.score() for g in graded[1]}
-    assert points == {"ada": 100, "bob": 5, "cyd": 5, "dan": 0, "eve": 0, "=cmd|'-C calc'!A0": 5,
+    assert points == {"ada": 115, "bob": 5, "cyd": 5, "dan": 0, "eve": 0, "=cmd|'-C calc'!A0": 5,
                       "x�100,100�[2J": 0, "�odd": 0}  # fmt: skip
     for g in graded[1]:
-        assert len(g.results) == CHECKS and g.max_score() == 100 and g.seed == 77
+        assert len(g.results) == CHECKS and g.max_score() == 115 and g.seed == 77
         assert all(math.isfinite(r.score) and 0 <= r.score <= r.max_score for r in g.results)
 
 
@@ -88,7 +88,7 @@ def test_the_table_has_a_row_for_each_student_and_no_formula(graded: tuple[Path,
     assert rows[0] == ["student", "score", "max_score", *EXERCISES, "seed", "seconds", "problems"]
     assert len(rows) == 1 + len(grades) and {len(row) for row in rows} == {len(rows[0])}
     by_name = {row[0]: row for row in rows[1:]}
-    assert by_name["ada"][1:24] == ["100", "100", *["5"] * 20, "77"][:23]
+    assert by_name["ada"][1:27] == ["115", "115", *["5"] * 23, "77"][:26]
     assert "'=cmd|'-C calc'!A0" in by_name and not any(row[0][:1] in "=+-@" for row in rows)
     assert all(c.isprintable() for row in rows for cell in row for c in cell)
     for first in ("=1", "+1", "-1", "@x", "\tx", "＝1"):
@@ -99,7 +99,7 @@ def test_the_details_are_json_that_can_be_read_back(graded: tuple[Path, list[Gra
     out, grades = graded
     rows = json.loads(out.with_suffix(".json").read_text(), parse_constant=pytest.fail)
     assert [row.pop("score") for row in rows] == [g.score() for g in grades]
-    assert [row.pop("max_score") for row in rows] == [100.0] * len(grades)
+    assert [row.pop("max_score") for row in rows] == [115.0] * len(grades)
     assert [from_dict(row) for row in rows] == grades
     assert sorted(path.name for path in out.parent.iterdir()) == ["grades.csv", "grades.json"], "nothing else is left"
 
@@ -123,7 +123,7 @@ def test_each_run_has_a_seed_of_its_own_and_replay_gives_the_same_results(
     with pytest.raises(SystemExit):
         main(["course", "replay", str(tmp_path / "class" / "ann.py"), "--seed", str(first.seed)])
     printed = " ".join(capsys.readouterr().out.split())
-    assert " ".join(words.split()) in printed and f"0 of 100, seed {first.seed}" in printed
+    assert " ".join(words.split()) in printed and f"0 of 115, seed {first.seed}" in printed
 
 
 def test_all_submissions_of_a_run_get_the_same_inputs(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_weights_scale_points_and_nothing_else(school: Path, tmp_path: Path) -> 
     weights.write_text("E1 = 20\nE4 = 0\nE20 = 2.5\n")
     with Runner(4.0) as runner:
         graded = grade(school / "bob.py", runner, 1, read_weights(weights))
-    assert (graded.score(), graded.score("E1"), graded.max_score()) == (20.0, 20.0, 17 * 5 + 22.5)
+    assert (graded.score(), graded.score("E1"), graded.max_score()) == (20.0, 20.0, 20 * 5 + 22.5)
     assert graded.max_score("E4") == 0 and graded.max_score("E20") == 2.5
 
 

@@ -42,18 +42,18 @@ def test_every_command_of_a_guide_runs_in_order(guide: str, tmp_path: Path) -> N
         said[line] = ran.stdout
     if guide == GUIDES[1]:
         table = (tmp_path / "grades.csv").read_text().splitlines()
-        assert [row.split(",")[:3] for row in table[1:]] == [["ada", "100", "100"], ["bob", "0", "100"]]
-        assert (tmp_path / "weighted.csv").read_text().splitlines()[1].startswith("ada,105,105")
+        assert [row.split(",")[:3] for row in table[1:]] == [["ada", "115", "115"], ["bob", "0", "115"]]
+        assert (tmp_path / "weighted.csv").read_text().splitlines()[1].startswith("ada,120,120")
         rows = [row.split(",")[:5] for row in (tmp_path / "final.csv").read_text().splitlines()[1:]]
-        assert rows == [["ada", "Ada Lovelace", "ada", "98", "100"], ["bob", "Bob Bell", "bob", "1.5", "100"],
-                        ["cyd", "Cyd Cole", "", "0", "100"]]  # fmt: skip
-        assert (tmp_path / "import.csv").read_text().endswith("ada,Ada Lovelace,98\nbob,Bob Bell,1.5\ncyd,Cyd Cole,0\n")
+        assert rows == [["ada", "Ada Lovelace", "ada", "113", "115"], ["bob", "Bob Bell", "bob", "1.5", "115"],
+                        ["cyd", "Cyd Cole", "", "0", "115"]]  # fmt: skip
+        assert (tmp_path / "import.csv").read_text().endswith("ada,Ada Lovelace,113\nbob,Bob Bell,1.5\ncyd,Cyd Cole,0\n")
         assert "A good start." in (tmp_path / "feedback" / "bob.html").read_text()
         assert (tmp_path / "class.png").stat().st_size > 10_000
         assert (tmp_path / "grader.zip").stat().st_size > 10_000 and (tmp_path / "results.json").exists()
-        assert "100 of 100, seed 20260101" in said["minikd course replay submissions/ada --seed 20260101"]
+        assert "115 of 115, seed 20260101" in said["minikd course replay submissions/ada --seed 20260101"]
     else:
-        assert "0 of 100" in said["minikd course progress"]
+        assert "0 of 115" in said["minikd course progress"]
 
 
 @pytest.mark.parametrize("guide", GUIDES)

@@ -145,7 +145,7 @@ def test_links_and_missing_files_are_problems_and_not_sources(tmp_path: Path, ru
         ("empty", "regular file"),
     ):
         graded = grade(tmp_path / name, runner, 1)
-        assert graded.score() == 0 and graded.max_score() == 100, name
+        assert graded.score() == 0 and graded.max_score() == 115, name
         assert words in " ".join(graded.problems), graded.problems
 
 

@@ -163,6 +163,9 @@ HUGE = {
     "E18": "test_e18(f): f(np.zeros((200_000, 1)), np.zeros((1, 200_000)), np.zeros(200_000), 0.5, 1)",
     "E19": "test_e19(f): f(np.zeros((200_000, 1)))",
     "E20": "test_e20(f): f(np.zeros((3, 1)), np.zeros((3, 1)), np.zeros(2_000_000))",
+    "E21": "test_e21(f): f(np.zeros((100_000, 2)), np.zeros((100_000, 2)), 1.0)",
+    "E22": "test_e22(f): f(np.zeros((3_000, 20)), np.zeros((3_000, 20)), 0.5)",
+    "E23": "test_e23(f): f(np.zeros((1, 100_000, 3)), np.zeros((1, 100_000), int), np.array([1]))",
     "E7": "numerical_gradient(f, x, h):\n    while True: f(x)",
 }
 

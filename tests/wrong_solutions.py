@@ -95,7 +95,7 @@ FORGIVEN = [
 FORMULA = "import numpy as np\n\n\ndef softmax(z, T):\n    e = np.exp((z - z.max(axis=1, keepdims=True)) / T)\n    return e / e.sum(axis=1, keepdims=True)\n\n\ndef formula(zs, zt, T):\n    p, q = softmax(zs, T), softmax(zt, T)\n    return T**2 * (q * np.log(q / p)).sum() / len(zs), T * (p - q) / len(zs)\n\n\nrng = np.random.default_rng(1)\nzs, zt, T = rng.normal(size=(4, 5)), rng.normal(size=(4, 5)), 3.0\n\n\n"
 EXACT = "loss, dz = f(zs, zt, T)\nwant, dwant = formula(zs, zt, T)\nassert loss == want and (dz == dwant).all()"
 
-# Tests of E11 to E20 that look like tests, and earn nothing: (what it does, exercise, body).
+# Tests of E11 to E23 that look like tests, and earn nothing: (what it does, exercise, body).
 WEAK = [
     ("exact", "E11", EXACT), ("exact", "E12", EXACT), ("exact", "E13", EXACT), ("exact", "E15", EXACT),
     ("exact", "E14", "a, b = 4 * zs, 4 * zt\nloss, dz = f(a, b, T)\nassert loss == formula(a, b, T)[0]\nassert np.isfinite(f(1e4 * zs, zt, T)[0])"),
@@ -122,8 +122,17 @@ WEAK = [
     ("an order that is its own inverse", "E20", "x = np.arange(8.0).reshape(4, 2)\na, b = f(x, 3 * x, np.array([1, 0, 3, 2]))\nassert np.allclose(b, 3 * a)"),
     ("the order in which they were", "E20", "x = np.arange(8.0).reshape(4, 2)\na, b = f(x, 3 * x, np.arange(4))\nassert np.allclose(b, 3 * a)"),
     ("only the samples", "E20", "x = np.arange(8.0).reshape(4, 2)\na, b = f(x, 3 * x, np.array([1, 2, 3, 0]))\nassert np.allclose(a, x[[1, 2, 3, 0]])"),
-    *[("always passes", f"E{i}", "return") for i in range(11, 21)],
-    *[("always fails", f"E{i}", "assert False, 'no'") for i in range(11, 21)],
-    *[("catches everything", f"E{i}", "try: f()\nexcept Exception: pass\nassert rng.random() < 2") for i in range(11, 21)],
-    *[("guesses", f"E{i}", "import random\nassert random.random() < 0.5") for i in (11, 20)],
+    ("exact", "E21", "p, q = softmax(zs, T), softmax(zt, T)\nassert f(zs, zt, T)[0] == T**2 * (p * np.log(p / q)).sum() / 4"),
+    ("only the loss", "E21", "p, q = softmax(zs, T), softmax(zt, T)\nassert np.isclose(f(zs, zt, T)[0], T**2 * (p * np.log(p / q)).sum() / 4)"),
+    ("only where both agree", "E21", "loss, dz = f(zs, zs, T)\nassert np.isclose(loss, 0) and np.allclose(dz, 0)"),
+    ("exact", "E22", "p, q = softmax(zs, 1), softmax(zt, 1)\nm = (p + q) / 2\nassert f(zs, zt, 0.5)[0] == (p * np.log(p / m) + q * np.log(q / m)).sum() / 8"),
+    ("only where both agree", "E22", "loss, dz = f(zs, zs, 0.3)\nassert np.isclose(loss, 0) and np.allclose(dz, 0)"),
+    ("only that it is not negative", "E22", "assert f(zs, zt, 0.3)[0] >= 0"),
+    ("exact", "E23", "z, y = rng.normal(size=(2, 4, 3)), rng.integers(0, 3, (2, 4))\na = f(z, y, np.array([4, 2]))[0]\np = np.stack([softmax(r, 1) for r in z])\nassert a == -(np.log(p[0, np.arange(4), y[0]]).sum() + np.log(p[1, :2][np.arange(2), y[1, :2]]).sum()) / 6"),
+    ("only words of one length", "E23", "z, y = rng.normal(size=(2, 4, 3)), rng.integers(0, 3, (2, 4))\nassert np.isclose(f(z, y, np.array([4, 4]))[0], np.mean([f(z[i:i + 1], y[i:i + 1], np.array([4]))[0] for i in (0, 1)]))"),
+    ("only the gradient at padding", "E23", "z, y = rng.normal(size=(2, 4, 3)), rng.integers(0, 3, (2, 4))\nassert not f(z, y, np.array([2, 2]))[1][:, 2:].any()"),
+    *[("always passes", f"E{i}", "return") for i in range(11, 24)],
+    *[("always fails", f"E{i}", "assert False, 'no'") for i in range(11, 24)],
+    *[("catches everything", f"E{i}", "try: f()\nexcept Exception: pass\nassert rng.random() < 2") for i in range(11, 24)],
+    *[("guesses", f"E{i}", "import random\nassert random.random() < 0.5") for i in (11, 20, 23)],
 ]  # fmt: skip

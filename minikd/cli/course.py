@@ -11,6 +11,7 @@ from typing import Any
 from ..checkpoint import write_atomically
 from ..course import learner
 from ..course.exercises import EXERCISES
+from ..course.exercises.exercise import POINTS
 from ..course.grading import gradescope
 from ..course.grading.collect import passed_over, submissions
 from ..course.grading.feedback import write_feedback
@@ -92,7 +93,7 @@ def progress(options: argparse.Namespace) -> None:
     for exercise, results in learner.check(options.folder, list(EXERCISES)):
         total += sum(result.score for result in results)
         print(learner.summary(exercise, results), flush=True)
-    print(f"{'in all':<57} {f'{total:g} of 100':>10}")
+    print(f"{'in all':<57} {f'{total:g} of {POINTS * len(EXERCISES):g}':>10}")
 
 
 def grade_all(options: argparse.Namespace) -> int:
@@ -187,7 +188,7 @@ def selftest(options: argparse.Namespace) -> int:
     """minikd course selftest: exit code 1 where the grader is not what it should be."""
     wrong = False
     layers: list[str] = []
-    for folder, expected in (("reference", 100.0), ("skeleton", 0.0)):
+    for folder, expected in (("reference", POINTS * len(EXERCISES)), ("skeleton", 0.0)):
         with Runner(seconds=CALL_SECONDS) as runner:
             graded = grade(learner.HERE / folder, runner, new_seed())
         layers = graded.layers or layers

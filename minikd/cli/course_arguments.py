@@ -105,6 +105,6 @@ def _visibility_of(text: str) -> tuple[str, str]:
 
 def _exercise(text: str) -> str:
     name = text.upper() if text[:1] in "eE" else f"E{text}"
-    if name not in {f"E{i}" for i in range(1, 21)}:
-        raise argparse.ArgumentTypeError(f"an exercise must be one of E1 to E20, got {text!r}")
+    if name not in {f"E{i}" for i in range(1, 24)}:
+        raise argparse.ArgumentTypeError(f"an exercise must be one of E1 to E23, got {text!r}")
     return name

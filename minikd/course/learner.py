@@ -120,7 +120,7 @@ def check_sources(
 
 SLOW = (
     "loading your files took {seconds:.1f} s. "
-    f"Grading loads them about 100 times, which may take {LOADING_SECONDS:.0f} s in all: "
+    f"Grading loads them about 130 times, which may take {LOADING_SECONDS:.0f} s in all: "
     'put demonstrations under `if __name__ == "__main__":`'
 )
 

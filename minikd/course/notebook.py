@@ -53,7 +53,7 @@ def check(ipython: Any, line: str) -> Report:
     """
     names = ["E" + name.upper().removeprefix("E") for name in line.replace(",", " ").split()]
     if unknown := [name for name in names if name not in EXERCISES]:
-        return Report([], [f"{unknown[0]} must be one of E1 to E20"])
+        return Report([], [f"{unknown[0]} must be one of E1 to E23"])
     cells = executed(ipython)
     here = [name for name in names or EXERCISES if defines(cells, EXERCISES[name])]
     saved = [name for name in names or EXERCISES if name not in here]

@@ -60,7 +60,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Exercise:
-    """E1 to E20: the functions that the learner writes, and the checks; three hints that lead there are in hints.md."""
+    """E1 to E23: the functions that the learner writes, and the checks; three hints that lead there are in hints.md."""
 
     number: int
     title: str

@@ -1,4 +1,4 @@
-"""E11 to E20, the bug museum: mistakes that were really published, and tests that catch them.
+"""E11 to E23, the bug museum: mistakes that were really published, and tests that catch them.
 
 The learner writes a test of a function. It must fail, by an AssertionError, on each broken version, and pass on each
 right one, also where that computes the same in another way, and so to other last digits. The functions run here, on
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..sandbox.conversation import Failed
+from . import museum_language as language
 from . import museum_losses as losses
 from . import museum_training as training
 from .exercise import Check, Exercise, Open, Wrong
@@ -114,5 +115,26 @@ MUSEUM = (
         training.of_cache,
         (training.not_shuffled, training.shuffled_back),
         (training.in_step, training.in_step_by_joining),
+    ),
+    exhibit(
+        21,
+        "the two KL divergences swapped",
+        of_logits,
+        (losses.kd, language.loss_of(language.reverse_kl, losses.kd), language.loss_of(losses.kd, language.reverse_kl)),
+        (language.reverse_kl, language.reverse_kl_by_entropy, language.reverse_kl_by_rows),
+    ),
+    exhibit(
+        22,
+        "log-probabilities mixed instead of probabilities",
+        language.of_mixture,
+        (language.of_mixed_logs(True), language.of_mixed_logs(False)),
+        (language.jensen_shannon, language.jensen_shannon_by_sum),
+    ),
+    exhibit(
+        23,
+        "padding counted in the mean",
+        language.of_words,
+        (language.padding_in_the_mean, language.padding_as_letters),
+        (language.mean_of_letters, language.mean_of_letters_by_word),
     ),
 )

@@ -1,4 +1,4 @@
-"""The functions of E16 to E20 in the bug museum, see versions.py."""
+"""The functions of E16 to E20 in the bug museum, see museum.py."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def read_weights(path: Path) -> dict[str, float]:
         raise SubmissionError(f"{path} is not TOML: {error}") from error
     for name, points in content.items():
         if name not in EXERCISES:
-            raise SubmissionError(f"{path} must name exercises from E1 to E20, got {name!r}")
+            raise SubmissionError(f"{path} must name exercises from E1 to E23, got {name!r}")
         if isinstance(points, bool) or not isinstance(points, int | float) or not 0 <= points < math.inf:
             raise SubmissionError(f"{path}: the points of {name} must be a number from 0, got {points!r}")
     return {name: float(points) for name, points in content.items()}

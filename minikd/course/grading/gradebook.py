@@ -133,7 +133,7 @@ def from_dict(row: dict[str, Any]) -> Grade:
 
 
 def table(members: Sequence[Member]) -> str:
-    """The grades as CSV: student, score, max_score, E1 to E20, seed, seconds, problems.
+    """The grades as CSV: student, score, max_score, E1 to E23, seed, seconds, problems.
 
     With a roster identifier and name come first.
     """

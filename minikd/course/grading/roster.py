@@ -129,7 +129,7 @@ def read_notes(path: Path) -> list[Note]:
     for where, row in rows:
         exercise = row["exercise"].upper()
         if exercise and exercise not in EXERCISES:
-            raise SubmissionError(f"{where}: exercise must be E1 to E20, or empty for the whole, got {exercise!r}")
+            raise SubmissionError(f"{where}: exercise must be E1 to E23, or empty for the whole, got {exercise!r}")
         try:
             points = float(row["points"] or 0)
         except ValueError:

@@ -1,4 +1,4 @@
-"""Solutions of E11 to E20."""
+"""Solutions of E11 to E23."""
 
 import numpy as np
 
@@ -89,3 +89,41 @@ def test_e20(epoch):
     shown, targets = epoch(x, x @ W, np.array([1, 2, 3, 0]))
     assert np.allclose(shown, x[[1, 2, 3, 0]])
     assert np.allclose(targets, shown @ W)
+
+
+def test_e21(reverse_kl):
+    """E21."""
+    rng = np.random.default_rng(6)
+    zs, zt, T = rng.normal(size=(4, 5)) * 2, rng.normal(size=(4, 5)) * 2, 2.0
+    p, q = softmax(zs, T), softmax(zt, T)
+    ratio = np.log(p / q)
+    rows = (p * ratio).sum(axis=1, keepdims=True)
+    loss, dz = reverse_kl(zs, zt, T)
+    assert np.isclose(loss, T**2 * rows.mean()), "the loss"
+    assert np.allclose(dz, T * p * (ratio - rows) / 4), "the gradient"
+
+
+def test_e22(jsd):
+    """E22."""
+    rng = np.random.default_rng(7)
+    zs, zt, beta = rng.normal(size=(3, 4)) * 2, rng.normal(size=(3, 4)) * 2, 0.3
+    p, q = softmax(zs), softmax(zt)
+    m = beta * q + (1 - beta) * p
+    loss, dz = jsd(zs, zt, beta)
+    assert np.isclose(loss, (beta * q * np.log(q / m) + (1 - beta) * p * np.log(p / m)).sum() / 3), "the loss"
+    ratio = (1 - beta) * np.log(p / m)
+    assert np.allclose(dz, p * (ratio - (p * ratio).sum(axis=1, keepdims=True)) / 3), "the gradient"
+
+
+def test_e23(letter_loss):
+    """E23."""
+    rng = np.random.default_rng(8)
+    z, y, lengths = rng.normal(size=(2, 4, 3)), rng.integers(0, 3, (2, 4)), np.array([3, 2])
+    loss, dz = letter_loss(z, y, lengths)
+    longer, d = letter_loss(
+        np.concatenate([z, rng.normal(size=(2, 2, 3))], axis=1), np.pad(y, ((0, 0), (0, 2))), lengths
+    )
+    assert np.isclose(loss, longer) and np.allclose(dz, d[:, :4]), "more padding changes nothing"
+    assert not dz[0, 3:].any() and not dz[1, 2:].any() and dz[0, :3].any(), "padding has no gradient"
+    alone = [letter_loss(z[i : i + 1, :n], y[i : i + 1, :n], lengths[i : i + 1])[0] for i, n in enumerate(lengths)]
+    assert np.isclose(loss, (3 * alone[0] + 2 * alone[1]) / 5), "every letter counts the same"

@@ -25,7 +25,7 @@ MAX_PROBLEMS = 20  # cells that raised, of which one load tells
 MAX_PROBLEM = 250  # characters about one of them
 # Seconds that all loads of a submission may take together. A right one is loaded 102 times when all is graded: once for
 # each of E1 to E10, and for each trial in the museum. This is enough for half a second, on a machine half as fast.
-LOADING_SECONDS = 120.0
+LOADING_SECONDS = 140.0
 
 Cells = Sequence[tuple[str, str]]  # (label, text) of each code cell of a notebook
 Sources = Sequence[tuple[str, str | Cells]]  # (file name, text), or (name of a notebook, its cells)

@@ -1,4 +1,4 @@
-"""Exercises E11 to E20, the bug museum: ten mistakes that were really published. Write the test that catches each.
+"""Exercises E11 to E23, the bug museum: mistakes that were really published. Write the test that catches each.
 
 A test is handed a function and must raise AssertionError (by `assert`, say) if the function is broken in the way that
 is told, and return if it is right. It is tried on several broken versions and on several right ones, which compute
@@ -82,3 +82,30 @@ def test_e20(epoch):
     epoch shows them: first row order[0], then order[1], ... order is a permutation of 0 .. N - 1.
     """
     raise NotImplementedError("E20")
+
+
+def test_e21(reverse_kl):
+    """E21. The two KL divergences are swapped: the student should seek the teacher's modes, and covers them.
+
+    reverse_kl(zs, zt, T) -> loss, dzs: T² times the mean over the batch of KL(p || q), p = softmax(zs / T) the student,
+    q = softmax(zt / T) the teacher, and its gradient by the student's logits. zs, zt (B, K).
+    """
+    raise NotImplementedError("E21")
+
+
+def test_e22(jsd):
+    """E22. Log-probabilities are mixed where probabilities were meant.
+
+    jsd(zs, zt, beta) -> loss, dzs: the mean over the batch of beta KL(q || m) + (1 - beta) KL(p || m) with the mixture
+    m = beta q + (1 - beta) p, p = softmax(zs), q = softmax(zt), and its gradient by zs. zs, zt (B, K), 0 < beta < 1.
+    """
+    raise NotImplementedError("E22")
+
+
+def test_e23(letter_loss):
+    """E23. Padding is counted in the mean: the loss of a word depends on the longest word of its batch.
+
+    letter_loss(z, y, lengths) -> loss, dz: cross-entropy, mean over all letters of the batch. z (B, L, K), the labels
+    y (B, L) whole numbers, lengths (B,) from 1 to L: what follows the first lengths[i] letters of word i is padding.
+    """
+    raise NotImplementedError("E23")
