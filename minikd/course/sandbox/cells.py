@@ -9,6 +9,7 @@ standard library alone; it runs in the submission's own process.
 import __future__
 
 import ast
+import builtins
 import inspect
 import linecache
 import re
@@ -57,6 +58,7 @@ class File:
     def __init__(self, name: str, content: Any, guarded: set[tuple[str, int]]) -> None:
         self.module = types.ModuleType(Path(name).stem)
         self.module.__dict__.update(__file__=name, display=nothing, get_ipython=NoIPython)
+        self.module.__dict__["__builtins__"] = builtins.__dict__  # as exec has it
         self.is_notebook = not isinstance(content, str)
         self.cells = content if self.is_notebook else [[name, content]]
         self.guarded = guarded
@@ -147,7 +149,7 @@ class Files:
 
 def run(code: types.CodeType, namespace: dict[str, Any]) -> None:
     """Execute a cell. One with `await` runs for as long as it needs nothing from an event loop."""
-    coroutine = eval(code, namespace)
+    coroutine = types.FunctionType(code, namespace)()
     if code.co_flags & inspect.CO_COROUTINE:
         try:
             coroutine.send(None)
