@@ -6,6 +6,7 @@ And language models of letters: sampling from one, measuring one, and what is re
 from __future__ import annotations
 
 import gzip
+import json
 import math
 import pickle
 from pathlib import Path
@@ -17,10 +18,11 @@ from helpers import assert_close, assert_same_bits
 
 from minikd import MLP, Adam, cross_entropy, evaluate, fit, load_data
 from minikd.backend import to_numpy
+from minikd.cli.main import main
 from minikd.data import DATASETS, Data, few, words
 from minikd.data.words import ALPHABET, CONTEXT, OneHot, decode, encode
 from minikd.errors import CheckpointError, DataError
-from minikd.experiments import distill
+from minikd.experiments import distill, made_up
 from minikd.experiments.config import Config
 from minikd.experiments.distill import Experiment
 from minikd.methods import METHODS, language
@@ -488,3 +490,37 @@ def test_fit_takes_a_source_without_labels() -> None:
     model = language_model()
     fit(model, SOME, (no_labels, SOME_LABELS), loss=lambda z, _, y: cross_entropy(z, y), epochs=1, progress=False)
     assert np.isfinite(model.theta).all()
+
+
+# ---- the main job ---------------------------------------------------------------------------------------------------
+
+
+def test_the_main_job_tells_perplexity_and_shows_words_side_by_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_words = {part: found[:300] for part, found in words.split_words().items()}
+    monkeypatch.setattr(words, "split_words", lambda: few_words)
+    arguments = ["--images", "40", "--seeds", "1", "--teacher", "16", "--teacher-epochs", "1", "--epochs", "2"]
+    main(["distill", "--data", "words", *arguments, "--jobs", "1", "--out", str(tmp_path / "run"), "--no-pictures"])
+    out = capsys.readouterr().out
+    head = next(line for line in out.splitlines() if "NLL" in line)
+    assert head.split()[:3] == ["perplexity", "acc.", "%"] and "errors" not in head
+    results = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    assert all(row["perplexity"] == pytest.approx(math.exp(row["nll"])) for row in results)
+    assert "letters of test words, the student's NLL is" in " ".join(out.split())
+    table = out.split("* marks real ones:\n\n")[1].split("\n\n")[0].splitlines()
+    assert table[0].split("  ")[0] == "teacher" and len(table) == 14 and max(map(len, table)) <= 80
+    assert table[-1].count("real, not shown") == 3
+
+
+def test_a_word_that_was_shown_is_marked_as_real_and_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(made_up, "sample", lambda model, n: ["bake", "xqzt", "walk", "bake"] * (n // 4))
+    train = words.split_words()["train"]
+    shown = [train.index(word) for word in ("bake", "walk") if word in train]
+    every = {"bake", "walk"} & {word for part in words.split_words().values() for word in part}
+    assert every == {"bake", "walk"}
+    text = made_up.made_up({"one": MLP((162, 27))}, ())
+    assert text.splitlines()[1:4] == ["bake*", "xqzt", "walk*"] and "75.0% real, not shown" in text
+    left = {"bake": 50, "walk": 25}
+    counted = sum(share for word, share in left.items() if word not in {train[i] for i in shown})
+    assert f"{counted:.1f}% real, not shown" in made_up.made_up({"one": MLP((162, 27))}, shown)

@@ -12,8 +12,10 @@ from ..backend import get_xp
 from ..experiments.config import Config
 from ..experiments.distill import Experiment
 from ..experiments.environment import suited_jobs, suited_threads
+from ..experiments.made_up import made_up
 from ..experiments.summary import ALL, NAMES, Trained, regime, score_table, shown, verdict
 from ..experiments.text import dashed
+from ..mlp import MLP
 from ..scale.mpi import neighbours, world
 from ..scale.pool import pool
 from ..scale.processes import Processes
@@ -55,6 +57,10 @@ def _run(options: argparse.Namespace, config: Config, folder: Path, processes: P
             done = experiment.run(workers)
         print(f"\n{score_table(done)}\n\n{verdict(done)}\n")
         print(f"{fill(regime(config, experiment.data, done), 80)}\n")
+        first = {NAMES[t.kind]: t.model for t in done if t.seed == 0 and t.kind in ("teacher", "labels", "distilled")}
+        if config.data == "words" and all(isinstance(model, MLP) for model in first.values()):
+            shown_words = set(experiment.data.x_train.word[experiment.shown(0)].tolist())
+            print(f"Words of their own, * marks real ones:\n\n{made_up(first, shown_words)}\n")
         if processes.first and not options.no_pictures:
             _draw(experiment, done)
 

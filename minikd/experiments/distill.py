@@ -19,6 +19,7 @@ read, what was interrupted goes on from its last epoch, and the rest is trained.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable
 from functools import lru_cache, partial
@@ -29,6 +30,7 @@ import numpy as np
 
 from ..checks import check_choice, is_source
 from ..data import Data, few, load_data
+from ..data.words import OneHot
 from ..errors import CheckpointError, MinikdError
 from ..exchange.teachers import Answers, Teacher, check_fits, check_order, describe_teacher
 from ..losses import Loss, cross_entropy, soft_cross_entropy
@@ -221,6 +223,8 @@ class Experiment:
         teacher = None if isinstance(teacher, Answers) else teacher
         x, labels = self.data.x_test, self.data.y_test
         scores = evaluate(model, x, labels, teacher=teacher)
+        if isinstance(x, OneHot):
+            scores["perplexity"] = math.exp(scores.nll)
         if self.unseen:
             rows = np.isin(labels, self.unseen)
             scores["unseen"] = evaluate(model, x[rows], labels[rows]).accuracy

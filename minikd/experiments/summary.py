@@ -25,6 +25,7 @@ ONE_SEED = "One seed cannot tell this from luck: try --seeds 5."
 # The scores by which a student is judged against labels alone: name, factor, unit, digits, and the sign of a gain.
 JUDGED = {"accuracy": ("accuracy", 100, "points", ".1f", 1), "nll": ("NLL", 1, "nats", ".3f", -1)}
 # The scores of the table: name, head, factor, digits; the last only where there are classes that no student was shown.
+PERPLEXITY = ("perplexity", "perplexity", 1, 2)  # of a language model, in place of the first
 SHOWN = (
     ("errors", "errors", 1, 1),
     ("accuracy", "acc. %", 100, 1),
@@ -83,17 +84,19 @@ def shown(config: Config, n_train: int = 0) -> str:
 
 def regime(config: Config, data: Data, done: list[Trained]) -> str:
     """What teacher and students were shown, when that is the real case, and what all labels would be worth."""
-    dataset, n_train = DATASETS[config.data], data.n_train
+    noun, n_train = DATASETS[config.data].noun, data.n_train
     seen = f"The students are shown {shown(config, n_train)}"
     if all(t.kind != ALL for t in done):
         return f"{seen}. A teacher helps most where they are few: see --images."
-    errors = {kind: np.mean([t.scores["errors"] for t in done if t.kind == kind]) for kind in (*STUDENTS, ALL)}
     teacher = "is given" if config.teacher_from else "has learned from all"
+    case = f"{seen}; the teacher {teacher}. This is the case of a teacher trained on data that one does not have, or of"
+    score, of, digits = "errors", f"Of {len(data.y_test):,} test {noun}, the student errs on", ".1f"
+    if any("perplexity" in t.scores for t in done):
+        score, of, digits = "nll", f"Over {len(data.y_test):,} letters of test words, the student's NLL is", ".3f"
+    mean = {kind: np.mean([t.scores[score] for t in done if t.kind == kind]) for kind in (*STUDENTS, ALL)}
     return (
-        f"{seen}; the teacher {teacher}. This is the case of a teacher trained on data that one does not have, or of "
-        f"labels that cost. Of {len(data.y_test):,} test {dataset.rows or dataset.noun}, the student errs on "
-        f"{errors['labels']:.1f} with these labels alone, on {errors['distilled']:.1f} distilled, and on "
-        f"{errors[ALL]:.1f} with the labels of all {n_train:,}."
+        f"{case} labels that cost. {of} {mean['labels']:{digits}} with these labels alone, "
+        f"{mean['distilled']:{digits}} distilled, and {mean[ALL]:{digits}} with the labels of all {n_train:,}."
     )
 
 
@@ -101,6 +104,8 @@ def cells(done: list[Trained]) -> list[tuple[str, ...]]:
     """The scores on the test samples, mean ± standard deviation over seeds: a head, then a row a kind of network."""
     kinds = [kind for kind in ROWS if any(t.kind == kind for t in done)]
     shown = SHOWN if any("unseen" in t.scores for t in done) else SHOWN[:-1]
+    if any("perplexity" in t.scores for t in done):
+        shown = (PERPLEXITY, *shown[1:])
     lines: list[tuple[str, ...]] = [("", *(head for _, head, _, _ in shown), "params", "time s")]
     for kind in kinds:
         runs = [t for t in done if t.kind == kind]
