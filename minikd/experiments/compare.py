@@ -39,7 +39,7 @@ from .environment import machine, provenance, suited_threads
 from .files import make_folder, read_json, write_json
 from .intervals import mean_interval, verdict
 from .progress import Notify, silent
-from .records import Record, grouped, scores_of
+from .records import Record, grouped, score, scores_of
 from .summary import ALL, ROWS, shown
 from .text import dashed, text_table, with_half_width
 
@@ -53,6 +53,7 @@ CONTROLS = ("teacher", LABELS, ALL)  # what is no method
 AGAINST = {"labels": LABELS, "images": "unlabelled", "nothing": "noise"}  # what a method reads -> what it must beat
 without_labels = replace(METHODS["kd"], train=partial(METHODS["kd"].train, soft_weight=1.0), weighted=False)
 on_noise = replace(without_labels, train=partial(without_labels.train, augment=random_samples))
+UNITS = ("percentage points", "nats a letter")  # of classes, of a language model
 ENTRIES: dict[str, Method] = {**METHODS, "unlabelled": without_labels, "noise": on_noise}
 Setting = tuple[str, float | None, float]  # method, temperature (None: it has none), strength
 
@@ -222,7 +223,7 @@ def by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]:
 
 
 def best_of(name: str, groups: dict[Setting, list[Record]], tuning: Sequence[int]) -> tuple[Setting, list[Record]]:
-    """The setting of a method with the best mean validation accuracy over the seeds `tuning`, and its records.
+    """The setting of a method with the best mean validation score over the seeds `tuning`, and its records.
 
     Of equals the one nearest to the default.
     """
@@ -231,17 +232,28 @@ def best_of(name: str, groups: dict[Setting, list[Record]], tuning: Sequence[int
         _, temperature, strength = setting
         default = _default_temperature(name) if temperature else 1
         distance = abs(np.log((temperature or 1) / default))
-        accuracies = [r["val_accuracy"] for r in groups[setting] if r["seed"] in tuning]
-        return float(np.mean(accuracies)), -abs(np.log(strength)), -distance
+        losses = [judged(r, "val_") for r in groups[setting] if r["seed"] in tuning]
+        return -float(np.mean(losses)), -abs(np.log(strength)), -distance
 
     best = max((setting for setting in groups if setting[0] == name), key=rank)
     return best, groups[best]
 
 
+def is_language(record: Record) -> bool:
+    """Whether it is of a language model, which is judged by NLL."""
+    return "perplexity" in record
+
+
+def judged(record: Record, part: str = "") -> float:
+    """What methods are ranked by, less is better: test errors in percent, or nats a letter of a language model."""
+    return score(record, "nll" if is_language(record) else "error", part)
+
+
 def summary(content: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for each method, the fewest errors first, after teacher and labels: how it was tuned, and what it gains.
 
-    error, half        test errors in percent: mean over seeds and half-width of the 95 % interval
+    error, half        test errors in percent, or nats a letter: mean over seeds and half-width of the 95 % interval
+    unit               "percentage points" or "nats a letter"
     gain, gain_half    errors of its control, `against`, less this method's, paired by seed, and the half-width of the
                        interval
     at_end             whether its tuned strength is the weakest or strongest that was tried
@@ -256,33 +268,39 @@ def summary(content: dict[str, Any]) -> list[dict[str, Any]]:
         best, chosen = best_of(name, groups, tuning)
         against = AGAINST[ENTRIES[name].reads] if name in ENTRIES else LABELS
         base = best_of(against, groups, tuning)[1] if against in names else labels
-        error, half = mean_interval([100 - 100 * r["accuracy"] for r in chosen])
+        error, half = mean_interval([judged(r) for r in chosen])
         pairs = zip(chosen, base, strict=True)
-        gain, gain_half = mean_interval([100 * (r["accuracy"] - other["accuracy"]) for r, other in pairs])
+        gain, gain_half = mean_interval([judged(other) - judged(r) for r, other in pairs])
         cost = min(r["seconds"] for r in chosen) / max(min(r["seconds"] for r in labels), 1e-9)
         tried = _strengths_tried(best, content["records"])
         row = {"method": name, "temperature": best[1], "strength": best[2], "tuned": len(tried) > 1}
         row["at_end"] = len(tried) > 1 and best[2] in (min(tried), max(tried))
         row |= {"error": error, "half": half, "against": against, "gain": gain, "gain_half": gain_half, "cost": cost}
         row |= {"nll": float(np.mean([r["nll"] for r in chosen]))}
-        judged = name not in CONTROLS and name != against
-        rows.append({**row, "verdict": verdict(gain, gain_half) if judged else ""})
+        row |= {"other_error": float(np.mean([score(r, "error", "") for r in chosen]))}
+        row |= {"unit": UNITS[is_language(chosen[0])]}
+        has_rival = name not in CONTROLS and name != against
+        rows.append({**row, "verdict": verdict(gain, gain_half) if has_rival else ""})
     order = [*CONTROLS[:1], *AGAINST.values()]
     return sorted(rows, key=lambda r: (r["method"] != "teacher", order.index(r["against"]), r["error"]))
 
 
 def cells(content: dict[str, Any]) -> list[tuple[str, ...]]:
     """The summary as text: a head, then a row a method, those with a control of their own last."""
-    lines: list[tuple[str, ...]] = [("method", "errors %", "fewer by", "", "NLL", "T", "strength", "cost")]
-    for row in summary(content):
+    rows = summary(content)
+    language = any(row["unit"] == UNITS[True] for row in rows)
+    heads, digits = (("NLL", "lower by", "", "errors %"), 3) if language else (("errors %", "fewer by", "", "NLL"), 2)
+    lines: list[tuple[str, ...]] = [("method", *heads, "T", "strength", "cost")]
+    for row in rows:
         name = row["method"]
-        errors = with_half_width(row["error"], row["half"], 2)
-        gain = with_half_width(row["gain"], row["gain_half"], 2, "+") if row["verdict"] else "-"
+        errors = with_half_width(row["error"], row["half"], digits)
+        gain = with_half_width(row["gain"], row["gain_half"], digits, "+") if row["verdict"] else "-"
+        other = f"{row['other_error']:.1f}" if language else f"{row['nll']:.3f}"
         temperature = "-" if row["temperature"] is None else f"{row['temperature']:g}"
         strength = f"× {_fraction(row['strength'])}{' |' * row['at_end']}" if row["tuned"] else "-"
         cost = "-" if name in ("teacher", ALL) else f"{row['cost']:.1f}"
         words = ROWS.get(name, name)
-        lines.append((words, errors, gain, row["verdict"], f"{row['nll']:.3f}", temperature, strength, cost))
+        lines.append((words, errors, gain, row["verdict"], other, temperature, strength, cost))
     return lines
 
 
@@ -299,13 +317,15 @@ def caption(content: dict[str, Any]) -> str:
     """What the table is about, in a few sentences."""
     settings, strengths, temperatures = content["settings"], content["strengths"], content["temperatures"]
     student, teacher = dashed(settings["student"]), dashed(settings["teacher"])
-    judged = [row for row in summary(content) if row["verdict"]]
-    rivals = [f"{row['method']} against {row['against']}, " for row in judged if row["against"] != LABELS]
+    decided = [row for row in summary(content) if row["verdict"]]
+    rivals = [f"{row['method']} against {row['against']}, " for row in decided if row["against"] != LABELS]
+    language = any(row["unit"] == UNITS[True] for row in decided)
+    gain = f"Lower by: {UNITS[True]}" if language else f"Fewer by: {UNITS[False]}"
     return (
         f"{settings['data']}, student {student} on {shown(Config.from_json(settings))}, teacher {teacher} on all, "
-        f"{settings['epochs']} epochs, {settings['seeds']} seeds; 95 % intervals. Fewer by: percentage points against "
-        f"labels alone, paired ({''.join(rivals)}of {len(judged)} comparisons without a true difference "
-        f"{len(judged) / 20:.1f} would seem decided). Tuned on validation samples, {content['tuning_seeds']} seeds: T "
+        f"{settings['epochs']} epochs, {settings['seeds']} seeds; 95 % intervals. {gain} against "
+        f"labels alone, paired ({''.join(rivals)}of {len(decided)} comparisons without a true difference "
+        f"{len(decided) / 20:.1f} would seem decided). Tuned on validation samples, {content['tuning_seeds']} seeds: T "
         f"from {min(temperatures):g} to {max(temperatures):g}, by factors of 2; strength from "
         f"{_fraction(min(strengths))} to {max(strengths):g} times the method's default, by factors of 4, and beyond "
         f"where an end was the best (a bar: it still is)."

@@ -19,6 +19,11 @@ def scores_of(trained: Trained, data: Data) -> dict[str, float]:
     return {"val_accuracy": validation.accuracy, "val_nll": validation.nll, **trained.scores}
 
 
+def score(record: Record, name: str, part: str = "val_") -> float:
+    """A score of a student, on validation samples or (part "") on test samples: errors in percent, or NLL in nats."""
+    return float(100 - 100 * record[f"{part}accuracy"] if name == "error" else record[f"{part}nll"])
+
+
 def grouped(records: Iterable[Record], setting_of: Callable[[Record], Setting]) -> dict[Setting, list[Record]]:
     """The records of each setting, in their order; without settings of which a student diverged."""
     groups: dict[Setting, list[Record]] = {}

@@ -15,7 +15,7 @@ from ..data import DATASETS
 from ..errors import MinikdError
 from .intervals import mean_interval
 from .intervals import verdict as judge
-from .records import Record, grouped
+from .records import Record, grouped, score
 from .summary import NAMES, STUDENTS
 from .sweep import CONTROLS, Setting, Sweep, setting_of
 from .text import dashed, text_table, with_half_width
@@ -24,11 +24,6 @@ SCORES = {"error": ("validation errors, %", 2), "nll": ("validation NLL, nats", 
 MOST_ROWS = 30  # at most, in the table
 MOST_NAMES = 6  # at most, in a sentence
 Row = dict[str, Any]
-
-
-def score(record: Record, name: str, part: str = "val_") -> float:
-    """A score of a student, on validation samples or (part "") on test samples: errors in percent, or NLL in nats."""
-    return float(100 - 100 * record[f"{part}accuracy"] if name == "error" else record[f"{part}nll"])
 
 
 def by_setting(records: list[Record]) -> dict[Setting, list[Record]]:

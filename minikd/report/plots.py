@@ -165,7 +165,7 @@ def say_interval(figure: Figure, seeds: Sequence[int]) -> None:
 
 @styled
 def comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """By how many percentage points each method errs less than labels alone, with 95 % intervals; see compare.py.
+    """By how much each method does better than labels alone, with 95 % intervals; see compare.py.
 
     What reads no labels, or no data, is compared with a rival that does not either.
     """
@@ -194,7 +194,9 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
     rivals = ["" if name == "labels" else f", against {name}" for name in against]
     axes.set_yticks(range(len(shown)), [row["method"] + rival for row, rival in zip(shown, rivals, strict=True)])
     axes.set_ylim(len(shown) - 0.4, -0.6)  # the best on top, and room for those that are off the scale
-    axes.set(xlabel="percentage points fewer test errors than labels alone", title="What each method gains")
+    unit = next((row["unit"] for row in shown if "unit" in row), "percentage points")
+    what = f"{unit} fewer test errors" if unit == "percentage points" else f"{unit} less on test words"
+    axes.set(xlabel=f"{what} than labels alone", title="What each method gains")
     axes.grid(True, axis="x")
     for verdict in dict.fromkeys(row["verdict"] for row in shown):
         colour, marker = VERDICTS[verdict]
