@@ -24,6 +24,7 @@ from minikd.experiments.compare import (
     TEMPERATURES,
     TUNING_SEEDS,
     _beyond_the_end,
+    caption,
     compare,
     method_table,
     read,
@@ -32,6 +33,7 @@ from minikd.experiments.compare import (
 )
 from minikd.experiments.config import Config
 from minikd.methods import METHODS
+from minikd.report import plots
 
 CONFIG = Config.for_data(student=(8,), teacher=(16,), epochs=2, seeds=4, batch_size=64)
 
@@ -84,6 +86,27 @@ def test_the_gain_is_paired_by_seed_and_decided_only_where_its_interval_is_on_on
     assert [row["verdict"] for row in summary(content) if row["method"] == "sp"] == ["undecided"]
     one = summary(made_up({("labels", 1.0): (0.9, 0.9), ("sp", 1.0): (0.9, 0.92)}, seeds=1))
     assert [row["verdict"] for row in one] == ["undecided", ""]
+
+
+def test_a_language_model_is_tuned_and_ranked_by_nats_a_letter() -> None:
+    content = made_up({("labels", 1.0): (0.4, 0.4), ("sp", 1.0): (0.3, 0.3), ("sp", 4.0): (0.5, 0.5)})
+    content["settings"] |= {"data": "words", "images": 2000}
+    nats = {("labels", 1.0): 2.2, ("sp", 1.0): 2.0, ("sp", 4.0): 2.1}
+    for record in content["records"]:
+        nll = nats[record["method"], record["strength"]] + record["seed"] / 1000
+        record |= {"nll": nll, "val_nll": nll, "perplexity": np.exp(nll)}
+    first, second = summary(content)
+    assert (first["method"], first["strength"], first["verdict"]) == ("sp", 1.0, "helps"), "not by accuracy"
+    assert first["gain"] == pytest.approx(0.2) and first["error"] == pytest.approx(2.002)
+    assert second["method"] == "labels" and second["verdict"] == ""
+        first["gain"] == pytest.approx(0.2) and first["error"] == pytest.approx(2.002) and second["method"] == "labels"
+    )
+    table = method_table(content).splitlines()
+    assert table[0].split() == ["method", "NLL", "lower", "by", "errors", "%", "T", "strength", "cost"]
+    assert table[1].split()[:6] == ["sp", "2.002", "±0.002", "+0.200", "±0.000", "helps"]
+    assert "Lower by: nats a letter against labels alone" in " ".join(caption(content).split())
+    (axes,) = plots.comparison(summary(content)).axes
+    assert axes.get_xlabel() == "nats a letter less on test words than labels alone"
 
 
 def test_a_setting_at_which_a_student_diverged_is_left_out() -> None:
