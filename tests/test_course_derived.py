@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from coursework import SOLUTION
 from derivations import EXACT, MEASURED
 
-from minikd.course.exercises import EXERCISES, checks_losses
-from minikd.course.exercises.exercise import Result, run_check
+from minikd.course.exercises import EXERCISES, checks_losses, checks_networks
+from minikd.course.exercises.exercise import Result, expect, run_check
 from minikd.course.grading.grade import CALL_SECONDS
+from minikd.course.sandbox.conversation import Child
 from minikd.course.sandbox.runner import Runner
 
 WITH_TIME = {"E2": ("central", "complex_step"), "E6": ("relative",)}  # what is measured to its end
@@ -63,3 +65,31 @@ def test_the_reference_is_right_for_many_seeds(runner: Runner) -> None:
     for seed in range(20, 30):
         for name in ("E2", "E4", "E6", "E8", "E10"):
             assert all(result.passed for result in results(name, SOLUTION, runner, seed)), (name, seed)
+
+
+@pytest.mark.parametrize("name", [f"E{i}" for i in range(2, 11)])
+def test_no_check_of_a_gradient_compares_zeros_with_zeros_or_a_uniform_upstream(
+    name: str, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[np.ndarray] = []
+
+    def recording(what: str, got: object, want: object, *others: object, **more: object) -> None:
+        compared.append(np.asarray(want))
+        expect(what, got, want, *others, **more)  # type: ignore[arg-type]
+
+    for module in (checks_losses, checks_networks):
+        monkeypatch.setattr(module, "expect", recording)
+    upstream: list[np.ndarray] = []
+    call = Child.call
+
+    def listening(child: Child, function: str, *arguments: object, **more: object) -> object:
+        upstream.extend(a for a in arguments[:1] if isinstance(a, np.ndarray) and a.size > 1)
+        return call(child, function, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Child, "call", listening)
+    for index in range(len(EXERCISES[name].checks)):
+        compared.clear()
+        assert run_check(EXERCISES[name], index, runner, [("solution.py", SOLUTION)], 4).passed
+        gradients = [want for want in compared if want.size > 3 and len(np.unique(want)) > 3]
+        assert gradients and all(np.abs(want).max() > 1e-3 for want in gradients), index
+    assert all(np.ptp(a) > 0 for a in upstream) and (upstream or name in ("E6", "E7", "E8", "E10"))
