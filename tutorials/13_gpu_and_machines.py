@@ -402,7 +402,7 @@ for name, curve in speedup.items():
 # - Dalcín, Fang (2021): *mpi4py: Status Update After 12 Years of Development*. Computing in Science & Engineering 23.
 # - Huang et al. (2022): *Knowledge Distillation from A Stronger Teacher*. arXiv 2205.10536 (DIST, exercise 2).
 #
-# Next: `01_learning_by_hand` once more, now with data of your own.
+# Next: `14_language_models`, where the student speaks.
 
 # %%
 # What the text claims, checked each time this runs.

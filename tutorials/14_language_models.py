@@ -1,0 +1,890 @@
+# %% [markdown]
+# # 14 · How is a language model distilled?
+#
+# **In short.** Like a classifier, one letter at a time. A small student that learns the teacher's probabilities along
+# 1,000 words has an NLL of 2.08 nats a letter on held-out words, instead of 2.27 with labels; the teacher has 1.94.
+# If it learns only words that the teacher makes up, it has 2.10, and needs no data. The reverse KL costs likelihood,
+# 2.12, but the teacher finds the student's own words more likely (2.05 nats instead of 2.14). Training on the student's
+# own words helps, 2.05, and words of the teacher help just as much: in words this short there is no exposure bias to
+# cure. Knowing only 5 of the 27 probabilities costs 0.13 nats if the rest counts as one class, and 0.75 or more if it
+# counts as 0.
+#
+# A large language model is a classifier that is asked again and again: which symbol comes next? So everything that
+# tutorials 01 to 04 derived holds for it. Four things are new. A language model *speaks*: its own answers become its
+# next inputs. So we must choose whose texts the student is trained on, in which direction the divergence is taken, and
+# what to do if only a few of the teacher's probabilities are known. This tutorial writes each choice out by hand, with
+# a language model so small that it trains in a second: it guesses the next letter of an English word.
+
+# %%
+import os
+from functools import partial
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from minikd import MLP, Adam, cross_entropy, fit, load_data, log_softmax, softmax
+from minikd.data import few
+from minikd.data.words import ALPHABET, OneHot, decode, encode, one_hot_rows, split_words
+from minikd.experiments.intervals import mean_interval, verdict
+from minikd.methods import estimators, jsd, kd, on_policy, reverse_kl, sequence_level, top_k
+from minikd.methods.language import Drawn, nll_per_letter, sample
+from minikd.optim import cosine
+from minikd.report import plots
+from minikd.training import no_labels
+
+FAST = bool(os.environ.get("MINIKD_FAST"))  # set by the tests: less training, the same claims
+SEEDS, SHOWN, DRAWN = (2, 300, 300) if FAST else (5, 1000, 3000)
+B, LR, EPOCHS, LABEL_EPOCHS = 128, 1e-2, 6 if FAST else 20, 5
+
+data = load_data("words")
+D, K = 162, len(ALPHABET)  # six symbols of 27 columns each; 27 symbols to choose from
+parts = split_words()
+held_out = parts["test"][:: 20 if FAST else 3]  # every third test word is enough to measure on
+english = set().union(*parts.values())
+
+codes, following, _ = encode(["adventure"])  # (N, C), (N,)
+shown_pairs = [f"{c} -> {ALPHABET[k]}" for c, k in zip(decode(codes), following, strict=True)]
+print("   ".join(shown_pairs[:5]), "\n" + "   ".join(shown_pairs[5:]))
+print(f"{len(english):,} words; {len(parts['train']):,} to learn on, {len(held_out):,} to measure on")
+
+# %% [markdown]
+# ## A language model is a classifier
+#
+# A **context** is the last six symbols. A symbol is a letter or the end mark `_`, which ends a word and fills up the
+# context at its beginning. The label is the next symbol, one of 27 classes. With one-hot columns for the context, the
+# network is the MLP of tutorial 01.
+#
+# The model gives a whole word a probability by the chain rule. With $x_t$ the symbols of the word and $c_t$ the context
+# of each,
+#
+# $$ \log p(\text{word}) = \sum_t \log p(x_t \mid c_t) . $$
+#
+# Divided by the number of symbols and with a minus, this is the **NLL a letter**, in nats: the cross-entropy of
+# tutorial 01. A model that knows nothing has $\log 27 \approx 3.30$.
+#
+# The teacher has two hidden layers of 256 units and learns from 24,000 words. The student has one of 64 units, a
+# ninth of the parameters, and is shown 1,000 words. No test word derives from a word of the other parts: "walked" is
+# never in the test if "walk" is in the training. Learning rate and epochs were chosen on validation words.
+
+
+# %%
+def train_teacher():
+    words = parts["train"][:: 4 if FAST else 1]
+    codes, symbols, word = encode(words)  # (N, C), (N,), (N,)
+    teacher = MLP((D, 64, K) if FAST else (D, 256, 256, K), dropout=0 if FAST else (0, 0.2, 0.2), seed=0)
+    options = {"epochs": 2 if FAST else 4, "batch_size": B, "schedule": cosine(), "progress": False}
+    fit(teacher, OneHot(codes, word), symbols, loss=cross_entropy, optimizer=Adam(teacher, lr=3e-3), **options)
+    return teacher
+
+
+def shown(seed):
+    rows = few(data.y_train, SHOWN, words=data.x_train.word, seed=seed)  # (N,): all letters of some words
+    return data.x_train.take(rows), data.y_train[rows]  # (N, D), (N,)
+
+
+def new_student(seed):
+    return MLP((D, 64, K), seed=1000 + seed)
+
+
+teacher = train_teacher()
+x, y = shown(0)
+N = len(y)
+print(f"teacher: {teacher.num_params:,} parameters, student: {new_student(0).num_params:,}")
+print(f"{SHOWN:,} words give the student {N:,} contexts")
+
+# %% [markdown]
+# Here is the loop that trains every student of this tutorial. `gradient` says what is different: it takes the logits
+# and returns $dz$, one row for each context. `epoch_codes` will let a student change its contexts later on. First the
+# gradient of tutorial 01, with the symbols of the data as labels: $dz = (p - y)/B$.
+
+
+# %%
+def train_by_hand(student, codes, gradient, epochs, seed=0, epoch_codes=None):
+    optimizer = Adam(student, lr=LR)
+    for epoch in range(epochs):
+        seen = codes if epoch_codes is None else epoch_codes(student, epoch)  # (N, C)
+        order = np.random.default_rng((seed, epoch)).permutation(N)  # (N,)
+        batches = np.split(order, range(B, N, B))  # (B,) each; the last one may be smaller
+        for step, batch in enumerate(batches):
+            optimizer.lr = LR * (1 + np.cos(np.pi * (epoch + step / len(batches)) / epochs)) / 2
+            rows = one_hot_rows(seen[batch])  # (B, D)
+            z = student.forward(rows, train=True)  # (B, K)
+            student.backward(gradient(z, rows, batch).astype(z.dtype))
+            optimizer.step()
+    return student
+
+
+def label_gradient(z, rows, batch):
+    return (softmax(z) - np.eye(K)[y[batch]]) / len(batch)  # (B, K)
+
+
+options = {"batch_size": B, "schedule": cosine(), "progress": False}
+by_hand = train_by_hand(new_student(0), x.codes, label_gradient, 2)
+by_fit = new_student(0)
+fit(by_fit, x, y, loss=cross_entropy, optimizer=Adam(by_fit, lr=LR), epochs=2, **options)
+gaps = {"labels": np.abs(by_hand.theta - by_fit.theta).max()}
+print(f"our loop and fit, two epochs: largest difference of a weight {gaps['labels']:.0e}")
+
+# %% [markdown]
+# ## Sampling: how a language model speaks
+#
+# Draw a symbol from $p(\cdot \mid c)$, append it to the context, and go on until the end mark comes. To draw from $p$,
+# add the probabilities up and see between which two sums a uniform number $u$ falls. We draw all words at once, one
+# letter of each at a time. No word may be empty, so the end mark is left out of the first draw.
+
+
+# %%
+def draw_words(model, n, rng):
+    codes = np.zeros((n, 6), np.uint8)  # (n, C): six end marks, of the words that have not ended
+    words, going = [""] * n, np.arange(n)
+    for place in range(24):
+        p = softmax(model.predict(one_hot_rows(codes)).astype(np.float64))  # (n, K)
+        p[:, 0] *= place > 0
+        below = p.cumsum(axis=1)  # (n, K)
+        u = rng.random((len(p), 1)) * below[:, -1:]  # (n, 1)
+        symbol = (below < u).sum(axis=1)  # (n,)
+        for i, k in zip(going, symbol, strict=True):
+            words[i] += ALPHABET[k] if k else ""
+        codes = np.hstack([codes[:, 1:], symbol[:, None].astype(np.uint8)])[symbol > 0]  # (n, C)
+        going = going[symbol > 0]
+        if not len(going):
+            break
+    return words
+
+
+ours, theirs = draw_words(teacher, 200, np.random.default_rng(7)), sample(teacher, 200, seed=7)
+print("the teacher makes up:", ", ".join(ours[:9]))
+print("the same 200 words as minikd's `sample`:", ours == theirs)
+
+# %% [markdown]
+# ## Two scores
+#
+# A student can fail in two ways, so we keep two scores; less is better for both.
+#
+# - **Held-out words:** the student's NLL of real words. It is large if the student finds impossible what people write.
+# - **Its own words:** the teacher's NLL of words that the student makes up. It is large if the student says what the
+#   teacher would not say. A student that repeats one good word does well here, so it must be read with the first.
+#
+# We also count how many of the words that it makes up exist. Each method below is one line: five students, which differ
+# in the draw of 1,000 words and in their initial weights. Differences are paired by seed, as in tutorial 04. The
+# teacher is the same for all, so the intervals do not say what another teacher would give.
+
+
+# %%
+scores, students = {}, {}
+
+
+def measure(name, train):
+    students[name], rows = [], []
+    for seed in range(SEEDS):
+        student = new_student(seed)
+        train(student, *shown(seed), seed)
+        made_up = sample(student, DRAWN, seed=seed)
+        exist = 100 * np.mean([word in english for word in made_up])
+        rows.append((nll_per_letter(student, held_out), nll_per_letter(teacher, made_up), exist))
+        students[name].append(student)
+    scores[name] = np.array(rows)  # (S, 3): held-out words, its own words, % that exist
+    (first, half), (second, half_2), (third, half_3) = (mean_interval(list(column)) for column in scores[name].T)
+    print(f"{name:30}{first:8.3f} ± {half:.3f}{second:8.3f} ± {half_2:.3f}{third:8.1f} ± {half_3:.1f} %")
+
+
+def compared(name, other, score):
+    column = ("held-out words", "own words").index(score)
+    gain, half = mean_interval(list(scores[other][:, column] - scores[name][:, column]))
+    print(f"{score}: {name} against {other}: {gain:+.3f} ± {half:.3f} nats less, {verdict(gain, half)}")
+    return gain, half
+
+
+def with_labels(student, x, y, seed, epochs=LABEL_EPOCHS):
+    fit(student, x, y, loss=cross_entropy, optimizer=Adam(student, lr=LR), epochs=epochs, seed=seed, **options)
+
+
+teachers_words = sample(teacher, DRAWN, seed=99)
+teacher_scores = nll_per_letter(teacher, held_out), nll_per_letter(teacher, teachers_words)
+teacher_exist = 100 * np.mean([word in english for word in teachers_words])
+print(f"{'nats a letter':30}{'held-out words':>16}{'its own words':>16}{'exist':>16}")
+print(f"{'teacher':30}{teacher_scores[0]:8.3f}{teacher_scores[1]:16.3f}{teacher_exist:16.1f} %")
+measure("labels", with_labels)
+measure("labels, as long as the others", partial(with_labels, epochs=EPOCHS))
+
+# %% [markdown]
+# Labels alone overfit soon: of the two rows, the first stops after five epochs, which was best on validation words.
+#
+# ## Word level: the teacher's probabilities as soft targets
+#
+# The first way is that of tutorial 04. In each context of the data the student learns all 27 probabilities of the
+# teacher, and not only the one letter that happened to follow. Papers about language models call this **word-level**
+# or token-level distillation, and the divergence the **forward KL**, with the teacher $q$ in front:
+#
+# $$ KL(q \Vert p) = \sum_k q_k (\log q_k - \log p_k), \qquad dz = \frac{p - q}{B} . $$
+#
+# $T = 1$, because we sample at $T = 1$ and want these very probabilities. The soft weight is 1: no labels are read.
+
+
+# %%
+def forward_by_hand(z, v):
+    p, q = softmax(z), softmax(v)  # (B, K) each
+    return (q * np.log(q / p)).sum(axis=1).mean(), (p - q) / len(z)  # KL, dz (B, K)
+
+
+z = students["labels"][0].predict(x[:200]).astype(np.float64)  # (B, K): some logits to check formulas with
+v = teacher.predict(x[:200]).astype(np.float64)  # (B, K)
+
+
+def same(ours, theirs):
+    """Whether two functions that return a loss and dlogits agree."""
+    return all(np.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(ours, theirs, strict=True))
+
+
+soft = {"temperature": 1.0, "soft_weight": 1.0}
+assert same(forward_by_hand(z, v), kd.kl_loss(z, None, v, **soft))
+
+
+def run(method, **more):
+    """A function that trains a student with one of minikd's methods."""
+
+    def train(student, x, y, seed):
+        how = {"optimizer": partial(Adam, lr=LR), "epochs": EPOCHS, "seed": seed} | options | more
+        method.train(student, teacher, x, y, **how)
+
+    return train
+
+
+measure("forward KL", run(kd, **soft))
+forward_gain = compared("forward KL", "labels", "held-out words")
+
+# %% [markdown]
+# **What to notice.** A held-out letter costs 2.079 nats instead of 2.272: 0.194 ± 0.009 less, with the same 1,000
+# words. The teacher's own score is 1.941, so more than half of the distance to it is gone. Network and words are the
+# same; only the targets differ, and labels stop earlier, which is best for them. A label says that "n" followed "adve".
+# The teacher says in the same place how likely the other 26 symbols are.
+#
+# ## Sequence level: the teacher's own words as labels
+#
+# What if the teacher does not show probabilities, but only what it says? Then let it write, and train the student on
+# that text with plain cross-entropy, as if people had written it (Kim and Rush 2016). The label $\tilde y$ is drawn
+# from $q$, so its mean is $q$. The gradient is linear in the label, so its mean is that of soft targets:
+#
+# $$ E\,[\,p - \tilde y\,] = p - q . $$
+#
+# The draw only adds noise. We draw 20,000 labels for each of 200 contexts and average. On whole words the same is done
+# with the words that the teacher makes up, as many in each epoch as the others see of the data, and new ones each time.
+
+# %%
+rng = np.random.default_rng(1)
+q, mean_dz = softmax(v), np.zeros_like(v)  # (B, K) each
+rounds = 1000 if FAST else 20_000
+for _ in range(rounds):
+    u = rng.random(len(v))  # (B,)
+    label = (q.cumsum(axis=1) < u[:, None]).sum(axis=1).clip(max=K - 1)  # (B,)
+    mean_dz += (softmax(z) - np.eye(K)[label]) / len(z) / rounds  # (B, K)
+largest = np.abs(mean_dz - forward_by_hand(z, v)[1]).max() * len(z)
+same_labels = np.array_equal(label, sequence_level.drawn_labels(v, u))
+assert same((cross_entropy(z, label)), sequence_level.drawn_loss(z, v, u))
+print(f"mean gradient against (p - q), largest difference: {largest:.4f}; labels as minikd draws them: {same_labels}")
+measure("sequence level", run(sequence_level))
+sequence_labels = compared("sequence level", "labels", "held-out words")
+sequence_gain = compared("sequence level", "forward KL", "held-out words")
+sequence_own = compared("sequence level", "forward KL", "own words")
+
+# %% [markdown]
+# **What to notice.** The student reads neither a word of the data nor a probability, and its NLL of held-out words is
+# still 0.169 ± 0.012 lower than with labels. It is 0.024 ± 0.007 higher than with soft targets, and the teacher likes
+# its words less, by 0.127 ± 0.019. It sees one drawn letter in each context, instead of 27 probabilities.
+#
+# ### Which contexts count?
+#
+# By the chain rule, the divergence of whole words is a sum over their symbols,
+#
+# $$ KL(q_{\text{word}} \Vert p_{\text{word}}) = E_{\text{word} \sim q} \sum_t KL\big(q(\cdot \mid c_t) \Vert
+# p(\cdot \mid c_t)\big), $$
+#
+# and the contexts $c_t$ are those of words **that the teacher makes up**. So the sequence level is the forward KL of
+# words. Word-level distillation replaces the teacher's contexts by those of the data. Turned around, $KL(p \Vert q)$ of
+# words sums over words **that the student makes up**. We come back to that. First a check of the formula: the mean of
+# $\log q(\text{word}) - \log p(\text{word})$ over the teacher's words must be the mean of the sum of divergences.
+
+
+# %%
+def divergence_of_contexts(student, codes, reverse=False):
+    """KL(q || p) after each context, or KL(p || q).  codes (N, C) -> (N,)"""
+    rows = one_hot_rows(codes)  # (N, D)
+    logp, logq = (log_softmax(model.predict(rows).astype(np.float64)) for model in (student, teacher))  # (N, K) each
+    if reverse:
+        logp, logq = logq, logp
+    return (np.exp(logq) * (logq - logp)).sum(axis=1)  # (N,)
+
+
+def of_words(values, word):
+    return np.bincount(word, values)  # (words,): the sum over the symbols of each word
+
+
+codes, symbols, word = encode(teachers_words)  # (N, C), (N,), (N,)
+student, i = students["forward KL"][0], np.arange(len(symbols))
+log_ratio = [log_softmax(m.predict(one_hot_rows(codes)).astype(np.float64))[i, symbols] for m in (teacher, student)]
+left = of_words(log_ratio[0] - log_ratio[1], word)  # (words,): log q(word) - log p(word)
+right = of_words(divergence_of_contexts(student, codes), word)  # (words,): the sum of divergences
+error = np.std(left - right) / np.sqrt(len(left))
+print(f"mean of log q(word) - log p(word): {left.mean():.3f} nats; of the sum of divergences: {right.mean():.3f}")
+print(f"difference {left.mean() - right.mean():+.3f}, standard error {error:.3f}")
+
+# %% [markdown]
+# ## Reverse KL: two bumps
+#
+# $KL(q \Vert p)$ is large where the teacher puts probability and the student does not. So the student must cover
+# everything that the teacher finds possible. $KL(p \Vert q)$ is large where the *student* puts probability and the
+# teacher does not. So the student may leave out what it cannot imitate. The difference shows only if the student is too
+# small to copy the teacher. The smallest example is a teacher with two bumps, and a student that is one Gaussian: its
+# logits are $z_k = -(x_k - \mu)^2 / 2\sigma^2$ at points $x_k$, and it has two parameters.
+#
+# The gradients at the logits are $dz = p - q$ for the forward KL, and for the reverse one, with $g_k = \log(p_k/q_k)$
+# and $dp_k/dz_j = p_k([k = j] - p_j)$,
+#
+# $$ \frac{d\,KL(p \Vert q)}{dz_j} = \sum_k \frac{dp_k}{dz_j} (g_k + 1) = p_j \big(g_j - KL(p \Vert q)\big) . $$
+#
+# The 1, which comes from the $p$ inside the logarithm, drops out because the $p_k$ sum to 1. From $dz$ it goes on to
+# the parameters: $d\mu = \sum_k dz_k (x_k - \mu)/\sigma^2$ and $d\log\sigma = \sum_k dz_k (x_k - \mu)^2/\sigma^2$.
+
+
+# %%
+def forward_slope(p, q):
+    return p - q  # (K,)
+
+
+def reverse_slope(p, q):
+    g = np.log(p / q)  # (K,)
+    return p * (g - (p * g).sum())  # (K,)
+
+
+def fit_bump(q, slope, mu, sigma=1.0):
+    for _ in range(2000):
+        z = -((grid - mu) ** 2) / (2 * sigma**2)  # (G,)
+        p = softmax(z[None])[0]  # (G,)
+        dz = slope(p, q)  # (G,)
+        mu -= 0.05 * (dz * (grid - mu)).sum() / sigma**2
+        sigma *= np.exp(-0.05 * (dz * (grid - mu) ** 2).sum() / sigma**2)
+    return p, mu, sigma
+
+
+grid = np.linspace(-12, 12, 481)  # (G,)
+low, high = (np.exp(-((grid - at) ** 2) / (2 * width**2)) / width for at, width in ((-2.5, 0.7), (2.5, 0.8)))
+bumps = 0.6 * low + 0.4 * high  # (G,)
+two_bumps = bumps / bumps.sum()  # (G,)
+bump_fits = {
+    (name, start): fit_bump(two_bumps, slope, start)
+    for name, slope in (("forward", forward_slope), ("reverse", reverse_slope))
+    for start in (-2.0, 2.0)
+}
+middle = (two_bumps * grid).sum()
+width = np.sqrt((two_bumps * (grid - middle) ** 2).sum())
+print(f"teacher: mean {middle:+.3f}, standard deviation {width:.3f}")
+for (name, start), (p, mu, sigma) in bump_fits.items():
+    valley = 100 * p[np.abs(grid) < 1].sum()
+    print(f"{name} KL from {start:+.0f}: mean {mu:+.3f}, standard deviation {sigma:.3f}, {valley:4.1f} % in the valley")
+print(f"teacher: {100 * two_bumps[np.abs(grid) < 1].sum():.1f} % in the valley, between -1 and 1")
+
+# %% tags=["cover"]
+figure = Figure(figsize=(8.4, 3.1), layout="constrained")
+for axes, name in zip(figure.subplots(1, 2, sharey=True), ("forward", "reverse"), strict=True):
+    axes.fill_between(grid, two_bumps, color="0.82", label="teacher q")
+    for start, colour, line in ((-2.0, "#0072B2", "-"), (2.0, "#D55E00", "--")):
+        p, mu, sigma = bump_fits[name, start]
+        axes.plot(grid, p, color=colour, ls=line, lw=2, label=f"student p, from {start:+.0f}")
+    axes.set(xlabel="x", yticks=[], xlim=(-8, 8))
+    axes.spines[["top", "right", "left"]].set_visible(False)
+titles = ("Forward KL(q || p) covers both bumps", "Reverse KL(p || q) seeks one of them")
+for axes, title in zip(figure.axes, titles, strict=True):
+    axes.set_title(title, fontsize=11)
+figure.axes[0].set_ylabel("probability")
+figure.axes[0].legend(fontsize=9, frameon=False, loc="upper right")
+plots.show(figure)
+
+# %% [markdown]
+# **What to notice.** The forward KL ends at the same place from both starts, with the mean and the standard deviation
+# of the teacher. This is exact: $d\mu = 0$ says $\sum (p - q)\,x = 0$, and $d\log\sigma = 0$ says the same of $(x -
+# \mu)^2$. It puts 29 % into the valley between -1 and 1, where the teacher has 2 %. This is called **mode covering**.
+# The reverse KL takes one bump and leaves the other out. Which one depends on the start. This is called **mode
+# seeking**.
+#
+# A language model that says what lies in the valley says something that nobody would say. Now the same with words:
+
+
+# %%
+def reverse_by_hand(z, v):
+    p, q = softmax(z), softmax(v)  # (B, K) each
+    g = np.log(p / q)  # (B, K)
+    KL = (p * g).sum(axis=1)  # (B,)
+    return KL.mean(), p * (g - KL[:, None]) / len(z)  # KL, dz (B, K)
+
+
+assert same(reverse_by_hand(z, v), reverse_kl.reverse_kl_loss(z, None, v, **soft))
+measure("reverse KL", run(reverse_kl, **soft))
+reverse_held = compared("reverse KL", "forward KL", "held-out words")
+reverse_own = compared("reverse KL", "forward KL", "own words")
+
+# %% [markdown]
+# **What to notice.** The price and the gain are both there: held-out words cost 0.041 ± 0.004 nats a letter more than
+# with the forward KL, and the teacher finds the student's own words 0.094 ± 0.006 more likely. Which one is better
+# depends on what the student is for: to judge texts of others, or to write.
+#
+# ## Between the two: the generalised Jensen-Shannon divergence
+#
+# Compare both with a mixture $m = \beta q + (1 - \beta) p$ in place of each other (Agarwal et al. 2023):
+#
+# $$ JSD_\beta = \beta\, KL(q \Vert m) + (1 - \beta)\, KL(p \Vert m) . $$
+#
+# $m$ is nowhere small where $p$ or $q$ is large, so no logarithm explodes, and $JSD_\beta$ is bounded. The gradient:
+# $p$ stands in the second term and within $m$, where $dm_k/dp_k = 1 - \beta$. With $d/dp_k\, [-\beta q_k \log m_k] =
+# -\beta (1 - \beta) q_k/m_k$ and $d/dp_k\, [(1 - \beta) p_k \log(p_k/m_k)] = (1 - \beta) [\log(p_k/m_k) + 1 - (1 -
+# \beta) p_k/m_k]$, the fractions add up to $-(1 - \beta)\, m_k/m_k$, which cancels the 1. What is left goes through the
+# softmax as before, with $m$ for $q$:
+#
+# $$ \frac{dJSD_\beta}{dz_j} = (1 - \beta)\, p_j \big(\log(p_j/m_j) - KL(p \Vert m)\big) . $$
+
+
+# %%
+def jsd_by_hand(z, v, beta):
+    p, q = softmax(z), softmax(v)  # (B, K) each
+    m = beta * q + (1 - beta) * p  # (B, K)
+    KL_qm = (q * np.log(q / m)).sum(axis=1)  # (B,)
+    KL_pm = (p * np.log(p / m)).sum(axis=1)  # (B,)
+    dz = (1 - beta) * p * (np.log(p / m) - KL_pm[:, None])  # (B, K)
+    return (beta * KL_qm + (1 - beta) * KL_pm).mean(), dz / len(z)
+
+
+assert all(same(jsd_by_hand(z, v, beta), jsd.jsd_loss(z, None, v, beta=beta, **soft)) for beta in (0.01, 0.3, 0.5, 0.9))
+forward, reverse = forward_by_hand(z, v)[0], reverse_by_hand(z, v)[0]
+print(f"KL(q || p) = {forward:.4f}, KL(p || q) = {reverse:.4f}")
+print(f"{'β':>8}{'JSD':>10}{'JSD / β':>10}{'JSD / (1 - β)':>16}{'|dz|':>10}")
+ends = {}
+for beta in (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999):
+    value, dz = jsd_by_hand(z, v, beta)
+    ends[beta] = value, np.linalg.norm(dz)
+    print(f"{beta:>8}{value:10.5f}{value / beta:10.4f}{value / (1 - beta):16.4f}{ends[beta][1]:10.5f}")
+
+# %% [markdown]
+# **The ends.** As $\beta \to 0$ the mixture becomes $p$, and as $\beta \to 1$ it becomes $q$. At both ends
+# $JSD_\beta$ goes to **0**, and its gradient with it. Only after division by $\beta$ is there a limit, the forward KL,
+# and after division by $1 - \beta$ the reverse KL; the table shows both. Several libraries return the two KLs
+# themselves at exactly $\beta = 0$ and $\beta = 1$. Their loss then jumps:
+
+
+# %%
+def with_special_ends(z, v, beta):
+    return {0: forward_by_hand, 1: reverse_by_hand}[beta](z, v)[0] if beta in (0, 1) else jsd_by_hand(z, v, beta)[0]
+
+
+jumps = {beta: with_special_ends(z, v, beta) for beta in (0, 0.001, 0.01, 0.99, 1)}
+print("a loss with special ends:", ",  ".join(f"β = {beta}: {value:.4f}" for beta, value in jumps.items()))
+measure("JSD, β = 0.5", run(jsd, beta=0.5, **soft))
+jsd_held = compared("JSD, β = 0.5", "forward KL", "held-out words")
+jsd_own = compared("JSD, β = 0.5", "forward KL", "own words")
+
+# %% [markdown]
+# **What to notice.** At $\beta = 0.01$ the special loss is 0.0037, and at $\beta = 0$ it is 0.3786: a hundred times as
+# much. Who tunes $\beta$ over a grid from 0 to 1 at one learning rate compares losses of very different size there.
+# minikd takes $\beta$ from between the ends only; the ends are methods of their own. At $\beta = 0.5$ the student lies
+# between the two: held-out words cost 0.010 ± 0.004 more than with the forward KL, its own words 0.057 ± 0.008 less.
+#
+# ## On-policy: the student's own contexts
+#
+# A language model that speaks reads its own symbols. In training it reads those of people or of a teacher. After a
+# mistake of its own it is in a context that training never showed, and the next mistake is likelier. This drift is
+# called **exposure bias**. The cure: let the student write in training as well, and ask the teacher what should come
+# next in just those contexts. No data set has labels for them. Only a teacher can answer.
+#
+# At the beginning of each epoch the student of that moment makes up words, and half of the contexts are replaced by
+# those of its words. The gradient is $p - q$ as before. The contexts depend on the student's weights as well, since it
+# wrote them, but we treat them as data. This is the choice of GKD: differentiating through the draw needs a policy
+# gradient, which is noisy.
+
+
+# %%
+def half_its_own(student, epoch, seed=0):  # contexts for an epoch, (N, C)
+    rng = np.random.default_rng((seed, epoch, 4))
+    rows, words = rng.permutation(N)[: round(N / 2)], []  # (N / 2,)
+    while (missing := len(rows) - sum(len(word) + 1 for word in words)) > 0:
+        words += draw_words(student, 1 + missing // 8, rng)
+    codes = x.codes.copy()  # (N, C)
+    codes[rows] = encode(words)[0][: len(rows)]
+    return codes
+
+
+def teacher_gradient(z, rows, batch):
+    return (softmax(z) - softmax(teacher.predict(rows))) / len(batch)  # (B, K)
+
+
+by_hand = train_by_hand(new_student(0), x.codes, teacher_gradient, 2, epoch_codes=half_its_own)
+by_minikd = new_student(0)
+on_policy.train(by_minikd, teacher, x, share=0.5, optimizer=partial(Adam, lr=LR), epochs=2, **options)
+gaps["on-policy"] = np.abs(by_hand.theta - by_minikd.theta).max()
+print(f"our loop and on_policy.train, two epochs: largest difference of a weight {gaps['on-policy']:.0e}")
+
+
+def half_the_teachers(student, x, y, seed):
+    contexts = Drawn(x, 0.5, teacher)  # what on_policy uses, but here the teacher makes up the words
+    how = {"loss": partial(kd.kl_loss, **soft), "optimizer": Adam(student, lr=LR), "epochs": EPOCHS} | options
+    fit(student, contexts, (no_labels, teacher.predict), seed=seed, **how)
+
+
+measure("forward KL, half its own", run(on_policy))
+measure("reverse KL, half its own", run(on_policy, divergence="reverse"))
+measure("forward KL, half the teacher's", half_the_teachers)
+pairs = [(f"{way} KL, half its own", f"{way} KL") for way in ("forward", "reverse")]
+pairs += [("forward KL, half its own", "forward KL, half the teacher's")]
+policy = {(*pair, score): compared(*pair, score) for pair in pairs for score in ("held-out words", "own words")}
+
+# %% [markdown]
+# **What to notice.** With half of its own contexts held-out words cost 0.029 ± 0.002 nats less (forward), and 0.017 ±
+# 0.008 less (reverse). Whether its own words become better is undecided, in both directions. Now look at the control.
+# There the other half of the contexts is made up by the *teacher*, and everything else is the same. It helps as much,
+# to within 0.004 nats. So what helps here is that the contexts are new. That they are the student's own adds nothing
+# that five seeds show.
+#
+# ### Is there any exposure bias?
+#
+# Measure it. Along the prefixes of held-out words and along the prefixes of its own words, how far is the student from
+# the teacher? If drift were the trouble, the divergence along its own words would be larger, and would grow with the
+# place in the word.
+
+
+# %%
+PLACES = 9
+
+
+def by_place(student, words):
+    codes, _, word = encode(words)  # (N, C), (N,)
+    place = np.arange(len(word)) - np.searchsorted(word, word)  # (N,): 0 for the first letter of each word
+    values = divergence_of_contexts(student, codes)  # (N,)
+    return [values[place == i].mean() for i in range(PLACES)] + [values.mean()]
+
+
+drift = {}
+for name in ("forward KL", "forward KL, half its own"):
+    own = [by_place(s, sample(s, DRAWN, seed=50 + i)) for i, s in enumerate(students[name])]
+    drift[name] = np.array([by_place(s, held_out) for s in students[name]]), np.array(own)  # (S, PLACES + 1) each
+    for where, values in zip(("held-out", "its own"), drift[name], strict=True):
+        mean, half = mean_interval(list(values[:, -1]))
+        print(f"{name:26} KL along {where:8} words: {mean:.3f} ± {half:.3f} nats")
+bias = {name: mean_interval(list((own - real)[:, -1])) for name, (real, own) in drift.items()}
+cure = mean_interval(list((drift["forward KL"][1] - drift["forward KL, half its own"][1])[:, -1]))
+for name, (more, half) in bias.items():
+    print(f"{name}: along its own words {more:+.3f} ± {half:.3f} nats more than along held-out words")
+print(f"with half its own contexts, along its own words {cure[0]:+.3f} ± {cure[1]:.3f} nats less")
+
+curves = {
+    f"{short}: {where}": values[:, :-1]
+    for short, name in (("trained on the data's contexts", "forward KL"), ("half its own", "forward KL, half its own"))
+    for where, values in zip(("held-out words", "its own words"), drift[name], strict=True)
+}
+figure = plots.lines(np.arange(1, PLACES + 1), curves, xlabel="place in the word", ylabel="KL(q || p), nats")
+figure.set_size_inches(5.4, 3.3)
+figure.legends[0].remove()  # it has room within the axes
+figure.axes[0].legend(loc="lower right", fontsize=8)
+figure.axes[0].set_title("How far the student is from the teacher", fontsize=11)
+plots.show(figure)
+
+# %% [markdown]
+# **What to notice.** There is none. The student that has never seen its own words in training is nearer to the teacher
+# along them, 0.134 nats instead of 0.140 along held-out words. The divergence grows up to the sixth or seventh letter
+# and then falls, and it does so along both kinds of words. A likely reason is that a longer beginning is rarer among
+# the 1,000 words. Training on its own contexts takes away 0.027 ± 0.002 nats along its own words, and 0.025 along
+# held-out words.
+#
+# So on words of eight letters the cure has no disease. In a text of a thousand symbols an early mistake has more time
+# to do harm; MiniLLM finds there that the bias grows with the length of the text. Measure it in your own setting first:
+# it takes the two numbers above. And add the control: new contexts of the teacher's are easier to get than the
+# student's own.
+#
+# ## All of them in one picture
+
+# %%
+figure = Figure(figsize=(7.4, 3.4), layout="constrained")
+axes = figure.subplots()
+looks = ("o", "s", "^", "v", "D", "p", "^", "D", "<")
+palette = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#E69F00", "#004D38", "#7A3500", "#999999")
+for (name, values), marker, colour in zip(scores.items(), looks, palette, strict=True):
+    (first, half), (second, half_2) = (mean_interval(list(values[:, i])) for i in (0, 1))
+    axes.errorbar(first, second, xerr=half, yerr=half_2, fmt=marker, color=colour, ms=7, label=name)
+axes.plot(*teacher_scores, "k+", ms=14, mew=2, label="teacher")
+axes.set(xlabel="NLL of held-out words, nats a letter", ylabel="the teacher's NLL of its own words")
+axes.set_title("Two ways to fail; bars: 95 % intervals", fontsize=11)
+axes.grid(alpha=0.3)
+figure.legend(fontsize=9, frameon=False, loc="outside right center")
+plots.show(figure)
+
+# %% [markdown]
+# **What to notice.** The teacher is at the lower left, where both scores are small. From the forward KL one gets nearer
+# to it downwards, with JSD and the reverse KL, or to the left, with new contexts. Labels are far off in one score or in
+# the other: what stops early speaks badly, and what learns long judges badly.
+#
+# ## Reading a divergence from samples: k1, k2, k3
+#
+# Of a large model one seldom sums over all answers. One draws $x \sim p$ and has two numbers, $p(x)$ and $q(x)$. With
+# $r = q(x)/p(x)$ and $l = \log r$, three estimators of $KL(p \Vert q) = -E\,l$ are in use (Schulman 2020):
+#
+# $$ k_1 = -l, \qquad k_2 = l^2/2, \qquad k_3 = r - 1 - l . $$
+#
+# $k_1$ is unbiased, but negative for many samples. $k_3$ is unbiased because $E\,r = \sum_k p_k\, q_k/p_k = 1$, and
+# never negative because $l \le r - 1$. $k_2$ is never negative either, but biased. Here is one context:
+
+# %%
+context = encode(["through"])[0][3:4]  # (1, C): what comes after "thr"?
+student = students["forward KL"][0]
+one = [model.predict(one_hot_rows(context)).astype(np.float64) for model in (student, teacher)]  # (1, K) each
+logp, logq = (log_softmax(logits)[0] for logits in one)  # (K,) each
+p, l = np.exp(logp), logq - logp  # (K,) each
+values_of = {"k1": -l, "k2": l**2 / 2, "k3": np.exp(l) - 1 - l}  # (K,) each
+draws = np.random.default_rng(3).choice(K, 200_000, p=p / p.sum())  # (M,)
+exact_KL = (p * -l).sum()
+print(f"after {decode(context)[0]}: KL(p || q) = {exact_KL:.5f} nats")
+drawn = {}
+for name, k in values_of.items():
+    mean, variance = (float(part[0]) for part in estimators.moments(*one, name))
+    drawn[name] = mean, variance, k[draws].mean(), k[draws].std()
+    assert np.isclose(mean, (p * k).sum()) and np.isclose(variance, (p * k**2).sum() - mean**2)
+    print(f"{name}: mean {mean:.5f}, standard deviation {variance**0.5:.4f}", end="; ")
+    print(f"200,000 draws: {drawn[name][2]:.5f}, {drawn[name][3]:.4f}")
+
+# %% [markdown]
+# **What to notice.** $k_3$ has the smallest standard deviation here, 0.53 against 0.76 for $k_1$. $k_2$ reads 0.30
+# instead of 0.16, because $p$ and $q$ are not near each other in this context.
+#
+# **As a loss.** It is tempting to train with the estimator that is best to read. But the samples stay where they are
+# when the loss is differentiated. With $k = f(l)$ and $dl/dz_j = -([x = j] - p_j)$, a sample gives the gradient
+# $-f'(l)\,([x = j] - p_j)$, and its mean over $x \sim p$ is
+#
+# $$ -p_j f'(l_j) + p_j \sum_x p_x f'(l_x) . $$
+#
+# Put in $f' = -1$, $l$ and $r - 1$. $k_1$ gives 0: nothing is learned. $k_2$ gives $p_j (\log(p_j/q_j) - KL(p \Vert
+# q))$, the gradient of the reverse KL. $k_3$ gives $p_j - q_j$, the gradient of the **forward** KL.
+
+# %%
+wanted = {"k1": np.zeros(K), "k2": reverse_slope(p, np.exp(logq)), "k3": forward_slope(p, np.exp(logq))}  # (K,) each
+slopes = {"k1": -np.ones(K), "k2": l, "k3": np.exp(l) - 1}  # (K,) each
+by_class = [np.repeat(logits, K, axis=0) for logits in one]  # (K, K) each: every class drawn once
+estimated = {}
+for name, slope in slopes.items():
+    formula = -p * slope + p * (p * slope).sum()  # (K,)
+    _, dz = estimators.estimator_loss(*by_class, np.arange(K), name)  # (K, K): a row for each class
+    by_minikd = (p[:, None] * dz * K).sum(axis=0)  # (K,): the mean over x ~ p
+    counts = np.bincount(draws, minlength=K)[:, None]  # (K, 1)
+    estimated[name] = (counts * dz * K).sum(axis=0) / len(draws)  # (K,): the mean over the draws
+    assert np.allclose(formula, wanted[name], atol=1e-12) and np.allclose(by_minikd, wanted[name], atol=1e-12)
+    away = np.abs(estimated[name] - wanted[name]).max()
+    print(f"{name}: mean gradient of 200,000 draws, largest difference from the formula {away:.5f}")
+
+# %% [markdown]
+# ## Only the top k
+#
+# Many services show the probabilities of the $k$ likeliest symbols and no others; and whoever stores a teacher's
+# answers saves space this way. The rest, $Q = 1 - \sum_{\text{known}} q$, is there, but nobody says how it is divided.
+# There are three ways to make a target $t$ of it. With $P$ the probability that the student gives to the rest,
+#
+# | | known classes | the others |
+# |---|---|---|
+# | rest | $q_j$ | $Q\,p_j/P$: the rest is one class, divided as the student has it |
+# | renormalised | $q_j/(1 - Q)$ | 0 |
+# | cut | $q_j$ | 0 |
+#
+# The loss is $\sum_j t_j (\log t_j - \log p_j)$ each time and the gradient $dz_j = p_j \sum_k t_k - t_j$. For "rest"
+# the target depends on $p$, but the formula is the same: there the loss is the KL divergence of $k + 1$ classes.
+
+
+# %%
+def top_k_by_hand(z, v, k, rest):
+    p, q = softmax(z), softmax(v)  # (B, K) each
+    known = q >= np.sort(q, axis=1)[:, -k:][:, :1]  # (B, K)
+    Q, P = ((~known * part).sum(axis=1, keepdims=True) for part in (q, p))  # (B, 1) each
+    others = Q * p / P if rest == "rest" else 0 * p  # (B, K)
+    t = np.where(known, q / (1 - Q) if rest == "renormalised" else q, others)  # (B, K)
+    loss = (t * np.log(np.where(t > 0, t, 1) / p)).sum(axis=1)  # (B,)
+    return loss.mean(), (p * t.sum(axis=1, keepdims=True) - t) / len(z)
+
+
+for rest in ("rest", "renormalised", "cut"):
+    assert same(top_k_by_hand(z, v, 5, rest), top_k.top_k_loss(z, None, v, k=5, rest=rest, soft_weight=1.0))
+    measure(f"top 5, {rest}", run(top_k, k=5, rest=rest, soft_weight=1.0))
+left_out = 100 * np.sort(softmax(v), axis=1)[:, :-5].sum(axis=1).mean()
+print(f"the 22 classes that are not shown have {left_out:.1f} % of the teacher's probability on average")
+rest_held = compared("top 5, rest", "forward KL", "held-out words")
+cut_held = compared("top 5, cut", "top 5, rest", "held-out words")
+cut_own = compared("top 5, cut", "top 5, rest", "own words")
+renormalised_cut = compared("top 5, renormalised", "top 5, cut", "held-out words")
+
+# %% [markdown]
+# **What to notice.** The five likeliest of 27 symbols hold 77.6 % of the probability. With the rest as one class this
+# costs 0.130 ± 0.024 nats. Taking the unknown for 0 costs 0.618 ± 0.045 more when cut, and again 0.052 ± 0.017 more
+# when renormalised: such a student finds rare letters nearly impossible, and real words have rare letters. Its own
+# words look excellent, 1.823 for "cut", better than the teacher's own, which have 1.893. Nothing is won: it says only
+# what is likeliest. The two scores must be read together.
+#
+# ## What they say
+#
+# Twelve words each, drawn with one seed. A star marks words that exist.
+
+# %%
+speakers = {"teacher": teacher} | {name: students[name][0] for name in ("labels", "forward KL", "reverse KL")}
+made_up = {name: sample(model, 12, seed=4) for name, model in speakers.items()}
+marked = {name: [word + "*" * (word in english) for word in words] for name, words in made_up.items()}
+print("".join(f"{name:<26}" for name in marked))
+for line in zip(*marked.values(), strict=True):
+    print("".join(f"{word:<26}" for word in line).rstrip())
+
+# %% [markdown]
+# **What to notice.** Most of these words do not exist, but many could. Of 3,000 words each, 11.6 % of the teacher's
+# exist, 6.5 % and 6.9 % of the two distilled students', and 2.9 % of the student's on labels. All columns are drawn
+# with the same uniform numbers, so the words often begin alike.
+#
+# ## What other libraries call it
+#
+# You can now open these four and find each piece again. The names are those of the versions of 2026; they change.
+#
+# | here | paper of GKD | TRL | MiniLLM | DistiLLM |
+# |---|---|---|---|---|
+# | forward KL, contexts of the data | supervised KD | `lmbda=0, beta=0` | `--type kd` | `--type kd` or `fkl` |
+# | soft weight $w$ | | labels are not read | `--kd-ratio` | `--kd-ratio` |
+# | sequence level | SeqKD | `seq_kd=True` | `scripts/*/seqkd` | `scripts/*/seqkd` |
+# | reverse KL in a context | the end $\beta \to 1$ | `beta=1` | `--single-step-reg` | `rkl` in `--type` |
+# | JSD, $\beta$ | JSD($\beta$) | `beta` | | `jsd`; its `lam` is $1 - \beta$ |
+# | `minikd.methods.skewed`, $\alpha$ | | | | `sfkl`, `srkl`, `--skew-alpha` |
+# | share of its own contexts | $\lambda$ | `lmbda` | always its own | `--student-gen`, `--mixed-alpha` |
+#
+# - **TRL.** `GKDTrainer` (by now in `trl.experimental.gkd`) replaces a whole batch with probability `lmbda`, where we
+#   replace a share of the rows. Its `generalized_jsd_loss` has the special ends of above, so `beta=0` and `beta=0.01`
+#   want different learning rates. `temperature` is that of the sampling. With `seq_kd=True` the teacher writes the
+#   text, but the loss is still the divergence; plain cross-entropy on the teacher's text is `SFTTrainer`. The newer
+#   `DistillationTrainer` always takes the student's own contexts, and its `beta` is 1 by default: reverse.
+# - **MiniLLM** takes the reverse KL of whole texts and also differentiates the draw, with a policy gradient. The part
+#   that has a closed form is our reverse KL in each context, along the student's own texts (`--single-step-reg`).
+#   `--teacher-mixed-alpha` lets the teacher write along, so that the first texts are not noise. `--length-norm` divides
+#   by the length, because a sum over symbols rewards short answers.
+# - **DistiLLM** mixes a little of one distribution into the other before it compares them, like our `skewed`. With
+#   `adaptive` in `--type` the share of the student's own texts grows by 0.1 whenever the validation loss has risen by
+#   `--loss-eps`. `--replay-ratio` decides how many of them are old ones, because sampling from a large model is slow.
+# - **Top k** is `gkd_logits_topk` in ms-swift. Ask of any such option what becomes of the rest.
+# - **$k_3$** is the KL term of GRPO. As a loss on samples of the student, it is the forward KL.
+#
+# ## Exercises
+#
+# **1.** Start the reverse fit of the two bumps at $\mu = 0.5$. What does it find? Does the forward fit care?
+#
+# <details><summary>Answer</summary>
+#
+# It finds a third local minimum, $\mu \approx 0$ and $\sigma \approx 2.23$, which covers both bumps. Its $KL(p \Vert
+# q)$ is 1.17 nats, against 0.51 and 0.92 of the two narrow ones. So mode seeking is what the best minimum does, and
+# descent may not find it. The forward KL goes to the same place from every start.
+#
+# </details>
+#
+# **2.** Show that $JSD_\beta \le -\beta \log \beta - (1 - \beta) \log (1 - \beta)$, also if the teacher rules out
+# everything that the student says. What is the bound at $\beta = 0.5$? What is $KL(p \Vert q)$ there?
+#
+# <details><summary>Answer</summary>
+#
+# $m \ge \beta q$, so $q/m \le 1/\beta$ and $KL(q \Vert m) \le -\log \beta$. In the same way
+# $KL(p \Vert m) \le -\log(1 - \beta)$. Weighted with $\beta$ and $1 - \beta$ this is the bound, which is
+# $\log 2 \approx 0.69$ at $\beta = 0.5$. It is reached if $p$ and $q$ have no class in common. $KL(p \Vert q)$ is
+# infinite there.
+#
+# </details>
+#
+# **3.** In reinforcement learning one gives each sample $x \sim p$ a reward $R(x)$ and steps along $R(x)$ times the
+# gradient of $\log p(x)$. Which divergence does the reward $R = l = \log q(x) - \log p(x)$ descend? Which of the three
+# estimators has the same gradient, sample by sample? Why does $k_1$ not learn anything, if $k_1 = -R$?
+#
+# <details><summary>Answer</summary>
+#
+# The gradient of $\log p(x)$ at the logits is $[x = j] - p_j$. The mean of $-l_x\,([x = j] - p_j)$ over $x \sim p$ is
+# $p_j (g_j - KL(p \Vert q))$ with $g = -l$: the reverse KL. Sample by sample it is the gradient of $k_2$. As a reward,
+# $l$ is a constant that weights the gradient of $\log p$. As a loss, $k_1$ itself is differentiated, and the weight is
+# lost.
+#
+# </details>
+#
+# ## Sources
+#
+# - Bengio, Ducharme, Vincent, Jauvin (2003): *A Neural Probabilistic Language Model*. JMLR 3 (an MLP as a language
+#   model).
+# - Kim, Rush (2016): *Sequence-Level Knowledge Distillation*. arXiv 1606.07947.
+# - Gu, Dong, Wei, Huang (2023): *MiniLLM*. arXiv 2306.08543 (reverse KL, policy gradient).
+# - Agarwal et al. (2023): *On-Policy Distillation of Language Models*. arXiv 2306.13649 (GKD: JSD, the share
+#   $\lambda$).
+# - Ko et al. (2024): *DistiLLM*. arXiv 2402.03898 (skewed KL, replay).
+# - Anshumann et al. (2025): *Sparse Logit Sampling*. arXiv 2503.16870 (what keeping the largest $k$ does).
+# - Ranzato, Chopra, Auli, Zaremba (2015): *Sequence Level Training with Recurrent Neural Networks*. arXiv 1511.06732
+#   (exposure bias).
+# - Schulman (2020): *Approximating KL Divergence*. joschu.net/blog/kl-approx.html ($k_1$, $k_2$, $k_3$).
+# - Atkinson: *Spell Checker Oriented Word Lists*. wordlist.aspell.net (the words).
+#
+# Next: `01_learning_by_hand` once more, now with data of your own.
+
+# %%
+# What the text claims, checked each time this runs.
+assert max(gaps.values()) < 1e-3 and ours == theirs and same_labels
+assert largest < (0.2 if FAST else 0.03)  # the mean gradient of drawn labels
+assert abs(left.mean() - right.mean()) < 4 * error  # the divergence of words is that of their contexts
+for (name, start), (p_bump, mu, sigma) in bump_fits.items():
+    if name == "forward":
+        moments = (p_bump * grid).sum(), (p_bump * grid**2).sum()  # those of the student on the grid
+        assert np.allclose(moments, (middle, width**2 + middle**2), atol=1e-3)
+        assert p_bump[np.abs(grid) < 1].sum() > 10 * two_bumps[np.abs(grid) < 1].sum()
+    else:
+        assert abs(mu - np.copysign(2.5, start)) < 0.02 and sigma < 0.9
+values = np.array([[ends[beta][0] / beta, ends[1 - beta][0] / beta] for beta in (1e-4,)])[0]  # (2,)
+assert np.allclose(values, (forward, reverse), rtol=0.02)
+assert max(ends[beta][0] for beta in (1e-4, 0.9999)) < 1e-3 * min(forward, reverse)
+assert ends[1e-4][1] < 1e-2 * ends[0.5][1] and ends[0.9999][1] < 1e-2 * ends[0.5][1]
+assert 80 < jumps[0] / jumps[0.01] < 120 and 80 < jumps[1] / jumps[0.99] < 130
+for name, (exact, variance, drawn_mean, drawn_deviation) in drawn.items():
+    assert abs(drawn_mean - exact) < 5 * (variance / len(draws)) ** 0.5
+    assert abs(drawn_deviation / variance**0.5 - 1) < 0.2
+    assert (abs(exact - exact_KL) < 1e-9) == (name != "k2")
+    assert np.abs(estimated[name] - wanted[name]).max() < 0.01
+assert drawn["k3"][1] < drawn["k1"][1] and (values_of["k3"] >= 0).all() and (values_of["k1"] < 0).any()
+assert forward_gain[0] > forward_gain[1] and cut_held[0] < -cut_held[1]
+stuck = fit_bump(two_bumps, reverse_slope, 0.5)  # exercise 1
+assert abs(stuck[2] - 2.23) < 0.02 and abs((stuck[0] * np.log(stuck[0] / two_bumps)).sum() - 1.17) < 0.02
+best = [(bump * np.log(bump / two_bumps)).sum() for bump, *_ in (bump_fits["reverse", at] for at in (-2.0, 2.0))]
+assert np.allclose(best, (0.51, 0.92), atol=0.01)
+apart = np.array([[800.0, 0.0]]), np.array([[0.0, 800.0]])  # exercise 2
+assert all(
+    abs(jsd.jsd_loss(*apart[:1], None, apart[1], beta=b, **soft)[0] + b * np.log(b) + (1 - b) * np.log(1 - b)) < 1e-9
+    for b in (0.1, 0.5, 0.8)
+)
+_, dz = estimators.estimator_loss(*by_class, np.arange(K), "k2")  # exercise 3: (K, K), a row for each x
+assert np.allclose(dz * K, -l[:, None] * (np.eye(K) - p), atol=1e-12)
+if not FAST:
+
+    def helps(gain):
+        return verdict(*gain) == "helps"
+
+    claimed = {
+        "labels": 2.272,
+        "forward KL": 2.079,
+        "sequence level": 2.103,
+        "reverse KL": 2.119,
+        "JSD, β = 0.5": 2.089,
+    }
+    claimed |= {"forward KL, half its own": 2.050, "top 5, rest": 2.209, "top 5, cut": 2.827}
+    assert all(abs(scores[name][:, 0].mean() - nats) < 0.02 for name, nats in claimed.items())
+    assert abs(teacher_scores[0] - 1.941) < 0.02 and abs(teacher_scores[1] - 1.893) < 0.03
+    assert all(map(helps, (forward_gain, sequence_labels, reverse_own, jsd_own, cut_own)))
+    hurt = (sequence_gain, sequence_own, reverse_held, jsd_held, rest_held, cut_held, renormalised_cut)
+    assert all(verdict(*gain) == "hurts" for gain in hurt)
+    new, teachers_own = "forward KL, half its own", "forward KL, half the teacher's"
+    assert helps(policy[new, "forward KL", "held-out words"])
+    assert helps(policy["reverse KL, half its own", "reverse KL", "held-out words"])
+    undecided = [(new, "forward KL", "own words"), ("reverse KL, half its own", "reverse KL", "own words")]
+    undecided += [(new, teachers_own, "held-out words"), (new, teachers_own, "own words")]
+    assert all(verdict(*policy[key]) == "undecided" for key in undecided)
+    assert policy[new, teachers_own, "held-out words"][1] < 0.01  # and the interval is narrow
+    assert bias["forward KL"][0] < -bias["forward KL"][1] and helps(cure)  # no exposure bias
+    assert drift["forward KL"][0][:, :PLACES].mean(axis=0).argmax() in (5, 6)
+    assert np.allclose([drawn["k1"][1] ** 0.5, drawn["k3"][1] ** 0.5], (0.76, 0.53), atol=0.1)
+    assert np.allclose([drawn["k2"][0], exact_KL], (0.30, 0.16), atol=0.05)
+    exist = [scores[name][:, 2].mean() for name in ("forward KL", "reverse KL", "labels")]
+    assert np.allclose([teacher_exist, *exist], (11.6, 6.5, 6.9, 2.9), atol=1)
+    assert scores["top 5, cut"][:, 1].mean() < teacher_scores[1] and abs(left_out - 22.4) < 2
+    ratio = (scores["labels"] - scores["forward KL"])[:, 0].mean() / (scores["labels"][:, 0].mean() - teacher_scores[0])
+    assert ratio > 0.5
