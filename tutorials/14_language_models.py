@@ -289,8 +289,8 @@ sequence_own = compared("sequence level", "forward KL", "own words")
 
 # %% [markdown]
 # **What to notice.** The student reads neither a word of the data nor a probability, and its NLL of held-out words is
-# still 0.169 ± 0.012 lower than with labels. It is 0.024 ± 0.007 higher than with soft targets, and the teacher likes
-# its words less, by 0.127 ± 0.019. It sees one drawn letter in each context, instead of 27 probabilities.
+# still 0.169 ± 0.012 lower than with labels. It is 0.024 ± 0.007 higher than with soft targets, and the teacher's NLL
+# of its words is 0.127 ± 0.019 higher. It sees one drawn letter in each context, instead of 27 probabilities.
 #
 # ### Which contexts count?
 #
@@ -423,8 +423,8 @@ reverse_held = compared("reverse KL", "forward KL", "held-out words")
 reverse_own = compared("reverse KL", "forward KL", "own words")
 
 # %% [markdown]
-# **What to notice.** The price and the gain are both there: held-out words cost 0.041 ± 0.004 nats a letter more than
-# with the forward KL, and the teacher finds the student's own words 0.094 ± 0.006 more likely. Which one is better
+# **What to notice.** Held-out words cost 0.041 ± 0.004 nats a letter more than
+# with the forward KL, but the student's own words cost the teacher 0.094 ± 0.006 nats less. Which one is better
 # depends on what the student is for: to judge texts of others, or to write.
 #
 # ## Between the two: the generalised Jensen-Shannon divergence
@@ -482,7 +482,7 @@ jsd_own = compared("JSD, β = 0.5", "forward KL", "own words")
 
 # %% [markdown]
 # **What to notice.** At $\beta = 0.01$ the special loss is 0.0037, and at $\beta = 0$ it is 0.3786: a hundred times as
-# much. Who tunes $\beta$ over a grid from 0 to 1 at one learning rate compares losses of very different size there.
+# much. If you tune $\beta$ over a grid from 0 to 1 at one learning rate, you compare losses of very different size.
 # minikd takes $\beta$ from between the ends only; the ends are methods of their own. At $\beta = 0.5$ the student lies
 # between the two: held-out words cost 0.010 ± 0.004 more than with the forward KL, its own words 0.057 ± 0.008 less.
 #
@@ -591,10 +591,10 @@ plots.show(figure)
 # the 1,000 words. Training on its own contexts takes away 0.027 ± 0.002 nats along its own words, and 0.025 along
 # held-out words.
 #
-# So on words of eight letters the cure has no disease. In a text of a thousand symbols an early mistake has more time
-# to do harm; MiniLLM finds there that the bias grows with the length of the text. Measure it in your own setting first:
-# it takes the two numbers above. And add the control: new contexts of the teacher's are easier to get than the
-# student's own.
+# So on words of eight letters there is no exposure bias to cure. In a text of a thousand symbols an early mistake has
+# more time to do harm; MiniLLM finds there that the bias grows with the length of the text. Measure it in your own
+# setting first: it takes the two numbers above. And add the control: new contexts of the teacher's are easier to get
+# than the student's own.
 #
 # ## All of them in one picture
 
@@ -615,13 +615,13 @@ plots.show(figure)
 
 # %% [markdown]
 # **What to notice.** The teacher is at the lower left, where both scores are small. From the forward KL one gets nearer
-# to it downwards, with JSD and the reverse KL, or to the left, with new contexts. Labels are far off in one score or in
-# the other: what stops early speaks badly, and what learns long judges badly.
+# to it downwards, with JSD and the reverse KL, or to the left, with new contexts. Both students on labels are far off
+# in one of the scores: the one that stops early speaks badly, and the one that learns long judges badly.
 #
 # ## Reading a divergence from samples: k1, k2, k3
 #
-# Of a large model one seldom sums over all answers. One draws $x \sim p$ and has two numbers, $p(x)$ and $q(x)$. With
-# $r = q(x)/p(x)$ and $l = \log r$, three estimators of $KL(p \Vert q) = -E\,l$ are in use (Schulman 2020):
+# For a large model, a sum over all answers is rarely possible. We draw $x \sim p$ and have two numbers, $p(x)$ and
+# $q(x)$. With $r = q(x)/p(x)$ and $l = \log r$, three estimators of $KL(p \Vert q) = -E\,l$ are in use (Schulman 2020):
 #
 # $$ k_1 = -l, \qquad k_2 = l^2/2, \qquad k_3 = r - 1 - l . $$
 #
@@ -677,9 +677,9 @@ for name, slope in slopes.items():
 # %% [markdown]
 # ## Only the top k
 #
-# Many services show the probabilities of the $k$ likeliest symbols and no others; and whoever stores a teacher's
-# answers saves space this way. The rest, $Q = 1 - \sum_{\text{known}} q$, is there, but nobody says how it is divided.
-# There are three ways to make a target $t$ of it. With $P$ the probability that the student gives to the rest,
+# Many services show the probabilities of the $k$ likeliest symbols and no others. Stored answers of a teacher also save
+# space this way. The rest, $Q = 1 - \sum_{\text{known}} q$, is there, but nobody says how it is divided. There are
+# three ways to make a target $t$ of it. With $P$ the probability that the student gives to the rest,
 #
 # | | known classes | the others |
 # |---|---|---|
@@ -725,7 +725,7 @@ renormalised_cut = compared("top 5, renormalised", "top 5, cut", "held-out words
 
 # %%
 speakers = {"teacher": teacher} | {name: students[name][0] for name in ("labels", "forward KL", "reverse KL")}
-made_up = {name: sample(model, 12, seed=4) for name, model in speakers.items()}
+made_up = {name: sample(model, 12, seed=12) for name, model in speakers.items()}
 marked = {name: [word + "*" * (word in english) for word in words] for name, words in made_up.items()}
 print("".join(f"{name:<26}" for name in marked))
 for line in zip(*marked.values(), strict=True):
@@ -752,7 +752,7 @@ for line in zip(*marked.values(), strict=True):
 #
 # - **TRL.** `GKDTrainer` (by now in `trl.experimental.gkd`) replaces a whole batch with probability `lmbda`, where we
 #   replace a share of the rows. Its `generalized_jsd_loss` has the special ends of above, so `beta=0` and `beta=0.01`
-#   want different learning rates. `temperature` is that of the sampling. With `seq_kd=True` the teacher writes the
+#   need different learning rates. `temperature` is that of the sampling. With `seq_kd=True` the teacher writes the
 #   text, but the loss is still the divergence; plain cross-entropy on the teacher's text is `SFTTrainer`. The newer
 #   `DistillationTrainer` always takes the student's own contexts, and its `beta` is 1 by default: reverse.
 # - **MiniLLM** takes the reverse KL of whole texts and also differentiates the draw, with a policy gradient. The part
@@ -762,12 +762,13 @@ for line in zip(*marked.values(), strict=True):
 # - **DistiLLM** mixes a little of one distribution into the other before it compares them, like our `skewed`. With
 #   `adaptive` in `--type` the share of the student's own texts grows by 0.1 whenever the validation loss has risen by
 #   `--loss-eps`. `--replay-ratio` decides how many of them are old ones, because sampling from a large model is slow.
-# - **Top k** is `gkd_logits_topk` in ms-swift. Ask of any such option what becomes of the rest.
+# - **Top k** is `gkd_logits_topk` in ms-swift. Check what such an option does with the rest.
 # - **$k_3$** is the KL term of GRPO. As a loss on samples of the student, it is the forward KL.
 #
 # ## Exercises
 #
-# **1.** Start the reverse fit of the two bumps at $\mu = 0.5$. What does it find? Does the forward fit care?
+# **1.** Start the reverse fit of the two bumps at $\mu = 0.5$. What does it find? Does the start matter for the forward
+# fit?
 #
 # <details><summary>Answer</summary>
 #
