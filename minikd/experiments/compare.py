@@ -232,8 +232,9 @@ def best_of(name: str, groups: dict[Setting, list[Record]], tuning: Sequence[int
         _, temperature, strength = setting
         default = _default_temperature(name) if temperature else 1
         distance = abs(np.log((temperature or 1) / default))
-        losses = [judged(r, "val_") for r in groups[setting] if r["seed"] in tuning]
-        return -float(np.mean(losses)), -abs(np.log(strength)), -distance
+        of_tuning = [r for r in groups[setting] if r["seed"] in tuning]
+        merits = [-r["val_nll"] if is_language(r) else r["val_accuracy"] for r in of_tuning]
+        return float(np.mean(merits)), -abs(np.log(strength)), -distance
 
     best = max((setting for setting in groups if setting[0] == name), key=rank)
     return best, groups[best]
@@ -244,9 +245,9 @@ def is_language(record: Record) -> bool:
     return "perplexity" in record
 
 
-def judged(record: Record, part: str = "") -> float:
+def judged(record: Record) -> float:
     """What methods are ranked by, less is better: test errors in percent, or nats a letter of a language model."""
-    return score(record, "nll" if is_language(record) else "error", part)
+    return score(record, "nll" if is_language(record) else "error", "")
 
 
 def summary(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -321,11 +322,12 @@ def caption(content: dict[str, Any]) -> str:
     rivals = [f"{row['method']} against {row['against']}, " for row in decided if row["against"] != LABELS]
     language = any(row["unit"] == UNITS[True] for row in decided)
     gain = f"Lower by: {UNITS[True]}" if language else f"Fewer by: {UNITS[False]}"
+    tuning = f"{content['tuning_seeds']} seed{'s' * (content['tuning_seeds'] > 1)}"
     return (
         f"{settings['data']}, student {student} on {shown(Config.from_json(settings))}, teacher {teacher} on all, "
         f"{settings['epochs']} epochs, {settings['seeds']} seeds; 95 % intervals. {gain} against "
         f"labels alone, paired ({''.join(rivals)}of {len(decided)} comparisons without a true difference "
-        f"{len(decided) / 20:.1f} would seem decided). Tuned on validation samples, {content['tuning_seeds']} seeds: T "
+        f"{len(decided) / 20:.1f} would seem decided). Tuned on validation samples, {tuning}: T "
         f"from {min(temperatures):g} to {max(temperatures):g}, by factors of 2; strength from "
         f"{_fraction(min(strengths))} to {max(strengths):g} times the method's default, by factors of 4, and beyond "
         f"where an end was the best (a bar: it still is)."
