@@ -757,6 +757,13 @@ def test_an_annealed_teacher_grows_clear_in_whole_steps_and_then_the_labels_take
     assert [c["stage"] for c in calls] == [1] * 12 + [2] * 4
 
 
+def test_annealing_with_one_temperature_has_the_whole_teacher_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = recorded(monkeypatch, annealing, "annealed_loss")
+    student, teacher, x, y = MLP((4, 3)), MLP((4, 5, 3), seed=1), sample(40, 4), some_labels(40, 3)
+    annealing.train(student, teacher, x, y, epochs=8, batch_size=20, max_temperature=1, progress=False)
+    assert {call["phi"] for call in calls} == {1.0} and [call["stage"] for call in calls] == [1] * 12 + [2] * 4
+
+
 def test_dkd_grows_in_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = recorded(monkeypatch, dkd, "dkd_loss")
     x, y = DIGITS.x_train[:40], DIGITS.y_train[:40]

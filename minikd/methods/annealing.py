@@ -72,9 +72,9 @@ def train(
     update = optimizer(student)
 
     def phi(progress: float) -> float:
-        # The small numbers are against rounding: 0.3 of 10 steps are 3 and not 2, and the last T is 1.
-        steps_taken = math.floor(max_temperature * min(progress / share, 1 - 1e-9) + 1e-9) if share else 0
-        return (steps_taken + 1) / max_temperature  # T = max_temperature - steps_taken
+        # The small number is against rounding: 0.3 of 10 steps are 3 and not 2.
+        steps_taken = math.floor(max_temperature * progress / share + 1e-9) if share else 0
+        return min(steps_taken + 1, max_temperature) / max_temperature  # T = max_temperature - steps_taken
 
     def stage(progress: float) -> int:
         return 1 if progress < share - 1e-9 else 2
