@@ -35,7 +35,7 @@ from minikd.reproduce.study import BEATS, INCONCLUSIVE, MATCHES, MISSES
 from minikd.reproduce.subclass2020 import Adversary, name_subclasses, subclass_loss
 from minikd.reproduce.subliminal2025 import SHARED, Scheme, beginner, noise, of_columns, squared_error
 
-DIGITS = load_data("digits")
+DIGITS, WORDS = load_data("digits"), load_data("words")
 TOY: dict[str, dict[str, Any]] = {
     "hinton2015": {
         "teacher": (24, 24),
@@ -328,9 +328,14 @@ def test_a_lab_on_another_data_set_shares_its_seed_and_counts_its_networks(tmp_p
     assert lab.seconds() == other.seconds() > 0
 
 
-def test_a_lab_needs_pictures(tmp_path: Path) -> None:
+def test_a_lab_of_words_has_no_image_shape_and_trains_on_the_training_words_alone(tmp_path: Path) -> None:
+    lab, choosing = (Lab(WORDS, tmp_path, 0, validation=validation) for validation in (False, True))
     with pytest.raises(ValueError, match=r"data must be pictures, got data without an image_shape"):
-        Lab(DIGITS._replace(image_shape=None), tmp_path, 0)
+        lab.image_shape  # noqa: B018
+    for one in (lab, choosing):
+        assert_same_bits(one.x.codes, WORDS.x_train.codes)
+        assert_same_bits(one.y, WORDS.y_train)
+    assert lab.exam.x is WORDS.x_test and choosing.exam.x is WORDS.x_val
 
 
 # ---- biases corrected -------------------------------------------------------------------------------------------

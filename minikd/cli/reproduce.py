@@ -8,6 +8,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from ..backend import get_xp
+from ..data import DATASETS
 from ..errors import DataError
 from ..experiments.progress import silent
 from ..reproduce import STUDIES, Plan, Study, committed, run_study, study_table
@@ -66,7 +67,7 @@ def _run_study(study: Study, folder: Path, plan: Plan, quiet: bool) -> None:
     """Run a study, telling of its progress, and print and draw what came of it."""
     print(_heading(study))
     if plan.quick:
-        print("QUICK: fewer images and epochs; these numbers say nothing about the paper.")
+        print(f"QUICK: fewer {noun(study)} and epochs; these numbers say nothing about the paper.")
     print(f"Running {plan.seeds} seed{'s' * (plan.seeds > 1)} in {folder}/", flush=True)
     with Progress(quiet=quiet, log=False) as progress:
         content = run_study(study, folder, plan, notify=progress if plan.jobs == 1 else silent if quiet else announce)
@@ -95,8 +96,13 @@ def picture(study: Study, values: dict[str, list[float]], lab: Lab, plan: Plan, 
     if plan.seeds > 1:
         note(figure, f"ours: mean over {plan.seeds} seeds, with its 95 % interval")
     if plan.quick:
-        figure.suptitle("QUICK: too few images and epochs to say anything about the paper", color="#D55E00")
+        figure.suptitle(f"QUICK: too few {noun(study)} and epochs to say anything about the paper", color="#D55E00")
     return figure
+
+
+def noun(study: Study) -> str:
+    """What the samples of the study's data set are."""
+    return DATASETS[study.data].noun
 
 
 def _heading(study: Study) -> str:
@@ -107,7 +113,7 @@ def _measured(content: dict[str, Any]) -> str:
     """On what, how often and for how long a study was run."""
     plan, machines, seeds = content["plan"], content["machines"], len(content["seeds"])
     minutes = sum(content["seconds"]) / seeds / 60
-    images = "validation images" if plan["validation"] else "test images"
+    images = f"{'validation' if plan['validation'] else 'test'} {noun(STUDIES[content['study']])}"
     processors, threads, numpy = (
         " and ".join(dict.fromkeys(str(value) for value in values))
         for values in zip(*((m["processor"], m["threads"], m["versions"]["numpy"]) for m in machines), strict=True)

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..backend import to_numpy
 from ..checkpoint import load_arrays
+from ..checks import is_source
 from ..data import Data, load_data
 from ..metrics import History, Predictor, evaluate
 from ..mlp import MLP
@@ -53,7 +54,7 @@ class Exam:
 
     def nll(self, model: Any) -> float:
         """-mean log p(label), in nats."""
-        return float(evaluate(model, self.x, self._labels).nll)
+        return float(evaluate(self.logits(model), self.x, self._labels).nll)
 
     def offset_tuned_on_test(self, logits: np.ndarray, classes: Sequence[int]) -> float:
         """The number that, added to the logits (N, K) of `classes`, leaves the fewest errors: tuned on test labels.
@@ -76,7 +77,7 @@ class Exam:
 class Lab:
     """What a study is given for one seed.
 
-    x, y        all images that may be trained on, (N, D), and their labels (N,)
+    x, y        all images that may be trained on, (N, D), and their labels (N,); of a Source the training part alone
     exam        the images to be examined on
     seed        from 0;  device  "cpu" or "cuda";  folder  where networks are kept
     validation  train on the training images alone, and examine on the validation images: for choosing settings
@@ -93,17 +94,22 @@ class Lab:
         validation: bool = False,
         name: str = "mnist",
     ) -> None:
-        if validation:
-            data = data._replace(x_val=data.x_val[:0], y_val=data.y_val[:0], x_test=data.x_val, y_test=data.y_val)
-        self.x = np.concatenate((data.x_train, data.x_val))
-        self.y = np.concatenate((data.y_train, data.y_val))
-        self.exam = Exam(data.x_test, data.y_test)
-        if data.image_shape is None:
-            raise ValueError("data must be pictures, got data without an image_shape")
-        self.image_shape, self.n_classes = data.image_shape, len(data.class_names)
+        self.x, self.y = data.x_train, data.y_train
+        if not (validation or is_source(data.x_train)):
+            self.x = np.concatenate((data.x_train, data.x_val))
+            self.y = np.concatenate((data.y_train, data.y_val))
+        self.exam = Exam(data.x_val, data.y_val) if validation else Exam(data.x_test, data.y_test)
+        self._image_shape, self.n_classes = data.image_shape, len(data.class_names)
         self.folder, self.seed, self.device, self.notify = folder, seed, device, notify
         self.validation, self.name = validation, name
         self._networks: dict[str, Path] = {}
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width of the images. ValueError for data that are none."""
+        if self._image_shape is None:
+            raise ValueError("data must be pictures, got data without an image_shape")
+        return self._image_shape
 
     def on(self, name: str) -> Lab:
         """The lab of the same seed on the data set of that name, which may be this one's."""
