@@ -18,17 +18,22 @@ import numpy as np
 import pytest
 from helpers import assert_close, assert_same_bits, sample, some_labels
 
-from minikd import MLP, CheckpointError, check_gradients, cross_entropy, fit, load_data, softmax
+from minikd import MLP, CheckpointError, check_gradients, cross_entropy, evaluate, fit, load_data, softmax
 from minikd.backend import to_device, to_numpy
 from minikd.cli.main import main
 from minikd.cli.parser import STUDIES as NAMES
 from minikd.cli.reproduce import picture
+from minikd.data import Data
+from minikd.data.words import encode, one_hot_rows, split_words
 from minikd.experiments.intervals import mean_interval
+from minikd.methods import language
+from minikd.ops import log_softmax
 from minikd.report.style import png
 from minikd.reproduce import STUDIES, Plan, Row, Study, committed, judge, run_study, study_table, verdict
 from minikd.reproduce.few import Recipe, worth
 from minikd.reproduce.hinton2015 import Training, offset_to_share
 from minikd.reproduce.lab import Exam, Lab
+from minikd.reproduce.language import KINDS, measured, taught
 from minikd.reproduce.muller2019 import penultimate, projection, spread
 from minikd.reproduce.run import make_lab, read
 from minikd.reproduce.study import BEATS, INCONCLUSIVE, MATCHES, MISSES
@@ -36,6 +41,10 @@ from minikd.reproduce.subclass2020 import Adversary, name_subclasses, subclass_l
 from minikd.reproduce.subliminal2025 import SHARED, Scheme, beginner, noise, of_columns, squared_error
 
 DIGITS, WORDS = load_data("digits"), load_data("words")
+SOME_WORDS = WORDS._replace(  # 2,000 letters of each part
+    **{f"x_{part}": getattr(WORDS, f"x_{part}").take(slice(2000)) for part in ("train", "val", "test")},
+    **{f"y_{part}": getattr(WORDS, f"y_{part}")[:2000] for part in ("train", "val", "test")},
+)
 TOY: dict[str, dict[str, Any]] = {
     "hinton2015": {
         "teacher": (24, 24),
@@ -59,6 +68,16 @@ TOY: dict[str, dict[str, Any]] = {
     "generations": {"images": 200, "hidden": (16,), "generations": 2, "epochs": 3},
     "few": {"recipes": {"digits": Recipe((16, 16), 2, 300, 4.0)}},
     "subliminal2025": {"hidden": (16, 16), "widths": (3, 8), "batch_size": 128, "teacher_epochs": 2, "epochs": 2},
+    "language": {
+        "teacher": (24, 24),
+        "teacher_epochs": 2,
+        "student": (8,),
+        "words": 60,
+        "others": (30,),
+        "epochs": 2,
+        "early": 1,
+        "said": 100,
+    },
 }
 
 
@@ -66,7 +85,12 @@ def toy(name: str) -> Any:
     return replace(STUDIES[name].full, **TOY[name])
 
 
-def run_toy(name: str, folder: Path, *, seeds: int = 2, device: str = "cpu", data: Any = DIGITS, **more: Any) -> Any:
+def toy_data(name: str) -> Data:
+    return SOME_WORDS if STUDIES[name].data == "words" else DIGITS
+
+
+def run_toy(name: str, folder: Path, *, seeds: int = 2, device: str = "cpu", data: Any = None, **more: Any) -> Any:
+    data = data or toy_data(name)
     return run_study(STUDIES[name], folder, Plan(seeds=seeds, device=device), data=data, protocol=toy(name), **more)
 
 
@@ -148,7 +172,7 @@ def test_a_study_leaves_networks_numbers_and_a_picture(name: str, tmp_path: Path
     assert table_of_lines == {(m, s): v for m, numbers in content["values"].items() for s, v in enumerate(numbers)}
     assert not list(tmp_path.glob("*.png"))  # the command draws
     plan = Plan(seeds=2, device=device)
-    figure = picture(study, content["values"], make_lab(study, tmp_path, 0, plan, DIGITS), plan, toy(name))
+    figure = picture(study, content["values"], make_lab(study, tmp_path, 0, plan, toy_data(name)), plan, toy(name))
     assert (
         png(figure).startswith(b"\x89PNG")
         and figure.get_supxlabel() == "ours: mean over 2 seeds, with its 95 % interval"
@@ -206,7 +230,8 @@ def test_no_test_label_gets_into_training_selection_or_correction(
     monkeypatch.setattr(Exam, "offset_tuned_on_test", lambda self, z, classes: 0.0)
     values = [run_toy(name, tmp_path / "right", seeds=1)["values"]]
     first, examined[:] = list(examined), []
-    wrong = DIGITS._replace(y_test=(DIGITS.y_test * 3 + 1) % 10)
+    data = toy_data(name)
+    wrong = data._replace(y_test=(data.y_test * 3 + 1) % len(data.class_names))
     values.append(run_toy(name, tmp_path / "wrong", seeds=1, data=wrong)["values"])
     assert values[0] != values[1]  # the scores do depend on them
     assert len(first) == len(examined) > 0
@@ -329,13 +354,13 @@ def test_a_lab_on_another_data_set_shares_its_seed_and_counts_its_networks(tmp_p
 
 
 def test_a_lab_of_words_has_no_image_shape_and_trains_on_the_training_words_alone(tmp_path: Path) -> None:
-    lab, choosing = (Lab(WORDS, tmp_path, 0, validation=validation) for validation in (False, True))
+    lab, choosing = (Lab(SOME_WORDS, tmp_path, 0, validation=validation) for validation in (False, True))
     with pytest.raises(ValueError, match=r"data must be pictures, got data without an image_shape"):
         lab.image_shape  # noqa: B018
     for one in (lab, choosing):
-        assert_same_bits(one.x.codes, WORDS.x_train.codes)
-        assert_same_bits(one.y, WORDS.y_train)
-    assert lab.exam.x is WORDS.x_test and choosing.exam.x is WORDS.x_val
+        assert_same_bits(one.x.codes, SOME_WORDS.x_train.codes)
+        assert_same_bits(one.y, SOME_WORDS.y_train)
+    assert lab.exam.x is SOME_WORDS.x_test and choosing.exam.x is SOME_WORDS.x_val
 
 
 # ---- biases corrected -------------------------------------------------------------------------------------------
@@ -436,6 +461,48 @@ def test_a_student_learns_digits_from_noise_if_it_began_as_its_teacher_did(tmp_p
     assert values["same weights"][0] > 75  # 89 and 91 with two seeds
 
 
+# ---- a language model of letters --------------------------------------------------------------------------------
+
+
+def test_the_measures_of_a_language_model_are_those_of_evaluate_and_of_its_own_words(tmp_path: Path) -> None:
+    lab, p = Lab(SOME_WORDS, tmp_path, 3), toy("language")
+    teacher, student = (lab.network(12, number=number) for number in (0, 1))
+    for model in (teacher, student):
+        model.biases[-1][0] = 2.0  # words of a few letters
+    found = measured(lab, p, teacher, student, "it")
+    nll = evaluate(student, SOME_WORDS.x_test, SOME_WORDS.y_test).nll
+    assert found["held-out: it"] == pytest.approx(nll, abs=1e-6)
+    (theirs, _, _), (codes, following, _) = (encode(language.sample(m, 100, seed=3)) for m in (teacher, student))
+    logp = log_softmax(to_numpy(teacher.predict(one_hot_rows(codes))).astype(float))
+    assert found["own words: it"] == pytest.approx(-logp[np.arange(len(logp)), following].mean(), abs=1e-6)
+    logq, logp = (
+        [log_softmax(to_numpy(m.predict(one_hot_rows(x))).astype(float)) for x in (theirs, codes)]
+        for m in (teacher, student)
+    )
+    ideal, own = ((np.exp(q) * (q - p)).sum(axis=1).mean() for q, p in zip(logq, logp, strict=True))
+    assert found["own contexts: it"] == pytest.approx(own, abs=1e-6) and own > 0.01
+    assert found["exposure: it"] == pytest.approx(own - ideal, abs=1e-6)
+    assert measured(lab, p, teacher, teacher, "it")["own contexts: it"] == pytest.approx(0, abs=1e-9)
+
+
+def test_real_words_are_counted_in_all_three_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = [words[0] for words in split_words().values()]
+    monkeypatch.setattr("minikd.reproduce.language.sample", lambda *_, **__: [*first, "qqqq"])
+    lab = Lab(SOME_WORDS, tmp_path, 0)
+    assert measured(lab, toy("language"), *[lab.network(4)] * 2, "it")["real: it"] == 75
+
+
+def test_students_of_letters_begin_alike_and_end_apart(tmp_path: Path) -> None:
+    lab, p = Lab(SOME_WORDS, tmp_path, 0), toy("language")
+    (tmp_path / "idle").mkdir()
+    idle, still = Lab(SOME_WORDS, tmp_path / "idle", 0), replace(p, lr=1e-30)
+    teacher, begun = lab.network(16, number=0), lab.network(*p.student, number=1)
+    for kind in KINDS:
+        assert_close(taught(idle, still, teacher, kind, 30).theta, begun.theta, 1e-20)
+    ends = {taught(lab, p, teacher, kind, 30).theta.tobytes() for kind in KINDS}
+    assert len(ends) == len(KINDS)
+
+
 # ---- subclasses -------------------------------------------------------------------------------------------------
 
 
@@ -531,6 +598,18 @@ def test_the_projection_keeps_the_distances_between_the_three_templates() -> Non
 # ---- committed results ------------------------------------------------------------------------------------------
 
 WITH_RESULTS = [name for name in STUDIES if committed(STUDIES[name]) is not None]
+
+
+def test_the_page_has_the_committed_measures_of_each_student_of_letters() -> None:
+    content = committed(STUDIES["language"])
+    assert content is not None
+    page = (Path(__file__).parents[1] / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    for kind in KINDS:
+        cells = [kind]
+        for measure, digits in (("held-out", 3), ("own words", 3), ("real", 1), ("own contexts", 3)):
+            mean, half = mean_interval(content["values"][f"{measure}: {kind}"])
+            cells.append(f"{mean:.{digits}f} ± {half:.{digits}f}")
+        assert f"| {' | '.join(cells)} |\n" in page
 
 
 @pytest.mark.parametrize("name", WITH_RESULTS)

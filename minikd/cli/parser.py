@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from .. import __version__, fast
 from .course_arguments import add_course
 
-STUDIES = ("hinton2015", "muller2019", "subclass2020", "capacity", "generations", "subliminal2025", "few")
+STUDIES = ("hinton2015", "muller2019", "subclass2020", "capacity", "generations", "subliminal2025", "few", "language")
 DATA = ("digits", "mnist", "fsdd", "udhr", "words")
 DEVICES = ("cpu", "cuda")
 FORMATS = ("onnx", "pytorch", "npz")

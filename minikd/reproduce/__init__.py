@@ -5,7 +5,7 @@ Each study is one file, which begins with what the paper did, and says where we 
 
 from __future__ import annotations
 
-from . import capacity, few, generations, hinton2015, muller2019, subclass2020, subliminal2025
+from . import capacity, few, generations, hinton2015, language, muller2019, subclass2020, subliminal2025
 from .run import Plan, committed, run_study, tell
 from .study import Row, Study, judge, study_table, verdict
 
@@ -13,5 +13,5 @@ __all__ = ["STUDIES", "Plan", "Row", "Study", "committed", "judge", "run_study",
 
 STUDIES: dict[str, Study] = {
     module.STUDY.name: module.STUDY
-    for module in (hinton2015, muller2019, subclass2020, capacity, generations, subliminal2025, few)
+    for module in (hinton2015, muller2019, subclass2020, capacity, generations, subliminal2025, few, language)
 }
