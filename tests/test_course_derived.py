@@ -93,3 +93,11 @@ def test_no_check_of_a_gradient_compares_zeros_with_zeros_or_a_uniform_upstream(
         gradients = [want for want in compared if want.size > 3 and len(np.unique(want)) > 3]
         assert gradients and all(np.abs(want).max() > 1e-3 for want in gradients), index
     assert all(np.ptp(a) > 0 for a in upstream) and (upstream or name in ("E6", "E7", "E8", "E10"))
+
+
+def test_a_formula_for_two_layers_and_complex_steps_for_three_earn_half(runner: Runner) -> None:
+    steps = next(source for way, name, source in MEASURED if (name, way.split()[-1]) == ("E6", "complex_step_back"))
+    source = f"{SOLUTION}\n\nright = mlp_gradients\n{steps}\nmeasured = mlp_gradients\n\n\n" + (
+        "def mlp_gradients(params, x, dz):\n    return (right if len(params) < 3 else measured)(params, x, dz)\n"
+    )
+    assert [result.passed for result in results("E6", source, runner)] == [True, False]

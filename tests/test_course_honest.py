@@ -81,7 +81,8 @@ CASES = [
     notebook("a demonstration out of order", "print(log_softmax(np.zeros((2, 3)), 1.0))",
              problems=("coursework.ipynb, cell 2, from line 1 on, is left out: NameError: name 'log_softmax'",)),
     notebook("plots", "import matplotlib.pyplot as plt", "fig, ax = plt.subplots()\nax.plot([1, 2])",
-             problems=("coursework.ipynb, cell 4, from line 1 on, is left out: ImportError: matplotlib cannot be used",)),
+             problems=("coursework.ipynb, cell 4, line 1, is left out: ModuleNotFoundError: matplotlib cannot be used",
+                       "coursework.ipynb, cell 4, from line 2 on, is left out: NameError: name 'ax'")),
     notebook("display", "display(1, 2)\nget_ipython().run_line_magic('matplotlib', 'inline')\nx = 1", "assert x == 1"),
     inside(HEAD, "from __future__ import annotations", SOFTMAX + "\n\n\ndef f(x: nowhere): pass", KD, name="from __future__"),
     notebook("Black's style", "assert (\n    1\n    != 2\n)\nassert (\n    5\n    % 3\n    == 2\n)\nx = '''\n!ls\n%pwd\n'''",
@@ -115,10 +116,26 @@ CASES = [
     files("a museum with a syntax error", ("E1", "E4"), ("museum.py is left out: SyntaxError",), solution=SOLUTION,
           museum="def test_e11(kd_loss:\n"),
     files("statements that use what cannot be imported", problems=(
-        "solution.py, line 2, is left out: ImportError: sys", "solution.py, line 4, is left out: ImportError: logging",
-        "solution.py, line 7, is left out: ImportError: pytest"),
+        "solution.py, line 2, is left out: ModuleNotFoundError: sys", "solution.py, line 4, is left out: ModuleNotFoundError: logging",
+        "solution.py, line 7, is left out: ModuleNotFoundError: pytest"),
         solution='import sys\nsys.path.append("..")\nimport logging\nlog = logging.getLogger(\n    __name__)\n'
         'import pytest\n@pytest.fixture\ndef nothing():\n    return 1\n' + SOLUTION),
+    files("all of NumPy", solution=SOLUTION.replace("import numpy as np", "from numpy import *\nimport numpy as np")),
+    files("an import that may not be found", solution="try:\n    import cupy as np\nexcept ModuleNotFoundError:\n"
+          "    import numpy as np\n" + SOLUTION.replace("import numpy as np\n", "")),
+    files("a setting and NumPy on one line", problems=("solution.py, line 1, is left out: ModuleNotFoundError: sys",),
+          solution="import sys; sys.path.append('..'); import numpy as np\n" + SOLUTION.replace("import numpy as np\n", "")),
+    files("whether it is Colab", solution="import sys\nif 'google.colab' in sys.modules:\n    from google.colab import drive\n"
+          + SOLUTION),
+    files("an old copy in a folder", solution=SOLUTION, v1__solution=SOLUTION.replace("T * (p - q)", "p - q")),
+    files("scratch files beside it", solution=SOLUTION, **{f"a{i:02d}": "1 / 0\n" for i in range(25)},
+          problems=("more than 20 files: only the first are read",)),
+    files("a notebook as Colab saves it", solution="!pip install numpy\n" + SOLUTION),
+    notebook("a setting before NumPy in one cell", "import sys\nsys.path.append('..')\nx = 1",
+             problems=("coursework.ipynb, cell 2, line 2, is left out: ModuleNotFoundError: sys",)),
+    Honest("a notebook beside the skeleton", {"solution.py": (COURSE / "skeleton" / "solution.py").read_text("utf-8"),
+                                             "a.ipynb": (HEAD, SOFTMAX, KD)}),
+    files("a museum named as a test", ("E1", "E11"), solution=SOLUTION, test_museum=E11),
     files("a museum without end", solution=SOLUTION, museum="def test_e11(kd_loss): pass\n\n\nwhile True: pass\n"),
     files("a museum that raises", ("E1", "E11"), ("museum.py, from line ",), solution=SOLUTION, museum=E11 + "\n\n1 / 0\n"),
     # ---- what comes and goes ----
@@ -214,7 +231,8 @@ def test_what_cannot_be_imported_is_told_in_one_line_where_it_is_used(runner: Ru
     words = words_of("import torch\n\n\ndef log_softmax(z, T):\n    return torch.tensor(z)\n", "E1", runner)
     assert words.splitlines()[1:] == [
         "solution.py, line 5: return torch.tensor(z)",
-        "ImportError: torch cannot be used here: checks and grading have NumPy and harmless parts of the standard library",
+        "ModuleNotFoundError: torch cannot be used here: checks and grading have NumPy and harmless parts of the standard "
+        "library",
     ]
 
 

@@ -145,7 +145,7 @@ def test_check_names_once_the_cells_that_could_not_be_executed_and_progress_does
     assert course("check", "E1", "E2", "--folder", tmp_path) == 0
     out = capsys.readouterr().out
     assert out.startswith(
-        "note: coursework.ipynb, cell 2, from line 2 on, is left out: ImportError:\n  matplotlib cannot"
+        "note: coursework.ipynb, cell 2, line 2, is left out: ModuleNotFoundError:\n  matplotlib cannot"
     )
     assert out.count("note: ") == 2 and "note: coursework.ipynb, cell 3 is left out: SyntaxError: %%bash" in out
     assert max(map(len, out.splitlines())) <= 80

@@ -166,12 +166,18 @@ def inputs(rng: Rng, rows: int, size: int) -> np.ndarray:
     return x
 
 
-def e6_derived(child: Child, rng: Rng) -> None:
+def e6_derived(child: Child, rng: Rng, *hidden: int) -> None:
     """A hundred samples and two thousand hidden units, some at their kinks, with logits of a million."""
-    params, x, dz = kinked_network(rng, 20, 2000, 10), inputs(rng, 100, 20), rng.standard_normal((100, 10))
-    params[1][1][...] = 1e6
+    params, x = kinked_network(rng, 20, 2000, *hidden, 10), inputs(rng, 100, 20)
+    dz = rng.standard_normal((100, 10))
+    params[-1][1][...] = 1e6
     got = large_call(child, "mlp_gradients", params, x, dz)
     check_params("mlp_gradients", got, gradients(params, x, dz), why=KINKS)
+
+
+def e6_derived_deep(child: Child, rng: Rng) -> None:
+    """The same with another layer."""
+    e6_derived(child, rng, 30)
 
 
 LARGE = (200, 200, 2000)  # inputs, hidden units and classes: neither is few enough to move each of them once
@@ -189,6 +195,6 @@ def e10_derived(child: Child, rng: Rng) -> None:
     """Large networks, units at their kinks, and a J much larger than its slope."""
     teacher, student = kinked_network(rng, *LARGE), kinked_network(rng, *LARGE)
     teacher[1][1][0], student[1][1][0] = -30.0, 1e4
-    x, T = inputs(rng, 50, LARGE[0]), temperature(rng)
+    x, T = inputs(rng, 120, LARGE[0]), temperature(rng)
     got = large_call(child, "generator_input_gradient", teacher, student, x, T)
     expect("dx of large networks", got, input_gradient(teacher, student, x, T)[1], why=KINKS)

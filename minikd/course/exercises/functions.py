@@ -79,7 +79,7 @@ TABLE: tuple[Any, ...] = (
         "gradients of a whole network",
         "mlp_gradients",
         check("one and two layers", 0.5, networks.e6_shallow, networks.e6_derived),
-        check("three and four layers", 0.5, networks.e6_deep, networks.e6_derived),
+        check("three and four layers", 0.5, networks.e6_deep, networks.e6_derived_deep),
     ),
     (
         "a gradient, measured",

@@ -86,7 +86,7 @@ def read_submission(path: Path | Entry) -> Submission:
             files += [(name if file == part else file.name, file) for file in found]
     if len(files) > MAX_FILES:
         submission.problems.append(f"more than {MAX_FILES} files: only the first are read")
-    for name, file in sorted(files[:MAX_FILES], key=lambda item: (ORDER.get(Path(item[0]).stem, 0), str(item[1]))):
+    for name, file in sorted(files[:MAX_FILES], key=_order):
         content: str | Cells | None = _read_text(file, submission.problems)
         if isinstance(content, str) and file.suffix.lower() == ".ipynb":
             content = _notebook_cells(content, safe_name(name), submission.problems)
@@ -101,6 +101,12 @@ def read_submission(path: Path | Entry) -> Submission:
     return submission
 
 
+def _order(named: tuple[str, Path]) -> tuple[int, int, str]:
+    """What is executed first: helpers before the skeleton's files, copies in folders before what lies above them."""
+    name, file = named
+    return ORDER.get(Path(name).stem, 0), -len(file.parts), str(file)
+
+
 def _source_files(path: Path, problems: list[str]) -> list[Path]:
     if not os.path.isdir(path):
         return [path]
@@ -110,14 +116,16 @@ def _source_files(path: Path, problems: list[str]) -> list[Path]:
             problems.append(f"more than {MAX_FOLDERS} folders: only the first are read")
             break
         depth = len(Path(folder).relative_to(path).parts)
+        if "pyvenv.cfg" in files:  # a virtual environment that was handed in with the work
+            names[:] = files[:] = []
         names[:] = sorted(n for n in names if not n.startswith((".", "__")) and depth < MAX_DEPTH)
         found += [
             Path(folder) / name
-            for name in sorted(files)
+            for name in sorted(files, key=lambda name: (Path(name).stem not in ORDER, name))
             if name.lower().endswith(SUFFIXES) and not name.startswith((".", "__"))
         ]
         # Not to be taken for the submission's: the tests that came with the skeleton.
-        found = [file for file in found if not file.name.startswith(("test_", "conftest"))]
+        found = [file for file in found if file.name not in ("test_coursework.py", "conftest.py")]
         if len(found) > MAX_FILES:
             problems.append(f"more than {MAX_FILES} files: only the first are read")
             return found[:MAX_FILES]

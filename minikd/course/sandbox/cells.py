@@ -82,7 +82,7 @@ class File:
     def compile(self, label: str, text: str, flags: int) -> tuple[types.CodeType, str]:
         """The code and the text of a cell."""
         flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT * self.is_notebook
-        code, text = compile_cell(label, text, flags, self.is_notebook)
+        code, text = compile_cell(label, text, flags)
         tree = compile(text, label, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True) if "except" in text else None
         for node in ast.walk(tree) if tree else ():
             if isinstance(node, ast.Try) and node.handlers:
@@ -138,13 +138,18 @@ class Files:
                     break
                 except BaseException as raised:
                     self.problems += [(label, text, raised)] * (len(self.problems) < MAX_PROBLEMS)
-                    code = None if file.is_notebook else rest_of(label, python, code, raised)
+                    code = rest_of(label, python, code, raised)
                     error = None
 
     def find(self, name: str) -> Any:
-        """The function of that name in the last file that has one; what could not be imported is the last choice."""
+        """The function of that name in the last file that has one; stubs and what could not be imported come last."""
         found = [f for file in reversed(self.files) if callable(f := vars(file.module).get(name))]
-        return next((f for f in found if type(f).__name__ != "Unavailable"), found[0] if found else None)
+        return min(found, key=lambda f: (type(f).__name__ == "Unavailable", is_stub(f)), default=None)
+
+
+def is_stub(function: Any) -> bool:
+    """Whether it is as the skeleton has it: it raises NotImplementedError and does nothing else."""
+    return getattr(getattr(function, "__code__", None), "co_names", None) == ("NotImplementedError",)
 
 
 def run(code: types.CodeType, namespace: dict[str, Any]) -> None:
@@ -160,23 +165,25 @@ def run(code: types.CodeType, namespace: dict[str, Any]) -> None:
 
 
 def rest_of(label: str, text: str, code: Any, error: BaseException) -> Any:
-    """What follows the statement of a file that set up what cannot be imported; None after any other error."""
+    """What follows the statement that set up what cannot be imported; None after any other error."""
     if not getattr(error, "in_statement", False):
         return None
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == label]
-    last = frames[0].lineno or 0
-    flags = code.co_flags & FUTURES
+    last = frames[0].lineno or 0, getattr(frames[0], "colno", None) or 0  # the column since Python 3.11
+    flags = code.co_flags & FUTURES | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     tree = compile(text, label, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
-    starts = [min(n.lineno for n in (node, *getattr(node, "decorator_list", ()))) for node in tree.body]
+    starts = [min((n.lineno, n.col_offset) for n in (node, *getattr(node, "decorator_list", ()))) for node in tree.body]
     tree.body = [node for node, start in zip(tree.body, starts, strict=True) if start > last]
     return compile(tree, label, "exec", flags, dont_inherit=True)
 
 
-def compile_cell(label: str, text: str, flags: int, is_notebook: bool) -> tuple[types.CodeType, str]:
-    """A cell's code and text. In a notebook, lines of IPython's are replaced where Python finds them wrong."""
+def compile_cell(label: str, text: str, flags: int) -> tuple[types.CodeType, str]:
+    """A cell's code and text. Lines of IPython's are replaced where Python finds them wrong: also in files, because
+    some notebooks are downloaded as such.
+    """
     lines = text.split("\n")
     first = next((i for i, line in enumerate(lines) if line.strip()), 0)
-    magic = CELL_MAGIC.match(lines[first]) if is_notebook else None
+    magic = CELL_MAGIC.match(lines[first])
     if magic and magic[1] in PYTHON_MAGICS:
         lines[first] = ""
     elif magic:
@@ -188,7 +195,7 @@ def compile_cell(label: str, text: str, flags: int, is_notebook: bool) -> tuple[
             return compile(text, label, "exec", flags, dont_inherit=True), text
         except SyntaxError as error:
             last = at = (error.lineno or 0) - 1
-            line = lines[at] if is_notebook and 0 <= at < len(lines) else ""
+            line = lines[at] if 0 <= at < len(lines) else ""
             found = [pattern.sub(new, line) for pattern, new in IPYTHON if pattern.fullmatch(line)]
             if not found:
                 raise

@@ -142,7 +142,7 @@ def brief(label: str, error: BaseException) -> tuple[str, str]:
                 error.lineno
             )
         lines = [str(f.lineno) for f in traceback.extract_tb(error.__traceback__) if f.filename == label]
-        alone = " alone" * (getattr(error, "in_statement", False) and label.lower().endswith(".py"))
+        alone = " alone" * (getattr(error, "in_statement", False))
         return lines[0] + alone if lines else "", f"{type(error).__name__}: {error}"[:MAX_LINE]
     except BaseException:  # an exception that cannot even be printed
         return "", "an exception that cannot be shown"
@@ -157,6 +157,9 @@ def preload() -> None:
         importlib.import_module(name)
     for part in NUMPY_PARTS:
         importlib.import_module(f"numpy.{part}")
+    import numpy
+
+    numpy.__all__ = [name for name in numpy.__all__ if name in vars(numpy)]  # `import *` would load the others now
     load_beside("messages")
     load_beside("cells")
 

@@ -147,7 +147,9 @@ def left_out(rest: list[Any], labels: Container[str]) -> list[str]:
         label, line, words = item
         found = re.fullmatch(r"([0-9]{1,7})( alone)?", line)
         where = "" if not found else f", line {found[1]}," if found[2] else f", from line {found[1]} on,"
-        lines.append(f"{label}{where} is left out: {' '.join(printable(words[:5_000]).split())}"[:MAX_PROBLEM])
+        lines.append(
+            f"{label}{where} is left out: {' '.join(printable(words[:5_000]).replace(';', ',').split())}"[:MAX_PROBLEM]
+        )
     return lines
 
 

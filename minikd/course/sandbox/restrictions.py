@@ -119,7 +119,7 @@ def restricted_import(name: str, globals: Any = None, locals: Any = None, fromli
         level = 0
     if top in own:
         own[top]()
-    if level == 0 and (top in own or top in ("numpy", "typing_extensions", *ALLOWED_MODULES)):
+    if level == 0 and (top in own or top in ("numpy", *ALLOWED_MODULES)):
         return original_import(name, globals, locals, fromlist or (), level)
     caller = sys._getframe(1)
     if "*" in (fromlist or ()) or (caller.f_code.co_filename, caller.f_lineno) in guarded:
@@ -132,16 +132,16 @@ guarded: set[tuple[str, int]] = set()  # (file, line) of its imports that are in
 original_import = builtins.__import__
 
 
-# What people set up at the left margin: a path, a log, a style of plots. Its use there costs one statement alone, and
-# that of others the rest of the file.
-SET_UP = "os sys json logging pytest scipy pandas matplotlib seaborn tqdm IPython".split()  # noqa: SIM905
+# Most of what people use at the left margin is set-up, such as a path, a log or a style of plots, and costs its own
+# statement alone. Use of these ends the file: a submission has no honest need of them.
+SERIOUS = "ctypes subprocess socket multiprocessing minikd autograd".split()  # noqa: SIM905
 
 
 def not_here(name: str) -> ImportError:
     """The error for a use of what cannot be imported."""
     words = "cannot be used here: checks and grading have NumPy and harmless parts of the standard library"
-    error = ImportError(f"{name} {words}")
-    error.in_statement = name in SET_UP  # type: ignore[attr-defined]
+    error = ModuleNotFoundError(f"{name} {words}")
+    error.in_statement = name not in SERIOUS  # type: ignore[attr-defined]
     return error
 
 
@@ -162,6 +162,9 @@ class Unavailable:
     def __repr__(self) -> str:
         return f"<{self._name} cannot be used here>"
 
+    def __contains__(self, item: Any) -> bool:
+        return False  # "google.colab" in sys.modules
+
     def __or__(self, other: Any) -> Any:
         return self
 
@@ -173,7 +176,7 @@ def _refuse(self: Any, *_: Any, **__: Any) -> Any:
 
 
 USES = """
-    call getitem setitem delitem iter next reversed len contains enter exit await aiter bool int float complex index
+    call getitem setitem delitem iter next reversed len enter exit await aiter bool int float complex index
     mro_entries instancecheck subclasscheck array lt le gt ge neg pos abs invert add radd sub rsub mul rmul matmul
     rmatmul truediv rtruediv floordiv rfloordiv mod rmod divmod rdivmod pow rpow and rand xor rxor lshift rlshift
     rshift rrshift
