@@ -182,7 +182,7 @@ def _add_reproduce(commands: Any) -> None:
     add = p.add_argument
     add("name", nargs="?", choices=STUDIES, metavar="NAME", help=", ".join(STUDIES))
     add("--quick", action="store_true", help="a minute's version, to see how it goes")
-    add("--validation", action="store_true", help="examine on the last 10,000 training images, not on the test images")
+    add("--validation", action="store_true", help="examine on validation samples, not on test samples")
     add("--committed", action="store_true", help="run nothing: the results that come with minikd")
 
 
