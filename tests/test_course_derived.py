@@ -31,7 +31,13 @@ def results(exercise: str, source: str, runner: Runner, seed: int = 11) -> list[
     return [run_check(EXERCISES[exercise], i, runner, [("solution.py", source)], seed) for i in checks]
 
 
-@pytest.mark.parametrize("case", MEASURED, ids=lambda case: f"{case[1]} {case[0]}")
+SOON = {case[1]: case for case in MEASURED}.values()  # one of each exercise; the others take their time
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=() if c in SOON else pytest.mark.slow, id=f"{c[1]} {c[0]}") for c in MEASURED],
+)
 def test_a_measured_gradient_earns_nothing(case: tuple[str, str, str], runner: Runner) -> None:
     way, exercise, source = case
     checks = range(exercise == "E2", len(EXERCISES[exercise].checks))  # the first of E2 is about forward
