@@ -140,9 +140,11 @@ CASES = [
         kinds=("missing", "died")),
     # ---- help from elsewhere ----
     *[Case(f"uses {name}", f"import {name}\n{name}.{attribute}\n{{good}}", kinds=("missing",)) for name, attribute in (
-        ("minikd", "MLP((2, 2))"), ("torch", "tensor([1.0])"), ("jax", "numpy.ones(2)"), ("autograd", "grad(abs)"),
+        ("minikd", "MLP((2, 2))"), ("autograd", "grad(abs)"),
         ("subprocess", "run(['ls'])"), ("socket", "socket()"))],
-    Case("imports all of torch", "from torch import *\n{good}", kinds=("missing",)),
+    Case("imports all of torch", "from torch import *\n{good}", e1=5, e4=5, kinds=("passed",)),
+    Case("uses torch", "import torch\ntorch.manual_seed(0)\n{good}", e1=5, e4=5, kinds=("passed",)),
+    Case("uses jax", "import jax\njax.numpy.ones(2)\n{good}", e1=5, e4=5, kinds=("passed",)),
     Case("loses with torch", "import torch\n\n\ndef log_softmax(z, T):\n"
          "    return torch.log_softmax(torch.tensor(z) / T, 1).numpy()\n", kinds=("raised",)),
     Case("is of torch", "import torch\n\n\nclass log_softmax(torch.autograd.Function): pass\n", kinds=("missing",)),

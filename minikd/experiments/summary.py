@@ -90,13 +90,14 @@ def regime(config: Config, data: Data, done: list[Trained]) -> str:
         return f"{seen}. A teacher helps most where they are few: see --images."
     teacher = "is given" if config.teacher_from else "has learned from all"
     case = f"{seen}; the teacher {teacher}. This is the case of a teacher trained on data that one does not have, or of"
-    score, of, digits = "errors", f"Of {len(data.y_test):,} test {noun}, the student errs on", ".1f"
+    score, of, on, digits = "errors", f"Of {len(data.y_test):,} test {noun}, the student errs", "on ", ".1f"
     if any("perplexity" in t.scores for t in done):
-        score, of, digits = "nll", f"Over {len(data.y_test):,} letters of test words, the student's NLL is", ".3f"
+        of = f"Over {len(data.y_test):,} letters of test words, the student's NLL is"
+        score, on, digits = "nll", "", ".3f"
     mean = {kind: np.mean([t.scores[score] for t in done if t.kind == kind]) for kind in (*STUDENTS, ALL)}
     return (
-        f"{case} labels that cost. {of} {mean['labels']:{digits}} with these labels alone, "
-        f"{mean['distilled']:{digits}} distilled, and {mean[ALL]:{digits}} with the labels of all {n_train:,}."
+        f"{case} labels that cost. {of} {on}{mean['labels']:{digits}} with these labels alone, "
+        f"{on}{mean['distilled']:{digits}} distilled, and {on}{mean[ALL]:{digits}} with the labels of all {n_train:,}."
     )
 
 
