@@ -107,7 +107,9 @@ def test_distill_shows_seed_network_epoch_loss_validation_error_and_time_left(co
     shown = looks(seen)
     assert shown and max(map(len, shown)) < columns
     assert any(re.fullmatch(rf"seed \d/2, \w+( \w+)?: {LOOK}", look) for look in shown)
-    assert re.fullmatch(r"seed \d/2, (labels alone|label smoothing|distilled|all labels): epoch 3/3, .* %, 00:00 left.*", shown[-1])
+    assert re.fullmatch(
+        r"seed \d/2, (labels alone|label smoothing|distilled|all labels): epoch 3/3, .* %, 00:00 left.*", shown[-1]
+    )
     assert "labels alone" in out and "\r" not in out and "\x1b" not in out
 
 
