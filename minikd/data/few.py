@@ -34,9 +34,9 @@ def few(
         raise ValueError(f"without must leave at least two classes, got {len(without)} of {len(np.unique(labels))}")
     samples = known if words is None else np.unique(words[known])
     count = len(samples) if images is None else check_count("images", images)
-    least = f"{classes}, one for each class," if words is None else "1"
-    if not (classes if words is None else 1) <= count <= len(samples):
-        wanted = f"from {least} to {len(samples):,}, all training samples of these classes"
+    least, said = (classes, f"{classes}, one for each class,") if words is None else (1, "1")
+    if not least <= count <= len(samples):
+        wanted = f"from {said} to {len(samples):,}, all training samples of these classes"
         raise ValueError(f"images must be {wanted}; got {count:,}")
     drawn = np.sort(np.random.default_rng((seed, 0xFE3)).permutation(samples)[:count])
     return drawn if words is None else known[np.isin(words[known], drawn)]

@@ -181,6 +181,11 @@ def split_words() -> dict[str, list[str]]:
     return {part: sorted(found) for part, found in parts.items()}
 
 
+def real_words() -> frozenset[str]:
+    """All words, of every part."""
+    return frozenset(word for words in split_words().values() for word in words)
+
+
 def load() -> Data:
     """Letters of words: x (N, 162) one-hot rows, as OneHot; y the next symbol, 0 to 26.
 

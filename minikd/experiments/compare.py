@@ -245,6 +245,11 @@ def is_language(record: Record) -> bool:
     return "perplexity" in record
 
 
+def of_language(content: dict[str, Any]) -> bool:
+    """Whether it is a comparison of language models."""
+    return any(map(is_language, content["records"]))
+
+
 def judged(record: Record) -> float:
     """What methods are ranked by, less is better: test errors in percent, or nats a letter of a language model."""
     return score(record, "nll" if is_language(record) else "error", "")
@@ -279,7 +284,7 @@ def summary(content: dict[str, Any]) -> list[dict[str, Any]]:
         row |= {"error": error, "half": half, "against": against, "gain": gain, "gain_half": gain_half, "cost": cost}
         row |= {"nll": float(np.mean([r["nll"] for r in chosen]))}
         row |= {"other_error": float(np.mean([score(r, "error", "") for r in chosen]))}
-        row |= {"unit": UNITS[is_language(chosen[0])]}
+        row |= {"unit": UNITS[of_language(content)]}
         has_rival = name not in CONTROLS and name != against
         rows.append({**row, "verdict": verdict(gain, gain_half) if has_rival else ""})
     order = [*CONTROLS[:1], *AGAINST.values()]
@@ -289,7 +294,7 @@ def summary(content: dict[str, Any]) -> list[dict[str, Any]]:
 def cells(content: dict[str, Any]) -> list[tuple[str, ...]]:
     """The summary as text: a head, then a row a method, those with a control of their own last."""
     rows = summary(content)
-    language = any(row["unit"] == UNITS[True] for row in rows)
+    language = of_language(content)
     heads, digits = (("NLL", "lower by", "", "errors %"), 3) if language else (("errors %", "fewer by", "", "NLL"), 2)
     lines: list[tuple[str, ...]] = [("method", *heads, "T", "strength", "cost")]
     for row in rows:
@@ -320,8 +325,7 @@ def caption(content: dict[str, Any]) -> str:
     student, teacher = dashed(settings["student"]), dashed(settings["teacher"])
     decided = [row for row in summary(content) if row["verdict"]]
     rivals = [f"{row['method']} against {row['against']}, " for row in decided if row["against"] != LABELS]
-    language = any(row["unit"] == UNITS[True] for row in decided)
-    gain = f"Lower by: {UNITS[True]}" if language else f"Fewer by: {UNITS[False]}"
+    gain = f"Lower by: {UNITS[True]}" if of_language(content) else f"Fewer by: {UNITS[False]}"
     tuning = f"{content['tuning_seeds']} seed{'s' * (content['tuning_seeds'] > 1)}"
     return (
         f"{settings['data']}, student {student} on {shown(Config.from_json(settings))}, teacher {teacher} on all, "

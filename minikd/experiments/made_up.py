@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ..data.words import split_words
+from ..data.words import real_words, split_words
 from ..methods.language import sample
 from ..mlp import MLP
 from .text import text_table
@@ -18,9 +18,8 @@ def made_up(models: Mapping[str, MLP], shown: Iterable[int]) -> str:
     The last row counts real words among COUNTED, without those that students were shown: their numbers in the training
     part are `shown`. A student that has learned its few words by heart writes many of them.
     """
-    parts = split_words()
-    known = {word for words in parts.values() for word in words}
-    new = known - {parts["train"][i] for i in shown}
+    known, train = real_words(), split_words()["train"]
+    new = known - {train[i] for i in shown}
     columns = []
     for name, model in models.items():
         words = sample(model, COUNTED)

@@ -57,14 +57,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from minikd import MLP, cross_entropy, evaluate, fit
 from minikd.data import few
-from minikd.data.words import OneHot, encode, split_words
+from minikd.data.words import OneHot, encode, real_words
 from minikd.losses import Loss
 from minikd.methods.jsd import jsd_loss
 from minikd.methods.kd import kl_loss
@@ -172,7 +171,7 @@ def measured(lab: Lab, p: Protocol, teacher: MLP, model: MLP, name: str) -> dict
     """The MEASURES of a model, each as "measure: name"."""
     said = sample(model, p.said, seed=lab.seed)
     own, ideal = (apart(teacher, model, words) for words in (said, sample(teacher, p.said, seed=lab.seed)))
-    known = frozenset(chain(*split_words().values()))
+    known = real_words()
     values = {
         "held-out": lab.exam.nll(model),
         "own words": nll_per_letter(teacher, said),

@@ -33,25 +33,27 @@ class Clues:
 
     factors: Mapping[str, float] = field(default_factory=dict)
     mistakes: Sequence[tuple[str, Any]] = ()
-    start: Any = 0.0
+    start: Any = None
 
     def of(self, part: int) -> Clues:
         """The clues about one of several results that a function returns."""
-        return Clues(self.factors, [(words, results[part]) for words, results in self.mistakes], self.start)
+        start = None if self.start is None else self.start[part]
+        return Clues(self.factors, [(words, results[part]) for words, results in self.mistakes], start)
 
 
 def diagnose(got: np.ndarray, want: np.ndarray, clues: Clues) -> tuple[str, str]:
     """(a few words for the kind of mistake, a sentence about it), or two empty texts; `got` and `want` differ."""
-    if not np.isfinite(got).all() or np.abs(want - clues.start).max(initial=0.0) < SAME:
+    start = 0.0 if clues.start is None else clues.start
+    if not np.isfinite(got).all() or np.abs(want - start).max(initial=0.0) < SAME:
         return "", ""
-    if same(got - clues.start, clues.start - want):
+    if same(got - start, start - want):
         return "wrong sign", "The sign is reversed, and nothing else: which way does the loss grow?"
     for words, mistaken in clues.mistakes:
         if same(got, mistaken):
             return words, f"It is what comes out if {words}."
     if got.ndim == 2 and got.shape == want.T.shape and got.size > 1 and same(got.T, want):
         return "transposed", "It is right but transposed: which index comes first?"
-    got, want = got - clues.start, want - clues.start
+    got, want = got - start, want - start
     if not got.any():
         return "zero everywhere", "It is zero everywhere: is it ever filled in?"
     factor = float((got * want).sum() / (want * want).sum())

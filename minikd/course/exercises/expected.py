@@ -74,19 +74,16 @@ def mutual(z1: Any, z2: Any, y: Any, T: float) -> tuple[np.ndarray, np.ndarray]:
     return cross_entropy(z1, y)[1] + kd(z1, z2, T)[1], cross_entropy(z2, y)[1] + kd(z2, z1, T)[1]
 
 
-def input_gradient(teacher: Params, student: Params, x: np.ndarray, T: float) -> tuple[float, np.ndarray]:
-    """J(x) = mean_i T² KL(q_i || p_i) of E10, and dJ/dx."""
-    through_teacher, through_student = input_gradients(teacher, student, x, T)
-    v, z = (as_mlp(params).forward(x) for params in (teacher, student))
-    return float(kd(z, v, T)[0]), through_teacher + through_student
+def input_gradients(teacher: Params, student: Params, x: np.ndarray, T: float) -> tuple[float, np.ndarray, np.ndarray]:
+    """J(x) = mean_i T² KL(q_i || p_i) of E10, and what reaches x through the teacher and through the student.
 
-
-def input_gradients(teacher: Params, student: Params, x: np.ndarray, T: float) -> tuple[np.ndarray, np.ndarray]:
-    """What reaches x through the teacher, and what through the student; dJ/dx of E10 is their sum."""
+    dJ/dx is the sum of the two.
+    """
     models = as_mlp(teacher), as_mlp(student)
     v, z = (model.forward(x, train=True) for model in models)
     logq, logp = ops.log_softmax(v, T), ops.log_softmax(z, T)
     q = np.exp(logq)
     row = logq - logp
     dv = T * q * (row - (q * row).sum(axis=1, keepdims=True)) / len(x)
-    return models[0].backward(dv), models[1].backward(kd(z, v, T)[1])
+    loss, dz = kd(z, v, T)
+    return float(loss), models[0].backward(dv), models[1].backward(dz)

@@ -130,16 +130,20 @@ class Files:
             return
         file.begun = True
         for (label, text), (error, code, python) in zip(file.cells, file.compiled(), strict=True):
-            while error or code:
+            if error is not None:
+                self.note(label, text, error)
+            while code is not None:
                 try:
-                    if error is not None:
-                        raise error
                     run(code, file.module.__dict__)
                     break
                 except BaseException as raised:
-                    self.problems += [(label, text, raised)] * (len(self.problems) < MAX_PROBLEMS)
+                    self.note(label, text, raised)
                     code = rest_of(label, python, code, raised)
-                    error = None
+
+    def note(self, label: str, text: str, error: BaseException) -> None:
+        """Keep what a cell raised, of the first cells."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append((label, text, error))
 
     def find(self, name: str) -> Any:
         """The function of that name in the last file that has one; stubs and what could not be imported come last."""

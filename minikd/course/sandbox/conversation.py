@@ -23,7 +23,7 @@ MAX_OUTPUT = 20_000  # characters of what a submission prints that are kept; the
 MAX_CALLBACKS = 5_000  # calls back in one check
 MAX_PROBLEMS = 20  # cells that raised, of which one load tells
 MAX_PROBLEM = 250  # characters about one of them
-# Seconds that all loads of a submission may take together. A right one is loaded 102 times when all is graded: once for
+# Seconds that all loads of a submission may take together. A right one is loaded 130 times when all is graded: once for
 # each of E1 to E10, and for each trial in the museum. This is enough for half a second, on a machine half as fast.
 LOADING_SECONDS = 140.0
 
