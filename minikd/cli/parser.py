@@ -168,7 +168,7 @@ def _add_export(commands: Any) -> None:
     p.add_argument("model", type=_file, metavar="STUDENT", help="a minikd file")
     p.add_argument("--to", choices=FORMATS, metavar="FORMAT", required=True, help=", ".join(FORMATS))
     p.add_argument("--out", type=Path, metavar="FILE", help="default: beside STUDENT, with another ending")
-    words = "c: whole numbers of 8 bits, as TensorFlow Lite specifies them; needs --data or --samples"
+    words = "c: 8-bit integers, as TensorFlow Lite specifies them; needs --data or --samples"
     p.add_argument("--int8", action="store_true", help=words)
     either = p.add_mutually_exclusive_group()
     words = "c: prints what float32, float16 and int8 cost on test data; --int8 measures ranges on training data"

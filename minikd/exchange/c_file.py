@@ -1,7 +1,7 @@
 """C files: a network as one file of C99 for a microcontroller. No allocation, and no library but `expf`.
 
 The float file computes z_k = sum_d W_kd x_d + b_k in float32 and has relu, tanh and sigmoid. The int8 file computes the
-whole numbers of int8.py and has relu. The tables are `const`, so that they stay in flash. Hidden layers take turns in
+integers of int8.py and has relu. The tables are `const`, so that they stay in flash. Hidden layers take turns in
 two static buffers. They are static because the linker counts them and reports RAM that does not suffice; a stack, which
 is often 1 KiB, would overflow without a word. The price is that one call must end before the next begins.
 """
@@ -215,7 +215,7 @@ def _layer_tables(i: int, **tables: np.ndarray) -> str:
 
 
 def _rows(array: np.ndarray) -> str:
-    """The numbers of a table, in lines of 16 bytes or 8 longer numbers."""
+    """The numbers of a table, in lines of 16 bytes or 8 larger numbers."""
     numbers = [_number(v) if array.dtype.kind == "f" else str(v) for v in array]
     step = 16 if array.itemsize == 1 else 8
     return "\n".join(f"    {', '.join(numbers[i : i + step])}," for i in range(0, len(numbers), step))

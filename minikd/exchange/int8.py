@@ -1,6 +1,6 @@
-"""int8 networks: an MLP in whole numbers of 8 bits, as TensorFlow Lite specifies it, computed here in NumPy.
+"""int8 networks: an MLP in 8-bit integers, as TensorFlow Lite specifies it, computed here in NumPy.
 
-A number r is stored as a whole number q in [-128, 127] on a grid with a scale s and a zero point z:
+A number r is stored as an integer q in [-128, 127] on a grid with a scale s and a zero point z:
 
     r = s (q - z)                                                        (Jacob et al. 2017, eq. 1)
 
@@ -10,8 +10,8 @@ the zero point 0 and a scale s_k for each output, max_d |w_dk| / 127; biases hav
     s_r (q_r - z_r) = s_x s_k [ sum_d W_kd (q_x - z_x) + B_k ]
     q_r = z_r + M_k a_k,   M_k = s_x s_k / s_r,   a_k = sum_d W_kd q_x + (B_k - z_x sum_d W_kd)
 
-The bracket does not depend on the sample, so it is stored as the bias. a_k is a sum of whole numbers in 32 bits. M_k is
-the only real number left. It is m / 2^n with a whole m in [2^30, 2^31), so M_k a_k is a product of 64 bits and a shift:
+The parenthesis does not depend on the sample, so it is stored as the bias. a_k is a sum of integers in 32 bits. M_k is the
+only real number left. It is m / 2^n with an integer m in [2^30, 2^31), so M_k a_k is a product of 64 bits and a shift:
 
     q_r = clamp(z_r + floor((m a_k + 2^(n-1)) / 2^n), -128, 127)         (one rounding, halves up)
 
@@ -81,7 +81,7 @@ class Int8Network:
     def forward(self, q: np.ndarray) -> np.ndarray:
         """Logits on their grid.  q (N, D) int8 -> (N, K) int8, the same bits as those of the C file."""
         for layer in self.layers:
-            # BLAS has no whole numbers, but float64 holds these sums exactly.
+            # BLAS has no integers, but float64 holds these sums exactly.
             a = (q.astype(np.float64) @ layer.W.T.astype(np.float64)).astype(np.int64) + layer.b  # (N, K)
             n = layer.shift.astype(np.int64)  # (K,)
             scaled = (a * layer.multiplier + (np.int64(1) << (n - 1))) >> n  # (N, K)
