@@ -266,7 +266,7 @@ def test_the_file_needs_no_library_but_expf_and_no_memory_that_must_be_filled(ki
 def test_without_a_compiler_sizes_are_computed_and_the_words_say_so(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
     model = MLP((64, 12, 9, 10))
     said = export(model, tmp_path / "net.c", "c", samples=sample(20, 64) if kind == "int8" else None)
     sizes = "text 1,245, data 0, bss 21 bytes" if kind == "int8" else "text 3,988, data 0, bss 84 bytes"

@@ -35,8 +35,11 @@ def run(options: argparse.Namespace) -> None:
     data = load_data(options.data) if options.data else None
     if data is not None:
         check_fits(model, str(source), options.data, data.x_train, len(data.class_names))
+    samples: Any = data.x_train if data is not None and options.int8 else None
+    if options.samples:
+        samples = read_npy(options.samples, wanted="training samples (N, D): a row a sample")
     try:
-        checked = export(model, target, options.to, samples=_samples(options, data) if options.int8 else None)
+        checked = export(model, target, options.to, samples=samples)
     except ValueError as error:
         raise CheckpointError(f"{source} cannot be written as {options.to}: {error}") from error
     print(f"{target}: {target.stat().st_size:,} bytes; {checked}")
@@ -60,11 +63,6 @@ def _beside(source: Path, options: argparse.Namespace) -> Path:
     if options.to == "c":
         return source.with_name(f"{c_name(source)}{'_int8' if options.int8 else ''}.c")
     return source.with_suffix(SUFFIXES[options.to])
-
-
-def _samples(options: argparse.Namespace, data: Data | None) -> Any:
-    wanted = "training samples (N, D): a row a sample"
-    return read_npy(options.samples, wanted=wanted) if data is None else data.x_train
 
 
 def _costs(model: MLP, data: Data, name: str) -> str:

@@ -1,9 +1,11 @@
 """C files: a network as one file of C99 for a microcontroller. No allocation, and no library but `expf`.
 
 The float file computes z_k = sum_d W_kd x_d + b_k in float32 and has relu, tanh and sigmoid. The int8 file computes the
-integers of int8.py and has relu. The tables are `const`, so that they stay in flash. Hidden layers take turns in
-two static buffers. They are static because the linker counts them and reports RAM that does not suffice; a stack, which
-is often 1 KiB, would overflow without a word. The price is that one call must end before the next begins.
+integers of int8.py and has relu. The C code is in templates.c.txt; here it is filled in.
+
+The tables are `const`, so that they stay in flash. Hidden layers take turns in two static buffers. They are static
+because the linker counts them and reports RAM that does not suffice; a stack, which is often 1 KiB, would overflow
+without a word. The price is that one call must end before the next begins.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
 import subprocess
 import tempfile
 from itertools import pairwise
@@ -33,81 +34,8 @@ ACTIVATIONS = {
     "tanh": "1.0f - 2.0f / (1.0f + expf(2.0f * z))",
     "sigmoid": "1.0f / (1.0f + expf(-z))",
 }
-HEAD = """\
-/* $name.c: a multilayer perceptron of $sizes, written by `minikd export --to c`.
- *
- * Numbers: $kind.
- * x is one sample of $D numbers, scaled as in training. The class is the index of the largest of the $K logits.
- *
- * Memory: $memory.
- * Flash holds text and data, RAM holds data and bss. The tables are const and stay in flash. Hidden layers are static
- * and not on the stack, so that the linker reports RAM that does not suffice. One call must end before the next begins.
- *
- * To try it on a computer, with samples of $D numbers on standard input:
- *     cc -std=c99 -O2 -D$macro $name.c -lm -o $name && ./$name < samples.txt
- */
-$include
-/* Declare in your program what you use of this: */
-$declarations
-"""
-REQUANTISE = """\
-/* An output of a layer: clamp(zero_point + round(acc * m / 2^n), -128, 127). m / 2^n is the scale of the sum over that
- * of the output. Halves are rounded up, as in TensorFlow Lite with TFLITE_SINGLE_ROUNDING. A hidden layer has the zero
- * point -128, so that the clamp at -128 is relu. C99 leaves the right shift of a negative number to the compiler;
- * ~(~v >> n) rounds down everywhere. */
-static int8_t requantise(int32_t acc, int32_t m, uint8_t n, int8_t zero_point)
-{
-    const int64_t v = (int64_t)acc * m + ((int64_t)1 << (n - 1));
-    const int64_t q = zero_point + (v < 0 ? ~(~v >> n) : v >> n);
-    return (int8_t)(q < -128 ? -128 : q > 127 ? 127 : q);
-}
-
-/* A number of a sample on the grid of the inputs: q = round(x / s + z), clamped, with s = $s_x and z = $z_x. */
-int8_t ${name}_quantise(float x)
-{
-    const float v = x / $s_x + ($z_x.0f);
-    if (!(v > -128.0f))
-        return -128;
-    return (int8_t)(v > 127.0f ? 127 : (int32_t)(v + 128.5f) - 128);
-}
-
-/* A logit as a real number: s (q - z), with s = $s_r and z = $z_r. */
-float ${name}_dequantise(int8_t q)
-{
-    return (float)(q - ($z_r)) * $s_r;
-}
-"""
-LAYER = """\
-    /* Layer $i: $what, $x ($D) -> $a ($K). */
-    for (int k = 0; k < $K; k++) {
-        $acc_type $acc = b$i[k];
-        for (int d = 0; d < $D; d++)
-            $acc += ${cast}W$i[k][d] * $x[d];
-        $a[k] = $result;
-    }
-"""
-MAIN = """
-#ifdef $macro
-#include <stdio.h>
-
-/* Reads samples of $D numbers until the input ends, and prints the $K logits of each on a line. */
-int main(void)
-{
-    static $type x[$D], logits[$K];
-    for (;;) {
-        for (int d = 0; d < $D; d++) {
-            float number;
-            if (scanf("%f", &number) != 1)
-                return d != 0 || !feof(stdin); /* 0 where the input ends after a whole sample */
-            x[d] = $read;
-        }
-        ${name}_forward(x, logits);
-        for (int k = 0; k < $K; k++)
-            printf("%.9g%c", (double)$logit, k < $K - 1 ? ' ' : '\\n');
-    }
-}
-#endif
-"""
+_TEXT = Path(__file__).with_name("templates.c.txt").read_text(encoding="utf-8")
+TEMPLATES = {part: Template(c) for part, c in re.findall(r"^//// (\w+)\n(.*?)(?=^////|\Z)", _TEXT, re.M | re.S)}
 
 
 def c_name(path: str | os.PathLike[str]) -> str:
@@ -136,34 +64,32 @@ def write_c(network: MLP | Int8Network, path: str | os.PathLike[str]) -> str:
 
 def c_source(network: MLP | Int8Network, name: str, memory: str) -> str:
     """The text of the file; `memory` is what its first comment says of sizes."""
-    sizes, is_int8 = network.sizes, isinstance(network, Int8Network)
     words = _int8_words(network, name) if isinstance(network, Int8Network) else _float_words(network)
-    words |= {"name": name, "macro": f"{name.upper()}_MAIN", "D": sizes[0], "K": sizes[-1], "memory": memory}
-    words["sizes"] = "-".join(map(str, sizes))
-    forward = Template("void ${name}_forward(const $type x[$D], $type logits[$K])").substitute(words)
-    others = [f"int8_t {name}_quantise(float x);", f"float {name}_dequantise(int8_t q);"] if is_int8 else []
-    words["declarations"] = "\n".join((f"{forward};", *others))
-    buffers = [f"static {words['type']} {a}[{size}];\n" for a, size in _buffers(sizes).items()]
-    parts = [Template(HEAD).substitute(words), *_tables(network)]
-    parts += [Template(REQUANTISE).substitute(words)] if is_int8 else []
-    parts += ["".join(["/* The outputs of the hidden layers, which take turns. */\n", *buffers])] if buffers else []
-    body = f"{forward}\n{{\n{''.join(_layers(network, words))}}}\n"
-    return "\n".join((*parts, body)) + Template(MAIN).substitute(words)
+    words |= {"name": name, "macro": f"{name.upper()}_MAIN", "memory": memory}
+    words |= {"sizes": "-".join(map(str, network.sizes)), "D": network.sizes[0], "K": network.sizes[-1]}
+    words["forward"] = Template("void ${name}_forward(const $type x[$D], $type logits[$K])").substitute(words)
+    parts = [TEMPLATES["head"].substitute(words), *_tables(network)]
+    if isinstance(network, Int8Network):
+        parts.append(TEMPLATES["int8"].substitute(words))
+    if buffers := [f"static {words['type']} {a}[{size}];\n" for a, size in _buffers(network.sizes).items()]:
+        parts.append("".join(["/* The outputs of the hidden layers, which take turns. */\n", *buffers]))
+    parts.append(f"{words['forward']}\n{{\n{''.join(_layers(network, words))}}}\n")
+    return "\n".join((*parts, TEMPLATES["main"].substitute(words)))
 
 
 def _float_words(model: MLP) -> dict[str, Any]:
     """What the templates say of a float file."""
-    kind = f"float32, {model.activation}" if len(model.weights) > 1 else "float32"
     hidden = ACTIVATIONS[model.activation] if len(model.weights) > 1 else ""
-    words = {"kind": kind, "type": "float", "acc_type": "float", "acc": "z", "cast": "", "hidden": hidden}
-    include = "#include <math.h>\n" if "expf" in hidden else ""
-    return words | {"include": include, "read": "number", "logit": "logits[k]"}
+    words = {"kind": f"float32, {model.activation}" if hidden else "float32", "type": "float", "hidden": hidden}
+    words |= {"include": "#include <math.h>\n" if "expf" in hidden else "", "others": ""}
+    return words | {"sum_type": "float", "sum": "z", "cast": "", "read": "number", "logit": "logits[k]"}
 
 
 def _int8_words(network: Int8Network, name: str) -> dict[str, Any]:
     """What the templates say of an int8 file."""
     words: dict[str, Any] = {"kind": "int8 as TensorFlow Lite specifies it, relu", "type": "int8_t"}
-    words |= {"acc_type": "int32_t", "acc": "acc", "cast": "(int32_t)", "include": "#include <stdint.h>\n"}
+    words |= {"include": "#include <stdint.h>\n", "sum_type": "int32_t", "sum": "acc", "cast": "(int32_t)"}
+    words["others"] = f"\nint8_t {name}_quantise(float x);\nfloat {name}_dequantise(int8_t q);"
     for end, grid in (("x", network.inputs), ("r", network.logits)):
         words |= {f"s_{end}": _number(grid.scale), f"z_{end}": grid.zero_point}
     return words | {"read": f"{name}_quantise(number)", "logit": f"{name}_dequantise(logits[k])"}
@@ -188,7 +114,7 @@ def _layers(network: MLP | Int8Network, words: dict[str, Any]) -> list[str]:
             result = "z" if last else words["hidden"]
             what = "W x + b" if last else f"{network.activation}(W x + b)"
         own = {"i": i, "what": what, "x": x, "D": D, "a": a, "K": K, "result": result}
-        loops.append(Template(LAYER).substitute(words | own))
+        loops.append(TEMPLATES["layer"].substitute(words | own))
         x = a
     return loops
 
@@ -228,25 +154,18 @@ def _number(value: float) -> str:
 
 def measured_size(source: str) -> str | None:
     """What `cc -std=c99 -Os -c` and `size` say of a C file, in words; None where there is no such tool."""
-    if not (shutil.which("cc") and shutil.which("size")):
-        return None
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "net.c").write_text(source, encoding="utf-8")
-        found = ""
-        for command in (["cc", "-std=c99", "-Os", "-c", "net.c", "-o", "net.o"], ["size", "net.o"]):
-            result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-            if result.returncode:
-                return None
-            found = result.stdout
-    titles, numbers = (line.split() for line in found.splitlines()[:2])
-    if titles[:3] != ["text", "data", "bss"]:
+        command = "cc -std=c99 -Os -c net.c -o net.o && size net.o"
+        result = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False)
+    titles, *numbers = (line.split()[:3] for line in result.stdout.splitlines() or ["none"])
+    if result.returncode or titles != ["text", "data", "bss"]:
         return None
-    return f"{_bytes(*map(int, numbers[:3]))}, measured by cc -Os and size on {platform.machine()}"
+    return f"{_bytes(*map(int, numbers[0]))}, measured by cc -Os and size on {platform.machine()}"
 
 
 def _computed_size(network: MLP | Int8Network) -> str:
-    tables = network.nbytes if isinstance(network, Int8Network) else 4 * network.num_params
-    cell = 1 if isinstance(network, Int8Network) else 4
+    tables, cell = (network.nbytes, 1) if isinstance(network, Int8Network) else (4 * network.num_params, 4)
     words = _bytes(tables, 0, cell * sum(_buffers(network.sizes).values()))
     return f"{words}, computed from the tables without the code, because cc or size is missing"
 

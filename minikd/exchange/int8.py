@@ -10,8 +10,9 @@ the zero point 0 and a scale s_k for each output, max_d |w_dk| / 127; biases hav
     s_r (q_r - z_r) = s_x s_k [ sum_d W_kd (q_x - z_x) + B_k ]
     q_r = z_r + M_k a_k,   M_k = s_x s_k / s_r,   a_k = sum_d W_kd q_x + (B_k - z_x sum_d W_kd)
 
-The parenthesis does not depend on the sample, so it is stored as the bias. a_k is a sum of integers in 32 bits. M_k is the
-only real number left. It is m / 2^n with an integer m in [2^30, 2^31), so M_k a_k is a product of 64 bits and a shift:
+The parenthesis does not depend on the sample, so it is stored as the bias. a_k is a sum of integers in 32 bits. M_k is
+the only real number left. It is m / 2^n with an integer m in [2^30, 2^31), so M_k a_k takes a product of 64 bits and a
+shift:
 
     q_r = clamp(z_r + floor((m a_k + 2^(n-1)) / 2^n), -128, 127)         (one rounding, halves up)
 
