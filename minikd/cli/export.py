@@ -4,25 +4,69 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+from ..data import Data, load_data
 from ..errors import CheckpointError
+from ..exchange.c_file import c_name
+from ..exchange.cost import precision_table
 from ..exchange.export import SUFFIXES, export
-from ..exchange.teachers import describe_teacher, read_teacher
+from ..exchange.int8 import quantise
+from ..exchange.teachers import check_fits, describe_teacher, read_npy, read_teacher
+from ..experiments.text import text_table
 from ..mlp import MLP
+from .shared import UsageError
 
 
 def run(options: argparse.Namespace) -> None:
     """Do what was asked for."""
+    _check_flags(options)
     source = Path(options.model)
     model = read_teacher(source, activation=options.activation)
     if not isinstance(model, MLP):
         raise CheckpointError(
             f"{source} is no MLP, but an {describe_teacher(model)}: export takes minikd's own networks"
         )
-    target = options.out or source.with_suffix(SUFFIXES[options.to])
+    target = options.out or _beside(source, options)
     if target.resolve() == source.resolve() or target.is_dir():
         raise CheckpointError(
             f"--out {target} is {'a folder' if target.is_dir() else 'the network itself'}: name a file"
         )
-    checked = export(model, target, options.to)
+    data = load_data(options.data) if options.data else None
+    if data is not None:
+        check_fits(model, str(source), options.data, data.x_train, len(data.class_names))
+    samples: Any = data.x_train if data is not None and options.int8 else None
+    if options.samples:
+        samples = read_npy(options.samples, wanted="training samples (N, D): a row a sample")
+    try:
+        checked = export(model, target, options.to, samples=samples)
+    except ValueError as error:
+        raise CheckpointError(f"{source} cannot be written as {options.to}: {error}") from error
     print(f"{target}: {target.stat().st_size:,} bytes; {checked}")
+    if data is not None:
+        print(_costs(model, data, options.data))
+
+
+def _check_flags(options: argparse.Namespace) -> None:
+    """Flags that belong to others must not come alone."""
+    if options.to != "c" and (options.int8 or options.data or options.samples):
+        raise UsageError(f"--int8, --data and --samples belong to --to c, and --to is {options.to}")
+    if options.int8 and not (options.data or options.samples):
+        words = "--data NAME, a data set, or --samples FILE.npy, training samples (N, D)"
+        raise UsageError(f"--int8 measures ranges of activations on training samples, and none are named: add {words}")
+    if options.samples and not options.int8:
+        raise UsageError("--samples belongs to --int8, and that was not given")
+
+
+def _beside(source: Path, options: argparse.Namespace) -> Path:
+    """Where the file goes: beside the network; a C file has a name that its functions can have."""
+    if options.to == "c":
+        return source.with_name(f"{c_name(source)}{'_int8' if options.int8 else ''}.c")
+    return source.with_suffix(SUFFIXES[options.to])
+
+
+def _costs(model: MLP, data: Data, name: str) -> str:
+    """The table of precisions on test samples; int8 is in it where there is int8 for the network."""
+    has_int8 = model.activation == "relu" or len(model.weights) == 1
+    table = precision_table(model, data.x_test, data.y_test, quantise(model, data.x_train) if has_int8 else None)
+    return f"\non the {len(data.y_test):,} test samples of {name}:\n{text_table(table, gap='  ')}"

@@ -12,7 +12,7 @@ from .course_arguments import add_course
 STUDIES = ("hinton2015", "muller2019", "subclass2020", "capacity", "generations", "subliminal2025", "few", "language")
 DATA = ("digits", "mnist", "fsdd", "udhr", "words")
 DEVICES = ("cpu", "cuda")
-FORMATS = ("onnx", "pytorch", "npz")
+FORMATS = ("onnx", "pytorch", "npz", "c")
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")
 TEACHER_HELP = "a trained teacher: a minikd file, safetensors of PyTorch, ONNX, or .npy of logits; trains none"
 
@@ -164,10 +164,17 @@ def _add_evaluate(commands: Any) -> None:
 
 def _add_export(commands: Any) -> None:
     text = "Write a network in a format that other programs read, and check what was written. Says where it is."
-    p = _command(commands, "export", "a network as ONNX, PyTorch's or NumPy's file", text, _activation())
+    p = _command(commands, "export", "a network as ONNX, PyTorch's or NumPy's file, or as C", text, _activation())
     p.add_argument("model", type=_file, metavar="STUDENT", help="a minikd file")
     p.add_argument("--to", choices=FORMATS, metavar="FORMAT", required=True, help=", ".join(FORMATS))
     p.add_argument("--out", type=Path, metavar="FILE", help="default: beside STUDENT, with another ending")
+    words = "c: 8-bit integers, as TensorFlow Lite specifies them; needs --data or --samples"
+    p.add_argument("--int8", action="store_true", help=words)
+    either = p.add_mutually_exclusive_group()
+    words = "c: prints what float32, float16 and int8 cost on test data; --int8 measures ranges on training data"
+    either.add_argument("--data", choices=DATA, metavar="NAME", help=f"{words}: {', '.join(DATA)}")
+    words = "c: --int8 measures ranges of activations on these training samples (N, D), an .npy file"
+    either.add_argument("--samples", type=_file, metavar="FILE", help=words)
 
 
 def _add_reproduce(commands: Any) -> None:

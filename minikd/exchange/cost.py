@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import get_xp, to_device
+from ..backend import get_xp, to_device, to_numpy
+from ..metrics import evaluate
 from ..mlp import MLP
+from .int8 import Int8Network
 from .onnx_file import OnnxNetwork
 
 Network = MLP | OnnxNetwork
@@ -82,3 +84,25 @@ def cost_table(names: Sequence[str], networks: Sequence[Network], x: np.ndarray)
         rows.append([f"µs a batch of {batch}", *(f"{1e6 * median(mine):,.1f}" for mine in times), ratio])
     rows[0].append(" / ".join(names))
     return [row[: 1 + len(names) + (len(names) > 1)] for row in rows]
+
+
+def precision_table(model: MLP, x: Any, labels: np.ndarray, int8: Int8Network | None = None) -> list[list[str]]:
+    """Texts of a table: what the network costs in float32, in float16 and, where it is given, in int8.
+
+    A row a precision: bytes of its parameters (int8: of its tables), errors on x (N, D), agreement with the network as
+    it is, NLL in nats. float16 is for storage: the parameters are rounded, and the network computes as before.
+    """
+    precisions: list[tuple[str, int, Any]] = []
+    for dtype in ("float32", "float16"):
+        largest = float(np.finfo(dtype).max)
+        theta = to_numpy(model.theta).clip(-largest, largest).astype(dtype).astype(model.dtype)
+        rounded = MLP.from_arrays({"theta": theta}, model.metadata(), model.device, f"the network in {dtype}")
+        precisions.append((dtype, np.dtype(dtype).itemsize * model.num_params, rounded))
+    if int8 is not None:
+        precisions.append(("int8", int8.nbytes, int8.predict))
+    rows = [["weights", "bytes", "errors", "agreement", "NLL"]]
+    for name, size, network in precisions:
+        scores = evaluate(network, x, labels, teacher=model)
+        agreement = f"{100 * scores.agreement:.2f} %"
+        rows.append([name, f"{size:,}", f"{scores.errors:,}", agreement, f"{scores.nll:.4f}"])
+    return rows

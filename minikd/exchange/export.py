@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from typing import Any
 
 import numpy as np
 
@@ -12,20 +13,25 @@ from ..backend import to_numpy
 from ..checkpoint import write_atomically
 from ..checks import check_choice, check_type
 from ..mlp import MLP
+from .c_file import write_c
+from .int8 import quantise
 from .onnx_file import write_onnx
 from .pytorch import write_state_dict
 
-SUFFIXES = {"onnx": ".onnx", "pytorch": ".pytorch.safetensors", "npz": ".npz"}
+SUFFIXES = {"onnx": ".onnx", "pytorch": ".pytorch.safetensors", "npz": ".npz", "c": ".c"}
 
 
-def export(model: MLP, path: str | os.PathLike[str], to: str) -> str:
+def export(model: MLP, path: str | os.PathLike[str], to: str, *, samples: Any = None) -> str:
     """Write the network to `path`; what was checked, in words.
 
     to   "onnx": a graph of Gemm and activations, float32 or float64, batch first, compared with ONNX Runtime to 1e-5.
          "pytorch": safetensors that torch.nn.Sequential(Linear, activation, Linear, ...) loads, weights transposed.
          "npz": arrays W1 (inputs, outputs), b1 (outputs,), W2, ..., and `metadata`, a string of JSON; no pickle.
+         "c": a file of C99 for a microcontroller, float32, with functions named after the file (c_file.py).
+    samples  (N, D), with "c" alone: the file computes in int8, with ranges measured on these training samples.
 
-    CheckpointError where the file cannot be written, or ONNX Runtime computes anything else.
+    CheckpointError where the file cannot be written, or ONNX Runtime computes anything else. ValueError, which names
+    it, for an activation that C has not.
     """
     check_type("model", model, MLP, "an MLP")
     check_choice("to", to, SUFFIXES)
@@ -36,6 +42,8 @@ def export(model: MLP, path: str | os.PathLike[str], to: str) -> str:
         return (
             f"layers {', '.join(str(2 * i) for i in range(len(model.weights)))}, with {model.activation} between them"
         )
+    if to == "c":
+        return write_c(model if samples is None else quantise(model, samples), path)
     _write_npz(model, path)
     return f"arrays W1, b1 to W{len(model.weights)}, b{len(model.weights)}, and metadata"
 

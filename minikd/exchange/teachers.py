@@ -49,6 +49,7 @@ DISGUISES = {
     rb"\x93numpy": "a file of numpy.save: give it the suffix .npy",
     rb".{8}\{": "a safetensors file: give it the suffix .safetensors",
 }
+LOGITS = "logits (N, K): a row a training sample, a column a class"
 ROWS_AT_A_TIME = 65_536  # rows of a file of answers that are looked at at a time
 
 
@@ -213,8 +214,8 @@ def metadata_of(path: Any) -> dict[str, str]:
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
 
 
-def read_npy(path: str | os.PathLike[str], mapped: bool = True) -> np.ndarray:
-    """The matrix of numbers in a .npy file, mapped or read. CheckpointError for anything else."""
+def read_npy(path: str | os.PathLike[str], mapped: bool = True, wanted: str = LOGITS) -> np.ndarray:
+    """The matrix of numbers in a .npy file, mapped or read. CheckpointError, which says `wanted`, for anything else."""
     try:
         found = np.lib.format.open_memmap(os.fspath(path), mode="r")  # np.load would also read what is no .npy file
         logits = found if mapped else np.array(found)
@@ -225,7 +226,7 @@ def read_npy(path: str | os.PathLike[str], mapped: bool = True) -> np.ndarray:
         raise CheckpointError(f"{path} is not a whole .npy file of numbers: {words}") from error
     if logits.ndim != 2 or logits.dtype.kind not in "fiu" or not logits.size:
         came = f"{logits.dtype} of shape {logits.shape}"
-        raise CheckpointError(f"{path} holds {came}, wanted logits (N, K): a row a training sample, a column a class")
+        raise CheckpointError(f"{path} holds {came}, wanted {wanted}")
     return logits
 
 
