@@ -135,10 +135,10 @@ def test_a_circle_is_found_also_a_lazy_one(tmp_path: Path, changes: dict[str, st
 
 
 def test_the_whole_package_has_a_limit(tmp_path: Path) -> None:
-    parts = {f"data/part{i}.py": lines(300) for i in range(47)}
+    parts = {f"data/part{i}.py": lines(300) for i in range(48)}
     (found,) = complaints(tmp_path, **parts)
-    assert found.startswith("the package has 141") and found.endswith("must stay under 13900")
-    assert house.MOST_LINES_IN_ALL == 13_900
+    assert found.startswith("the package has 144") and found.endswith("must stay under 14300")
+    assert house.MOST_LINES_IN_ALL == 14_300
 
 
 def test_what_the_chapters_load_has_a_limit(tmp_path: Path) -> None:
