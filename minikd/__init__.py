@@ -14,7 +14,7 @@ from .ops import log_softmax, softmax
 from .optim import SGD, Adam, AdamW
 from .training import distill, fit
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "MLP",
