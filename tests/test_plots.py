@@ -25,6 +25,8 @@ from minikd.report import plots, run_plots
 from minikd.report import style as figures
 from minikd.report.style import LOOKS
 
+pytestmark = pytest.mark.extras
+
 rng = np.random.default_rng(0)
 X = rng.random((60, 6)).astype(np.float32)
 Y = np.arange(60) % 3

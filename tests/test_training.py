@@ -33,6 +33,8 @@ from minikd.mlp import MLP
 from minikd.optim import cosine
 from minikd.training import Alone
 
+pytestmark = pytest.mark.extras
+
 COLUMNS = ["epoch", "loss", "lr"]
 VALIDATION_COLUMNS = ["val_accuracy", "val_errors", "val_nll", "val_ece"]
 
