@@ -94,8 +94,7 @@ def english(source: Path) -> dict[str, tuple[str, str]]:
     """The cells that a translation should have, in the same form: key, hash, and the English text."""
     texts = [text for kind, text in cells(read(HERE / f"{source.stem}.py")) if kind == "markdown"]
     keys, hashes = zip(*map(marker, texts), strict=True)
-    if len(set(keys)) < len(keys):
-        raise ValueError(f"{source.stem}.py has two cells that begin with {max(keys, key=keys.count)}")
+    keys = [f"{key}-{keys[: i + 1].count(key)}" if key in keys[:i] else key for i, key in enumerate(keys)]
     return dict(zip(keys, zip(hashes, texts, strict=True), strict=True))
 
 
@@ -123,9 +122,10 @@ def begin(source: Path) -> None:
 def translate(source: Path) -> Any:
     """The notebook of a translation. A cell that is not translated stays English."""
     notebook, texts = nbformat.read(HERE / f"{source.stem}.ipynb", as_version=4), translated(source)
+    keys = {text.strip(): key for key, (_, text) in english(source).items()}
     for cell in notebook.cells:
         if cell["cell_type"] == "markdown":
-            cell["source"] = texts.get(marker(cell["source"])[0], ("", cell["source"]))[1]
+            cell["source"] = texts.get(keys.get(cell["source"].strip()), ("", cell["source"]))[1]
     return notebook
 
 
