@@ -55,6 +55,7 @@ def source_cells(source: Path) -> list[tuple[str, str]]:
 
 # What the head of every tutorial states, in this form: the site and the index read it.
 HEAD = r"^- \*\*What you will learn:\*\* (.+)\n- \*\*Prerequisites:\*\* (.+)\n- \*\*Hours:\*\* (\d(?:\.5)?)$"
+HEAD_ZH = r"^- \*\*学习目标：\*\* (.+)\n- \*\*先修内容：\*\* (.+)\n- \*\*学时：\*\* (\d(?:\.5)?)$"
 
 
 def prose(source: Path) -> str:
@@ -171,9 +172,11 @@ def test_the_second_cell_installs_minikd_only_where_it_is_missing(
     assert ran == ([install] if missing else [])
 
 
-def test_five_are_translated_and_their_code_is_the_same() -> None:
-    assert [path.stem for path in TRANSLATED] == [script.stem for script in [*SCRIPTS[:4], SCRIPTS[13]]]
+def test_eight_are_translated_and_their_code_is_the_same() -> None:
+    assert [path.stem for path in TRANSLATED] == [SCRIPTS[i - 1].stem for i in (1, 2, 3, 4, 5, 6, 9, 14)]
     for path in TRANSLATED:
+        heads = (re.search(HEAD_ZH, prose(path), re.M), re.search(HEAD, prose(HERE / f"{path.stem}.py"), re.M))
+        assert all(heads) and len({head[3] for head in heads if head}) == 1, "as many hours in both languages"
         notebooks = (json.loads((folder / f"{path.stem}.ipynb").read_text("utf-8")) for folder in (path.parent, HERE))
         for ours, theirs in zip(*(notebook["cells"] for notebook in notebooks), strict=True):
             if theirs["cell_type"] == "code":
@@ -258,6 +261,11 @@ def test_a_translation_that_lags_behind_the_english_is_noticed(
             call(build, monkeypatch, "--translate", wrong)
         message = f"--translate takes a language and the number of a tutorial, zh/05, got {wrong}"
         assert message in capsys.readouterr().err
+
+
+def test_cells_that_begin_alike_have_markers_of_their_own(build: dict[str, Any]) -> None:
+    texts = ["## The data\n\nHere.", "## Forward", "## The data\n\nAgain.", "## The data"]
+    assert build["numbered"](texts) == ["the-data", "forward", "the-data-2", "the-data-3"]
 
 
 def test_the_notebook_of_a_translation_is_written_without_a_run(

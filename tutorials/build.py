@@ -26,6 +26,7 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,12 @@ def marker(text: str) -> tuple[str, str]:
     return "-".join(words[:5]), hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:8]
 
 
+def numbered(texts: Iterable[str]) -> list[str]:
+    """The first words of English cells, with a number where cells begin alike: the-data, the-data-2."""
+    keys = [marker(text)[0] for text in texts]
+    return [f"{key}-{keys[: i + 1].count(key)}" if key in keys[:i] else key for i, key in enumerate(keys)]
+
+
 def translated(source: Path) -> dict[str, tuple[str, str]]:
     """The cells of a translation by key: the hash of the English that was translated, and the text."""
     before, *parts = re.split(r"^<!-- (\S+) ([0-9a-f]{8}) -->$", source.read_text("utf-8"), flags=re.MULTILINE)
@@ -149,10 +156,7 @@ def english(source: Path) -> dict[str, tuple[str, str]]:
     """The cells that a translation should have, in the same form: key, hash, and the English text."""
     first, _, *rest = [text for kind, text in cells(read(HERE / f"{source.stem}.py")) if kind == "markdown"]
     texts = [first, *rest]  # the link to Colab is nobody's to translate
-    keys, hashes = zip(*map(marker, texts), strict=True)
-    if len(set(keys)) < len(keys):
-        raise ValueError(f"{source.stem}.py has two cells that begin with {max(keys, key=keys.count)}")
-    return dict(zip(keys, zip(hashes, texts, strict=True), strict=True))
+    return {key: (marker(text)[1], text) for key, text in zip(numbered(texts), texts, strict=True)}
 
 
 def lagging(source: Path) -> list[str]:
@@ -192,8 +196,9 @@ def translate(source: Path) -> Any:
     for cell in notebook.cells:
         if cell["id"] == "colab":
             cell["source"] = link(source.with_suffix(".ipynb"))
-        elif cell["cell_type"] == "markdown":
-            cell["source"] = texts.get(marker(cell["source"])[0], ("", cell["source"]))[1]
+    english_cells = [cell for cell in notebook.cells if cell["cell_type"] == "markdown" and cell["id"] != "colab"]
+    for key, cell in zip(numbered(cell["source"] for cell in english_cells), english_cells, strict=True):
+        cell["source"] = texts.get(key, ("", cell["source"]))[1]
     return notebook
 
 
