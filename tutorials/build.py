@@ -219,7 +219,7 @@ def picture(notebook: Any) -> bytes:
 def head(script: Path) -> dict[str, str]:
     """What the first cell of a tutorial states: title, short answer, what you will learn, prerequisites, hours."""
     text = read(script).cells[0]["source"]
-    patterns = {"title": r"# (.+)", "In short": r"\*\*In short\.\*\*\s*(.+?)\n\n"}
+    patterns = {"title": r"# (.+?)\n", "In short": r"\*\*In short\.\*\*\s*(.+?)\n\n"}
     patterns |= {name: rf"- \*\*{name}:\*\* (.+?)\n" for name in ("What you will learn", "Prerequisites", "Hours")}
     found = {name: re.search(rf"^{pattern}", text, re.DOTALL | re.MULTILINE) for name, pattern in patterns.items()}
     missing = [name for name, match in found.items() if match is None]
