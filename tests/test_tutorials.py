@@ -233,7 +233,7 @@ def test_a_translation_that_lags_behind_the_english_is_noticed(
     translation.write_text(re.sub(r"<!-- the-data \w{8} -->", message[-26:], complete), "utf-8")
     assert lagging() == [], "the marker that the message gives settles it"
 
-    change("**D** the inputs of each", "**D**\n# the inputs of each")
+    change("together (a **batch**)", "together\n# (a **batch**)")
     translation.write_text(complete, "utf-8")
     assert lagging() == [], "line breaks do not matter"
 

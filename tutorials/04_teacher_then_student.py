@@ -625,7 +625,7 @@ print(f"difference {mean:+.4f}, 95 % interval {mean - half:+.4f} to {mean + half
 # | output of the teacher as input of the student | the shapes do not fit | it is a target |
 # | logarithm of raw outputs | NaN, or a loss without a lower bound | `log_softmax` |
 # | teacher never trained | the student copies noise | train it first |
-# | gradients go into the teacher | wasted time, or a ruined teacher if an optimizer has it | `no_grad`, or stored answers |
+# | gradients go into the teacher | wasted time, or a ruined teacher if it is optimized | `no_grad`, or stored answers |
 # | last step trains the teacher on the student | both agree on a useless answer | the teacher is frozen |
 # | teacher not in evaluation mode | noisy targets, a slightly worse student | `teacher.eval()` |
 # | no temperature | targets hardly differ from labels (tutorial 02) | both softmaxes at $T$, and $T^2$ |

@@ -216,24 +216,26 @@ def picture(notebook: Any) -> bytes:
     return base64.b64decode(images[0])
 
 
-def head(script: Path) -> tuple[str, str]:
-    """Title and short answer of a tutorial, from its first cell."""
+def head(script: Path) -> dict[str, str]:
+    """What the first cell of a tutorial states: title, short answer, what you will learn, prerequisites, hours."""
     text = read(script).cells[0]["source"]
-    title = re.match(r"# (.+)", text)
-    short = re.search(r"\*\*In short\.\*\*\s*(.+?)(?:\n\n|$)", text, re.DOTALL)
-    if title is None or short is None:
-        raise ValueError(f"{script.name} must begin with a title and a paragraph that starts **In short.**")
-    return title[1], short[1].replace("\n", " ")
+    patterns = {"title": r"# (.+)", "In short": r"\*\*In short\.\*\*\s*(.+?)\n\n"}
+    patterns |= {name: rf"- \*\*{name}:\*\* (.+?)\n" for name in ("What you will learn", "Prerequisites", "Hours")}
+    found = {name: re.search(rf"^{pattern}", text, re.DOTALL | re.MULTILINE) for name, pattern in patterns.items()}
+    missing = [name for name, match in found.items() if match is None]
+    if missing:
+        raise ValueError(f"the first cell of {script.name} must state: {', '.join(missing)}")
+    return {name: match[1].replace("\n", " ") for name, match in found.items() if match}
 
 
 def index() -> str:
     """The rows of tutorials/README.md."""
     rows = []
     for script in scripts():
-        title, short = head(script)
-        name = script.stem
+        stated, name = head(script), script.stem
         picture = f"[![picture of {name[:2]}](pictures/{name}.png)]({name}.ipynb)"
-        rows.append(f"### [{title}]({name}.ipynb)\n\n{picture}\n\n{short}\n")
+        facts = f"Prerequisites: {stated['Prerequisites']}. Hours: {stated['Hours']}."
+        rows.append(f"### [{stated['title']}]({name}.ipynb)\n\n{picture}\n\n{stated['In short']}\n\n{facts}\n")
     return "\n".join(rows)
 
 
