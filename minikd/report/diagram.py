@@ -44,7 +44,6 @@ def distillation(image: Any, answers: Sequence[Any], truth: int, weights: Sequen
         bars: Any = figure.add_axes((0.52, y / 4.4 - 0.13, 0.2, 0.25))
         bars.bar(range(len(p)), p, color=[colour if k == truth else OTHERS for k in range(len(p))])
         bars.set(ylim=(0, max(map(np.max, answers)) * 1.1), yticks=[], xticks=range(len(p)))
-        bars.tick_params(labelsize=SMALL, length=0)
         bars.set_title("soft targets" if name == "teacher" else "its answer", fontsize=11)
         _arrow(page, (7.3, y), (8.0, 2.35 + (y - 2.35) / 3))
     page.text(8.75, 2.45, "the loss", ha="center", weight="bold")
