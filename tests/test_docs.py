@@ -220,6 +220,10 @@ def test_a_command_that_does_not_exist_is_found() -> None:
         assert not re.search(r"^$|required", parse(wrong))
 
 
+def test_the_page_of_the_tests_has_the_command_of_the_readme() -> None:
+    assert block("docs/testing.md", "tests") == block("README.md", "tests")
+
+
 def test_the_pages_have_commands() -> None:
     assert sum(len(shell(page)) for page in TEXTS) > 40 and len(shell("README.md")) >= 3
     assert sum(len(mentioned(page)) for page in TEXTS) > 40
