@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 
 def text_table(rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None, gap: str = " ") -> str:
-    """Rows of texts in columns of these widths, negative ones to the left.
+    """Rows of texts in columns of these widths. A column with a negative width is aligned to the left.
 
-    Without widths each column is as wide as its longest text, and all but the first are to the right.
+    Without widths, each column is as wide as its longest text, and only the first is aligned to the left.
     """
     if widths is None:
         longest = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -21,10 +21,10 @@ def text_table(rows: Sequence[Sequence[str]], widths: Sequence[int] | None = Non
 
 
 def dashed(widths: Sequence[int], none: str = "none") -> str:
-    """Widths of hidden layers: (256, 256) -> "256-256"."""
+    """The widths of hidden layers as text: (256, 256) -> "256-256"."""
     return "-".join(map(str, widths)) or none
 
 
 def with_half_width(mean: float, half: float, digits: int, sign: str = "") -> str:
-    """A mean with the half-width of its interval, if there is one: "3.20 ±0.41", or with the sign "+" "+3.20 ±0.41"."""
+    """A mean with the half-width of its interval, if there is one: "3.20 ±0.41", with the sign "+": "+3.20 ±0.41"."""
     return f"{mean:{sign}.{digits}f}" + ("" if math.isnan(half) else f" ±{half:.{digits}f}")
