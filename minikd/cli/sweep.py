@@ -56,7 +56,7 @@ def _check_images(plan: sweep.Sweep, folder: Path) -> None:
 
 
 def _train(plan: sweep.Sweep, folder: Path, options: argparse.Namespace) -> None:
-    """Train or resume, print the table and the chosen setting, and draw. Settings are checked before the first write."""
+    """Train or resume, print the table and the chosen setting, and draw. Settings are checked before any write."""
     with threads_for(options, 1), pool(options.jobs, dask=options.dask, blas_threads=1) as workers:
         if not options.resume:
             _check_images(plan, folder)
