@@ -150,7 +150,7 @@ def e2_differences(child: Child, rng: Rng) -> None:
         step *= 1e-4 / np.linalg.norm(step)
         measured = (loss(**{name: array + step}) - loss(**{name: array - step})) / 2
         claimed = (array_of(f"d{name}", mine, array.shape) * step).sum()
-        what = f"with L = sum(dh * h), the change that d{name} predicts for a small step of {name}"
+        what = f"with L = sum(dh * h), what d{name} says of a small step of {name}"
         expect(what, np.asarray(claimed), measured, 1e-6, "measured: (L(+step) - L(-step)) / 2, with your own forward")
 
 
@@ -244,7 +244,7 @@ def e4_same(child: Child, rng: Rng) -> None:
     z, T = logits(rng), temperature(rng)
     other = logits(rng)
     loss, dz = values_of("kd_loss", child.call("kd_loss", z + rng.normal(size=(5, 1)), z, T), 2)
-    why = "teacher and student have the same probabilities, because their logits differ by a shift"
+    why = "teacher and student say the same, up to a shift of the logits"
     expect("loss", loss, 0.0, why=why)
     expect("dz", dz, np.zeros_like(z), why=why)
     loss, _ = values_of("kd_loss", child.call("kd_loss", z, other, T), 2)

@@ -79,7 +79,7 @@ class Child:
     left_out: Sequence[str] = ()  # parts of the sources that raised when they were loaded, a line each
 
     def call(self, name: str, *arguments: Any, seconds: float | None = None) -> Any:
-        """Call name(*arguments) in the submission. Functions among the arguments run here when they are called there.
+        """Call `name(*arguments)` in the submission. Functions among the arguments run here when they are called there.
 
         Returns an array (a copy), a text, None, or a list of those. Failed if there is no value.
         """

@@ -88,9 +88,9 @@ def numerical_gradient(f, x, h):
 def distill(params, x, teacher_logits, T, lr, batches):
     """E8. Train a student on a teacher's logits alone, by plain gradient descent.
 
-    params [(W1, b1), ...] as in E6; x (N, D), teacher_logits (N, K), one row for each row of x
-    batches   a list of arrays of row numbers: for each array, take one step  theta <- theta - lr dL/dtheta  with the
-              loss of E4 on those rows
+    params [(W1, b1), ...] as in E6; x (N, D); teacher_logits (N, K), one row for each row of x. batches is a list of
+    arrays of row numbers: for each array, take one step  theta <- theta - lr dL/dtheta  with the loss of E4 on those
+    rows.
     Returns the trained params as a new list of pairs. The old params must not change.
     """
     raise NotImplementedError("E8")
