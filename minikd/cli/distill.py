@@ -80,9 +80,7 @@ def _settle(options: argparse.Namespace, claims: ExitStack) -> tuple[Config, Pat
                 raise UsageError(f"{folder} was started with another {flag}: leave it out, or start a new run")
         return config, folder
     if options.teacher_from is not None and {"teacher", "teacher_epochs", "teacher_lr"} & set(given):
-        raise UsageError(
-            "--teacher-from brings a trained teacher: leave out --teacher, --teacher-epochs and --teacher-lr"
-        )
+        raise UsageError("--teacher-from gives a trained teacher: leave out --teacher, --teacher-epochs, --teacher-lr")
     if given.get("method", "kd") != "kd" and {"temperature", "soft_weight"} & set(given):
         raise UsageError("--temperature and --soft-weight are options of --method kd: the others keep their defaults")
     with refused():

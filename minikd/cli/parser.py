@@ -146,8 +146,7 @@ def _add_distill(commands: Any) -> None:
     add("--temperature", type=float, metavar="T", help="kd: temperature of the softened probabilities (default 4)")
     add("--soft-weight", type=float, metavar="W", help="kd: weight of the teacher in the loss, 0 to 1 (default 0.9)")
     add("--epochs", type=int, metavar="N", help="epochs of each student (default 100)")
-    words = "epochs of the teacher (default 20, or the value of --epochs)"
-    add("--teacher-epochs", type=int, metavar="N", help=words)
+    add("--teacher-epochs", type=int, metavar="N", help="epochs of the teacher (default 20, or those of --epochs)")
     add("--batch-size", type=int, metavar="N", help="samples per step (default 32)")
     add("--lr", type=float, metavar="RATE", help="the students' learning rate (default 0.03)")
     add("--teacher-lr", type=float, metavar="RATE", help="the teacher's learning rate (default 0.003)")
