@@ -51,7 +51,7 @@ def _list_studies() -> None:
         known = committed(study)
         print(_heading(study))
         print("no committed results yet\n" if known is None else f"{_verdicts(known)}\n")
-    print("minikd reproduce NAME runs a study, and with --quick a version of about a minute.")
+    print("minikd reproduce NAME runs a study; --quick runs a version of about a minute.")
     print("minikd reproduce NAME --committed shows the results that come with minikd.")
 
 
