@@ -29,7 +29,9 @@ Loss = Callable[..., tuple[Any, ...]]  # (logits, *targets) -> (loss, dlogits), 
 
 @fused
 def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """Cross-entropy with class labels, averaged over the batch::
+    """Cross-entropy with class labels, averaged over the batch.
+
+    With p = softmax(z)::
 
         L = -mean_i log p_i[y_i]
 
@@ -94,7 +96,9 @@ def hard_loss(logits: Array, labels: Array) -> tuple[Array, Array]:
 
 @fused
 def soft_cross_entropy(logits: Array, targets: Array, *, temperature: float = 1.0) -> tuple[Array, Array]:
-    """Cross-entropy with soft targets, averaged over the batch::
+    """Cross-entropy with soft targets, averaged over the batch.
+
+    With temperature T::
 
         L = -mean_i sum_k t_ik log softmax(z_i / T)_k
 
@@ -166,7 +170,9 @@ def soft_loss(logits: Array, targets: Array, T: float) -> tuple[Array, Array]:
 def distillation_loss(
     logits: Array, labels: Array | None, teacher_logits: Array, *, temperature: float = 4.0, soft_weight: float = 0.9
 ) -> tuple[Array, Array]:
-    """The distillation loss: labels and a teacher, with w = soft_weight::
+    """The distillation loss: cross-entropy with labels, mixed with cross-entropy with a teacher.
+
+    With CE(t, p) the cross-entropy of target t and prediction p, averaged over the batch::
 
         L = (1 - w) CE(y, softmax(z)) + w T² CE(softmax(v / T), softmax(z / T))
 

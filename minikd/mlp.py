@@ -29,7 +29,9 @@ PIECE = 2048  # rows that predict takes at a time: enough to keep the processor 
 
 
 class MLP:
-    """A fully connected network that computes logits, and gradients by hand::
+    """A fully connected network that computes logits, and gradients by hand.
+
+    Layer l has the weights W_l, the biases b_l and the activation f::
 
         a_0 = x,    z_l = a_l-1 W_l + b_l,    a_l = f(z_l),    logits = z of the last layer
 

@@ -217,7 +217,9 @@ def _scaled(logits: Array, temperature: float) -> Array:
 
 
 def softmax(logits: Array, temperature: float = 1.0) -> Array:
-    """Softmax with temperature, row by row::
+    """Softmax with temperature, row by row.
+
+    With temperature T::
 
         p_k = exp(z_k / T) / sum_j exp(z_j / T)
 
@@ -269,7 +271,9 @@ def softmax_backward(dp: Array, p: Array, temperature: float = 1.0) -> Array:
 
 
 def log_softmax(logits: Array, temperature: float = 1.0) -> Array:
-    """The logarithm of softmax with temperature, row by row, finite also where the probability underflows::
+    """The logarithm of softmax with temperature, row by row, finite also where the probability underflows.
+
+    With temperature T::
 
         log p_k = z_k / T - log sum_j exp(z_j / T)
 

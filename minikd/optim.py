@@ -90,7 +90,9 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, as in PyTorch. With g the gradient::
+    """Stochastic gradient descent, as in PyTorch.
+
+    With g the gradient and u the state::
 
         u <- momentum u + g
         theta <- theta - lr u                        or, with nesterov:  theta - lr (g + momentum u)
@@ -180,7 +182,9 @@ def limit_column_norms(W: Array, max_norm: float) -> None:
 
 
 class Adam(Optimizer):
-    """Adam, with g the gradient and t the number of the step::
+    """Adam: steps scaled by running averages of the gradient and of its square.
+
+    With g the gradient and t the number of the step::
 
         m <- β1 m + (1 - β1) g        v <- β2 v + (1 - β2) g²
         theta <- theta - lr (m / (1 - β1^t)) / (sqrt(v / (1 - β2^t)) + eps)
@@ -263,7 +267,9 @@ def adam(
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: first the weights decay, then Adam steps from the gradient alone::
+    """Adam with decoupled weight decay.
+
+    First the weights decay, then Adam steps from the gradient alone::
 
         theta <- theta - lr · weight_decay · theta        for weights, not for biases
 
