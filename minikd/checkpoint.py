@@ -65,7 +65,7 @@ def load_arrays(path: PathLike) -> tuple[dict[str, np.ndarray[Any, Any]], dict[s
         words = f"{str(error)[:200]}; it begins with {np.fromfile(path, np.uint8, 24).tobytes()!r}"
         raise CheckpointError(f"{path} is not a whole safetensors file: {words}") from error
     if header.pop("sha256", None) != _digest(arrays, header):
-        words = "was altered or damaged after it was written: its SHA-256 does not fit its contents"
+        words = "was altered or damaged after it was written: its SHA-256 does not match its contents"
         raise CheckpointError(f"{path} {words}")
     return arrays, header
 

@@ -206,7 +206,7 @@ def check_options(callbacks: Any, checkpoint: Any, resume: bool) -> None:
     if checkpoint is not None:
         check_type("checkpoint", checkpoint, str | os.PathLike, "a path")
     if resume and checkpoint is None:
-        raise ValueError("resume=True needs checkpoint, the file to go on from")
+        raise ValueError("resume=True needs checkpoint, the file to continue from")
 
 
 def check_run(run: Any) -> tuple[Any, ...]:
@@ -296,7 +296,7 @@ def check_backward(dlogits: Any, hidden_grads: Any, layers: Sequence[Any]) -> tu
     Returns both, `hidden_grads` as a dictionary whose layers count from 0.
     """
     if not layers:
-        raise ValueError("dlogits has nothing to be the gradient of: call forward(x, train=True) first")
+        raise ValueError("dlogits must follow a forward pass: call forward(x, train=True) first")
     *hidden, logits = layers
     dlogits = check_soft("dlogits", dlogits, logits)
     if hidden_grads is None:
@@ -363,7 +363,7 @@ def check_loss(losses: Any, limit: float, size: float, epoch: int, lr: float) ->
         raise DivergedError(
             f"training diverged in epoch {epoch + 1}, batch {batch + 1} of {len(losses)}: {what}. "
             f"Try a smaller learning rate (now {lr:g}), a schedule with warm-up, "
-            "or inputs scaled to about [0, 1]. A checkpoint, if one was asked for, holds the last good epoch"
+            "or inputs scaled to about [0, 1]. The checkpoint, if there is one, holds the last good epoch"
         )
 
 
@@ -376,9 +376,7 @@ def check_blocks(name: str, value: Any) -> dict[str, Any]:
             hint = "float32 is too coarse for differences: build the model with dtype='float64'"
             raise TypeError(f"{label} must be a float64 array, got {describe(block)}; {hint}")
         if name == "theta" and isinstance(block, np.ndarray) and not block.flags.writeable:
-            raise ValueError(
-                f"{label} must be writable, since f is asked beside it: np.array(theta) makes a copy that is"
-            )
+            raise ValueError(f"{label} must be writable, because it is changed in place: np.array(theta) makes a copy")
         if block.size == 0:
             raise ValueError(f"{label} must not be empty, got {describe(block)}")
     return blocks

@@ -118,7 +118,7 @@ def teacher_targets(teacher: Classifier, student: MLP, x: Array, labels: Any = N
         if asked.fixed and not (labels is None or is_source(logits) or is_source(labels)) and is_chance(logits, labels):
             words = "the largest logit of teacher agrees with the labels no more than chance does"
             warnings.warn(
-                f"{words}: are its rows in the order of x, and its columns in that of the classes?", stacklevel=3
+                f"{words}: are its rows in the order of x, and its columns in the order of the classes?", stacklevel=3
             )
         return logits
     if asked.fixed:
