@@ -3,8 +3,8 @@
 Each loss takes logits z (B, K) and returns `(loss, dlogits)`: the mean over the batch, and its derivative with respect
 to the logits, (B, K), derived by hand through the softmax. Nothing here depends on a network.
 
-In the derivations p = softmax(z) and p^T = softmax(z / T) belong to the student. The teacher's logits are v, and q^T =
-softmax(v / T) are its softened probabilities. y is the one-hot label. Each derivation looks at one row i of the batch.
+In the derivations p = softmax(z) and p^T = softmax(z / T) belong to the student. The teacher's logits are v, and
+q^T = softmax(v / T) are its softened probabilities. y is the one-hot label. Each derivation looks at one row i of the batch.
 All of them need one fact, in which [k = j] is 1 if k is j and 0 otherwise::
 
     d log p^T_k / dz_j = ([k = j] - p^T_j) / T                                                               (*)
@@ -59,8 +59,8 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
 
     Notes
     -----
-    Gradient: L_i = -log p_y, so (*) with T = 1 gives dL_i/dz_j = -([y = j] - p_j) = p_j - y_j. The mean over the batch
-    divides by B::
+    Gradient: L_i = -log p_y, so (*) at the top of losses.py, with T = 1, gives dL_i/dz_j = -([y = j] - p_j) = p_j - y_j.
+    The mean over the batch divides by B::
 
         dlogits = (p - y) / B
 
@@ -91,7 +91,7 @@ def hard_loss(logits: Array, labels: Array) -> tuple[Array, Array]:
     loss = -logp[i, labels].sum() / batch
     dlogits = xp.exp(logp)  # p (B, K)
     dlogits[i, labels] -= 1  # p - y
-    return loss, dlogits / batch
+    return loss, dlogits / batch  # (p - y) / B, (B, K)
 
 
 @fused
@@ -130,8 +130,8 @@ def soft_cross_entropy(logits: Array, targets: Array, *, temperature: float = 1.
 
     Notes
     -----
-    Gradient: by (*), dL_i/dz_j = -sum_k t_k ([k = j] - p^T_j) / T = -(t_j - p^T_j sum_k t_k) / T. The probabilities t_k
-    sum to 1, so::
+    Gradient: by (*) at the top of losses.py, dL_i/dz_j = -sum_k t_k ([k = j] - p^T_j) / T, which is
+    -(t_j - p^T_j sum_k t_k) / T. The probabilities t_k sum to 1, so::
 
         dlogits = (p^T - t) / (T B)
 
@@ -238,4 +238,4 @@ def distillation_loss(
     T, w = float(temperature), float(soft_weight)
     hard, dhard = hard_loss(logits, labels) if w < 1 else (0, 0)  # a term of weight 0 is not computed
     soft, dsoft = soft_loss(logits, softmax(teacher_logits, T), T) if w > 0 else (0, 0)
-    return (1 - w) * hard + w * T * T * soft, (1 - w) * dhard + w * T * T * dsoft
+    return (1 - w) * hard + w * T * T * soft, (1 - w) * dhard + w * T * T * dsoft  # L, dlogits (B, K)

@@ -93,8 +93,8 @@ class Predictor:
 def is_chance(logits: Array, labels: Array) -> bool:
     """Whether the largest logit agrees with the label hardly more often than by chance.  (N, K), (N,)
 
-    The criterion is Cohen's kappa, (a - c) / (1 - c), below 0.1. Here a is the share of rows where both agree, and c =
-    sum_k f_k g_k is the share expected by chance, where f_k and g_k are the shares of class k among labels and
+    The criterion is Cohen's kappa, (a - c) / (1 - c), below 0.1. Here a is the share of rows where both agree, and
+    c = sum_k f_k g_k is the share expected by chance, where f_k and g_k are the shares of class k among labels and
     predictions. With fewer than 200 rows the answer is always no, because the kappa of shuffled rows then varies too
     much: by 0.07 for two classes and 200 rows.
     """

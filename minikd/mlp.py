@@ -153,7 +153,7 @@ class MLP:
         not fit.
         """
         x = check_input(x, self.sizes[0], self.theta, self.device)
-        x = x if x.dtype == self._float else x.astype(self._float)
+        x = x if x.dtype == self._float else x.astype(self._float)  # (B, D)
         if train:
             self._cache, self.hidden = [], []
         for W, b, rate in zip(self.weights, self.biases, self.dropout, strict=True):
@@ -194,10 +194,10 @@ class MLP:
         """
         layers = [*self.hidden, self._cache[-1][2]] if self._cache else []
         dlogits, injected = check_backward(dlogits, hidden_grads, layers)
-        dz = dlogits if dlogits.dtype == self._float else dlogits.astype(self._float)
+        dz = dlogits if dlogits.dtype == self._float else dlogits.astype(self._float)  # (B, K)
         for i in reversed(range(len(self.weights))):
-            x, mask, _ = self._cache[i]
-            grads = self.weight_grads[i], self.bias_grads[i]
+            x, mask, _ = self._cache[i]  # (B, inputs), the layer's
+            grads = self.weight_grads[i], self.bias_grads[i]  # (inputs, outputs), (outputs,)
             dx, _, _ = ops.linear_backward(dz, x, self.weights[i], out=grads, need_dx=i > 0 or need_dx)
             if mask is not None and dx is not None:
                 dx = ops.dropout_backward(dx, mask)

@@ -262,7 +262,7 @@ def adam(
     m += (1 - beta1) * g
     v *= beta2
     v += (1 - beta2) * g * g  # from left to right: in float32, g * g overflows from 2e19 on
-    v_hat_root = xp_of(v).sqrt(v) / math.sqrt(1 - beta2**t)  # the root first, for the same reason  (P,)
+    v_hat_root = xp_of(v).sqrt(v) / math.sqrt(1 - beta2**t)  # the root first, for the same reason
     theta -= lr / (1 - beta1**t) * m / (v_hat_root + eps)
 
 

@@ -12,8 +12,8 @@ logits without class t, p̂_k = p_k / (1 - p_t). For each sample::
     KL(q || p) = TCKD + (1 - q_t) NCKD                                       (put q_k = q̂_k (1 - q_t), p alike)
     L = CE(y, softmax(z)) + T² (α TCKD + β NCKD)                             mean over the batch
 
-Gradient. d log p_t / dz_j = ([j = t] - p_j) / T, and d log(1 - p_t) / dz_j is -p_t / (1 - p_t) times that. So, with r =
-p_t - q_t::
+Gradient. d log p_t / dz_j = ([j = t] - p_j) / T, and d log(1 - p_t) / dz_j is -p_t / (1 - p_t) times that. So, with
+r = p_t - q_t::
 
     dTCKD/dz_j = ([j = t] - p_j) / T · (-q_t + (1 - q_t) p_t / (1 - p_t)) = ([j = t] - p_j) / T · r / (1 - p_t)
                = r / T for j = t,  -p̂_j r / T for the others

@@ -17,8 +17,8 @@ Gradient. For one row, with g_k = log(p_k / q_k) and dp_k/dz_j = p_k ([k = j] - 
 
 The 1, which comes from the p inside the logarithm, cancels, because the p_k sum to 1. A class with p_j = 0 has no
 gradient, however large q_j is: the student learns nothing about a class that it never gives. As in `kd`, the factor T²
-keeps the size of the gradient at every T. As T grows, T² KL(p^T || q^T) and T² KL(q^T || p^T) have the same limit, ‖z -
-v‖² / (2 K) of centred logits. The mean over the batch divides by B::
+keeps the size of the gradient at every T. As T grows, T² KL(p^T || q^T) and T² KL(q^T || p^T) have the same limit,
+‖z - v‖² / (2 K) of centred logits. The mean over the batch divides by B::
 
     dlogits = [(1 - w) (p - y) + w T p^T (g - KL)] / B
 

@@ -9,8 +9,8 @@ Loss. q is the teacher's softmax at T, p the student's, α the share that is mix
     forward   D = KL(q || α q + (1 - α) p)
     reverse   D = KL(p || (1 - α) q + α p)          L = (1 - w) CE(y, p) + w T² mean_i D
 
-Gradient. For any D of p, dp_k/dz_j = p_k ([k = j] - p_j) / T gives dD/dz_j = p_j (d_j - Σ_k p_k d_k) / T with d_k =
-dD/dp_k, and a constant added to all d_k cancels. With m the mixture::
+Gradient. For any D of p, dp_k/dz_j = p_k ([k = j] - p_j) / T gives dD/dz_j = p_j (d_j - Σ_k p_k d_k) / T with
+d_k = dD/dp_k, and a constant added to all d_k cancels. With m the mixture::
 
     forward   d_k = -(1 - α) q_k / m_k
     reverse   d_k = log(p_k / m_k) - α p_k / m_k    (and + 1, a constant)
