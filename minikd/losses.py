@@ -4,8 +4,8 @@ Each loss takes logits z (B, K) and returns `(loss, dlogits)`: the mean over the
 to the logits, (B, K), derived by hand through the softmax. Nothing here depends on a network.
 
 In the derivations p = softmax(z) and p^T = softmax(z / T) belong to the student. The teacher's logits are v, and
-q^T = softmax(v / T) are its softened probabilities. y is the one-hot label. Each derivation looks at one row i of the batch.
-All of them need one fact, in which [k = j] is 1 if k is j and 0 otherwise::
+q^T = softmax(v / T) are its softened probabilities. y is the one-hot label. Each derivation looks at one row i of the
+batch. All of them need one fact, in which [k = j] is 1 if k is j and 0 otherwise::
 
     d log p^T_k / dz_j = ([k = j] - p^T_j) / T                                                               (*)
 
@@ -59,8 +59,8 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
 
     Notes
     -----
-    Gradient: L_i = -log p_y, so (*) at the top of losses.py, with T = 1, gives dL_i/dz_j = -([y = j] - p_j) = p_j - y_j.
-    The mean over the batch divides by B::
+    Gradient: L_i = -log p_y, so (*) at the top of losses.py, with T = 1, gives
+    dL_i/dz_j = -([y = j] - p_j) = p_j - y_j. The mean over the batch divides by B::
 
         dlogits = (p - y) / B
 

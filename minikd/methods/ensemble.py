@@ -11,9 +11,9 @@ Two means. With teachers' logits v^m, m = 1..M::
 The two means are different, because softmax(v̄ / T) is, up to a factor for each sample, the geometric mean of the
 probabilities, prod_m (q^m_k)^(1/M). With the mean of logits, one teacher that rules a class out rules it out for all.
 With the mean of probabilities, a class keeps 1/M of the probability that one teacher gives it. For teachers
-q^1 = (0.99, 0.01) and q^2 = (0.01, 0.99) both means are (½, ½). For (0.99, 0.01) and (0.5, 0.5) the mean of logits gives
-(0.91, 0.09), and the mean of probabilities (0.745, 0.255). As T grows they become equal, because softmax is then nearly
-linear.
+q^1 = (0.99, 0.01) and q^2 = (0.01, 0.99) both means are (½, ½). For (0.99, 0.01) and (0.5, 0.5) the mean of logits
+gives (0.91, 0.09), and the mean of probabilities (0.745, 0.255). As T grows they become equal, because softmax is then
+nearly linear.
 
 The gradient is that of `distillation_loss` with those logits.
 
