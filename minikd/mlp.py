@@ -63,7 +63,7 @@ class MLP:
     hidden : list of array (B, width)
         The activations of the last forward(x, train=True).
     num_params : int
-        P.
+        P, the number of parameters.
     sizes, activation, dropout, device, dtype
         As given; dropout has one number per layer.
 

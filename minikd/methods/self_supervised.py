@@ -116,7 +116,7 @@ def represent(
     teacher_layer : int
         The teacher's hidden layer: 0 is the first, -1 the last.
     n_anchors : int
-        M.
+        M, the number of anchors.
     temperature, teacher_temperature : float
         τ_S and τ_T, above 0.
     """
