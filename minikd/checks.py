@@ -296,7 +296,7 @@ def check_backward(dlogits: Any, hidden_grads: Any, layers: Sequence[Any]) -> tu
     Returns both, `hidden_grads` as a dictionary whose layers count from 0.
     """
     if not layers:
-        raise ValueError("dlogits must follow a forward pass: call forward(x, train=True) first")
+        raise ValueError("dlogits has nothing to differentiate: call forward(x, train=True) first")
     *hidden, logits = layers
     dlogits = check_soft("dlogits", dlogits, logits)
     if hidden_grads is None:

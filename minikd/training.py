@@ -399,7 +399,7 @@ def distill(
     """
     check_type("student", student, MLP, "an MLP")
     if {"loss", "targets"} & set(fit_options):
-        raise TypeError("loss and targets are set by distill itself; call fit to train with your own")
+        raise TypeError("loss and targets must be left out: distill decides them, and fit takes your own")
     check_source("teacher", teacher)
     x, labels = check_labelled(x, labels, student.sizes)
     check_mix(labels, temperature, soft_weight)
