@@ -10,8 +10,8 @@ Data flow. n is noise, the generator G and the student learn, and the teacher is
                                                              -> student -> z (B, K)
 
 Here u = (r - μ) / σ is r normalised over the batch, separately for each input. So every input is low as often as high,
-whatever G does, and G cannot make all samples alike, which is the easiest way to please two networks that have no
-bounds.
+whatever G does, and G cannot make all samples alike. Otherwise that would be the easiest way to a low loss, because the
+logits of both networks are unbounded.
 
 Loss of the student: `distillation_loss` without labels, at temperature T, on samples that are constants for it.
 
