@@ -375,9 +375,8 @@ def check_blocks(name: str, value: Any) -> dict[str, Any]:
             hint = "float32 is too coarse for differences: build the model with dtype='float64'"
             raise TypeError(f"{label} must be a float64 array, got {describe(block)}; {hint}")
         if name == "theta" and isinstance(block, np.ndarray) and not block.flags.writeable:
-            raise ValueError(
-                f"{label} must be writable, since f is asked beside it: np.array(theta) makes a copy that is"
-            )
+            hint = "f is asked beside it: np.array(theta) makes a copy that is"
+            raise ValueError(f"{label} must be writable, since {hint}")
         if block.size == 0:
             raise ValueError(f"{label} must not be empty, got {describe(block)}")
     return blocks

@@ -115,9 +115,37 @@ def distillation_loss(
     Source: Hinton, Vinyals & Dean 2015, arXiv 1503.02531, sections 2 and 2.1. ValueError for T <= 0, for a
     soft_weight outside [0, 1] and for shapes that do not fit.
     """
-    arrays = check_distillation(logits, labels, teacher_logits, temperature, soft_weight)
-    logits, labels, teacher_logits = arrays
+    logits, labels, teacher_logits = check_distillation(logits, labels, teacher_logits, temperature, soft_weight)
     T, w = float(temperature), float(soft_weight)
     hard, dhard = hard_loss(logits, labels) if w < 1 else (0, 0)  # a term without weight is not computed
     soft, dsoft = soft_loss(logits, softmax(teacher_logits, T), T) if w > 0 else (0, 0)
     return (1 - w) * hard + w * T * T * soft, (1 - w) * dhard + w * T * T * dsoft
+
+
+class DivergenceLoss:
+    """`distillation_loss` and its gradient, with a value that goes to 0: what `distill` trains with.
+
+    CE(q^T, p^T) = KL(q^T || p^T) + H(q^T), and the teacher's entropy H(q^T) does not depend on the student. The value
+    without it,
+
+        (1 - w) CE(y, p) + w T² KL(q^T || p^T),
+
+    shows how far the student still is from its teacher.
+
+    known   the teacher's logits for all samples (N, K), whose entropy is computed once; or None, where they are not
+            known beforehand, and the entropy of each batch is computed with the batch
+    """
+
+    def __init__(self, known: Array | None, temperature: float, soft_weight: float) -> None:
+        self.mix = {"temperature": temperature, "soft_weight": soft_weight}
+        self.fingerprint = f"distillation_loss {self.mix}"  # the same training, so the same checkpoints
+        self.known = None if known is None else float(self.entropy(known))
+
+    def entropy(self, v: Array) -> Array:
+        """The teacher's part of the loss, w T² H(q^T), averaged over the rows of v (N, K)."""
+        return self.mix["soft_weight"] * distillation_loss(v, None, v, **{**self.mix, "soft_weight": 1.0})[0]
+
+    def __call__(self, logits: Array, labels: Array | None, teacher_logits: Array) -> tuple[Array, Array]:
+        """Logits (B, K), labels (B,), teacher_logits (B, K) -> loss, dlogits (B, K)"""
+        loss, dlogits = distillation_loss(logits, labels, teacher_logits, **self.mix)
+        return loss - (self.entropy(teacher_logits) if self.known is None else self.known), dlogits

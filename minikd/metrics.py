@@ -97,9 +97,8 @@ def teacher_targets(teacher: Classifier, student: MLP, x: Array, labels: Any = N
         logits = asked.logits(x)
         if asked.fixed and not (labels is None or is_source(logits) or is_source(labels)) and is_chance(logits, labels):
             words = "the largest logit of teacher agrees with the labels no more than chance does"
-            warnings.warn(
-                f"{words}: are its rows in the order of x, and its columns in that of the classes?", stacklevel=3
-            )
+            words += ": are its rows in the order of x, and its columns in that of the classes?"
+            warnings.warn(words, stacklevel=3)
         return logits
     if asked.fixed:
         raise ValueError("teacher must be an MLP or a callable with augment: an array holds its logits for the plain x")
@@ -124,17 +123,15 @@ def evaluate(model: Classifier, x: Array, labels: Array, *, teacher: Classifier 
     labels = check_labels("labels", to_numpy(as_array("labels", labels)), *logits.shape)
     logp = log_softmax(logits)
     chosen = logits.argmax(axis=1)
-    accuracy = float((chosen == labels).mean())
     bins = reliability(np.exp(logp), labels)
     scores = Scores(
-        accuracy=accuracy,
+        accuracy=float((chosen == labels).mean()),
         errors=int((chosen != labels).sum()),
         nll=float(-logp[np.arange(len(labels)), labels].mean()),
         ece=float((bins[:, 2] * np.abs(bins[:, 1] - bins[:, 0])).sum() / len(labels)),
     )
     if teacher is not None:
-        predictor = Predictor(teacher, "teacher", logits.shape[1])
-        teacher_logits = to_numpy(predictor.logits(x)).astype(np.float64)
+        teacher_logits = to_numpy(Predictor(teacher, "teacher", logits.shape[1]).logits(x)).astype(np.float64)
         logq = log_softmax(teacher_logits)
         scores["agreement"] = float((chosen == teacher_logits.argmax(axis=1)).mean())
         scores["kl"] = float((np.exp(logq) * (logq - logp)).sum(axis=1).mean())
@@ -153,18 +150,17 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
     where = np.minimum((confidence * bins).astype(int), bins - 1)
     count = np.bincount(where, minlength=bins)
     total = np.maximum(count, 1)
-    return np.column_stack(
-        [np.bincount(where, confidence, bins) / total, np.bincount(where, right, bins) / total, count.astype(float)]
-    )
+    columns = np.bincount(where, confidence, bins) / total, np.bincount(where, right, bins) / total, count.astype(float)
+    return np.column_stack(columns)
 
 
 @dataclass
 class History:
     """What happened in each epoch: `history["loss"]` is a column, `history.rows[-1]` the last epoch.
 
-    Columns: epoch (from 1), loss (mean over the samples), lr (of the last step); with validation data also
-    val_accuracy, val_errors, val_nll and val_ece. `seconds` is the time spent, resumed runs added up; it stands
-    apart because it alone differs between two runs from one seed.
+    Columns: epoch (from 1), loss (mean over the samples; of `distill`, without the teacher's entropy, so that it goes
+    to 0), lr (of the last step); with validation data also val_accuracy, val_errors, val_nll and val_ece. `seconds` is
+    the time spent, resumed runs added up; it stands apart because it alone differs between two runs from one seed.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)

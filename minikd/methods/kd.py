@@ -57,7 +57,7 @@ def train(
     soft_weight: float = 0.9,
     **options: Any,
 ) -> History:
-    """`distill`, but the history tells `kl_loss`, which goes to 0, and not the cross-entropy, which does not."""
+    """`minikd.distill` at the soft_weight that `strength` makes of the one given; the history holds `kl_loss`."""
     loss = partial(kl_loss, temperature=temperature, soft_weight=mix(soft_weight, strength))
     return teach(student, teacher, x, labels, loss, **options)
 
