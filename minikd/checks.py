@@ -375,8 +375,7 @@ def check_blocks(name: str, value: Any) -> dict[str, Any]:
             hint = "float32 is too coarse for differences: build the model with dtype='float64'"
             raise TypeError(f"{label} must be a float64 array, got {describe(block)}; {hint}")
         if name == "theta" and isinstance(block, np.ndarray) and not block.flags.writeable:
-            hint = "f is asked beside it: np.array(theta) makes a copy that is"
-            raise ValueError(f"{label} must be writable, since {hint}")
+            raise ValueError(f"{label} must be writable, because it is changed in place: np.array(theta) makes a copy")
         if block.size == 0:
             raise ValueError(f"{label} must not be empty, got {describe(block)}")
     return blocks

@@ -97,8 +97,9 @@ def teacher_targets(teacher: Classifier, student: MLP, x: Array, labels: Any = N
         logits = asked.logits(x)
         if asked.fixed and not (labels is None or is_source(logits) or is_source(labels)) and is_chance(logits, labels):
             words = "the largest logit of teacher agrees with the labels no more than chance does"
-            words += ": are its rows in the order of x, and its columns in that of the classes?"
-            warnings.warn(words, stacklevel=3)
+            warnings.warn(
+                f"{words}: are its rows in the order of x, and its columns in that of the classes?", stacklevel=3
+            )
         return logits
     if asked.fixed:
         raise ValueError("teacher must be an MLP or a callable with augment: an array holds its logits for the plain x")
