@@ -208,7 +208,7 @@ def dark_knowledge(models: Mapping[str, Any], data: Data, count: int = 3, shown:
     figure.text(0.5, 1 - 0.55 / height, words, ha="center", fontsize=10)
     room: dict[str, Any] = {
         "left": 0.01,
-        "right": 0.975,
+        "right": 0.965,
         "top": 1 - 1.1 / height,
         "bottom": (gap - 0.15) / height,
         "wspace": 0.26,
@@ -251,16 +251,13 @@ def _bars(axes: Any, p: np.ndarray, truth: int, names: Sequence[str]) -> None:
     axes.add_collection(PolyCollection(list(corners), facecolors=colours))
     for i, j in np.ndindex(p.shape[:2]):
         k = p[i, j].argmax()
-        x, y = at[i, j, k], floor[i, j, k] + p[i, j, k] + 0.08
-        axes.text(
-            x, y, f"{p[i, j, k]:.2f}", ha="center", fontsize=SMALL, bbox={"fc": "white", "ec": "none", "pad": 0.4}
-        )
+        axes.text(at[i, j, k], floor[i, j, k] + p[i, j, k] + 0.04, f"{p[i, j, k]:.2f}", ha="center", fontsize=SMALL)
     edges = -0.8, at.max() + 0.8
     for y, name in zip(floor[:, 0, 0], names, strict=True):
         axes.text(-1.1, y + 0.5, name, ha="right", va="center", fontsize=SMALL)
         for mark, text in MARKS.items():
-            axes.text(edges[1] + 0.4, y + mark, text, va="center", fontsize=SMALL - 1, color="#555555")
-            axes.hlines(y + mark, *edges, color="#DDDDDD", lw=0.7, zorder=0, clip_on=False)
+            axes.text(edges[1] + 0.4, y + mark, text, va="center", fontsize=SMALL, color="#555555")
+            axes.hlines(y + mark, *edges, color="#E4E4E4", lw=0.7, zorder=0, clip_on=False)
     axes.hlines(floor[:, 0, 0], *edges, color="black", lw=0.8, clip_on=False)
     axes.set(xlim=edges, ylim=(0, ROW * (len(p) - 1) + 1))
     axes.axis("off")

@@ -14,6 +14,7 @@ for (const box of document.querySelectorAll(".scroll, .wide")) {
     line.textContent = isAtEnd ? "← scroll back" : `${heads.length ? columns : "more to the right"}: scroll sideways →`;
   };
   box.addEventListener("scroll", show, { passive: true });
-  new ResizeObserver(show).observe(box);
-  show();
+  const sizes = new ResizeObserver(show);
+  sizes.observe(box);
+  sizes.observe(box.firstElementChild);
 }
