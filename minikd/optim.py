@@ -173,8 +173,8 @@ class Adam(Optimizer):
         super().__init__(model, lr, weight_decay)
 
     def _update(self, decay: float, theta: Array, g: Array, m: Array, v: Array) -> None:
-        l2, shrink = (0.0, self.lr * decay) if self._decoupled else (decay, 0.0)
-        adam(theta, g, m, v, self.t, self.lr, *self.betas, self.eps, l2, shrink)
+        (beta1, beta2), (l2, shrink) = self.betas, (0.0, self.lr * decay) if self._decoupled else (decay, 0.0)
+        adam(theta, g, m, v, self.t, self.lr, beta1, beta2, self.eps, l2, shrink)
 
 
 @fused
