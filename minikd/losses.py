@@ -233,9 +233,40 @@ def distillation_loss(
     >>> dlogits.round(3)
     array([[-0.546, -0.027,  0.573]])
     """
-    arrays = check_distillation(logits, labels, teacher_logits, temperature, soft_weight)
-    logits, labels, teacher_logits = arrays
+    logits, labels, teacher_logits = check_distillation(logits, labels, teacher_logits, temperature, soft_weight)
     T, w = float(temperature), float(soft_weight)
     hard, dhard = hard_loss(logits, labels) if w < 1 else (0, 0)  # a term of weight 0 is not computed
     soft, dsoft = soft_loss(logits, softmax(teacher_logits, T), T) if w > 0 else (0, 0)
     return (1 - w) * hard + w * T * T * soft, (1 - w) * dhard + w * T * T * dsoft  # L, dlogits (B, K)
+
+
+class DivergenceLoss:
+    """`distillation_loss` and its gradient, with a value that goes to 0: what `distill` trains with.
+
+    CE(q^T, p^T) = KL(q^T || p^T) + H(q^T), and the teacher's entropy H(q^T) does not depend on the student. The value
+    without it shows how far the student still is from its teacher::
+
+        (1 - w) CE(y, p) + w T² KL(q^T || p^T)
+
+    Parameters
+    ----------
+    known : array (N, K) or None
+        The teacher's logits for all samples, whose entropy is computed once. If they are not known beforehand (None),
+        the entropy of each batch is computed with the batch.
+    temperature, soft_weight : float
+        T and w, as in `distillation_loss`.
+    """
+
+    def __init__(self, known: Array | None, temperature: float, soft_weight: float) -> None:
+        self.mix = {"temperature": temperature, "soft_weight": soft_weight}
+        self.fingerprint = f"distillation_loss {self.mix}"  # the same training, so the same checkpoints
+        self.known = None if known is None else float(self.entropy(known))
+
+    def entropy(self, v: Array) -> Array:
+        """The teacher's part of the loss, w T² H(q^T), averaged over the rows of v (N, K)."""
+        return self.mix["soft_weight"] * distillation_loss(v, None, v, **{**self.mix, "soft_weight": 1.0})[0]
+
+    def __call__(self, logits: Array, labels: Array | None, teacher_logits: Array) -> tuple[Array, Array]:
+        """Logits (B, K), labels (B,), teacher_logits (B, K) -> loss, dlogits (B, K)"""
+        loss, dlogits = distillation_loss(logits, labels, teacher_logits, **self.mix)
+        return loss - (self.entropy(teacher_logits) if self.known is None else self.known), dlogits

@@ -180,17 +180,15 @@ def evaluate(model: Classifier, x: Array, labels: Array, *, teacher: Classifier 
     labels = check_labels("labels", to_numpy(as_array("labels", labels)), *logits.shape)
     logp = log_softmax(logits)
     chosen = logits.argmax(axis=1)
-    accuracy = float((chosen == labels).mean())
     bins = reliability(np.exp(logp), labels)
     scores = Scores(
-        accuracy=accuracy,
+        accuracy=float((chosen == labels).mean()),
         errors=int((chosen != labels).sum()),
         nll=float(-logp[np.arange(len(labels)), labels].mean()),
         ece=float((bins[:, 2] * np.abs(bins[:, 1] - bins[:, 0])).sum() / len(labels)),
     )
     if teacher is not None:
-        predictor = Predictor(teacher, "teacher", logits.shape[1])
-        teacher_logits = to_numpy(predictor.logits(x)).astype(np.float64)
+        teacher_logits = to_numpy(Predictor(teacher, "teacher", logits.shape[1]).logits(x)).astype(np.float64)
         logq = log_softmax(teacher_logits)
         scores["agreement"] = float((chosen == teacher_logits.argmax(axis=1)).mean())
         scores["kl"] = float((np.exp(logq) * (logq - logp)).sum(axis=1).mean())
@@ -209,17 +207,17 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
     where = np.minimum((confidence * bins).astype(int), bins - 1)
     count = np.bincount(where, minlength=bins)
     total = np.maximum(count, 1)
-    return np.column_stack(
-        [np.bincount(where, confidence, bins) / total, np.bincount(where, right, bins) / total, count.astype(float)]
-    )
+    columns = np.bincount(where, confidence, bins) / total, np.bincount(where, right, bins) / total, count.astype(float)
+    return np.column_stack(columns)
 
 
 @dataclass
 class History:
     """What happened in each epoch: `history["loss"]` is a column, `history.rows[-1]` the last epoch.
 
-    The columns are epoch (from 1), loss (mean over the samples) and lr (of the last step). With validation data there
-    are also val_accuracy, val_errors, val_nll and val_ece.
+    The columns are epoch (from 1), loss (mean over the samples; for `distill` without the teacher's entropy, so that it
+    goes to 0) and lr (of the last step). With validation data there are also val_accuracy, val_errors, val_nll and
+    val_ece.
 
     Parameters
     ----------

@@ -157,10 +157,8 @@ class MLP:
         if train:
             self._cache, self.hidden = [], []
         for W, b, rate in zip(self.weights, self.biases, self.dropout, strict=True):
-            mask = None
-            if rate and train:
-                mask = ops.dropout_mask(x.shape, rate, self._rng, self._float)  # (B, inputs)
-                x = ops.dropout(x, mask)
+            mask = ops.dropout_mask(x.shape, rate, self._rng, self._float) if rate and train else None
+            x = x if mask is None else ops.dropout(x, mask)
             is_hidden = W is not self.weights[-1]
             z, a = ops.dense(x, W, b, self.activation) if is_hidden else (ops.linear(x, W, b), None)  # (B, width)
             if train:

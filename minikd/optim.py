@@ -242,9 +242,7 @@ class Adam(Optimizer):
         super().__init__(model, lr, weight_decay)
 
     def _update(self, decay: float, theta: Array, g: Array, m: Array, v: Array) -> None:
-        (beta1, beta2), l2, shrink = self.betas, decay, 0.0
-        if self._decoupled:
-            l2, shrink = 0.0, self.lr * decay
+        (beta1, beta2), (l2, shrink) = self.betas, (0.0, self.lr * decay) if self._decoupled else (decay, 0.0)
         adam(theta, g, m, v, self.t, self.lr, beta1, beta2, self.eps, l2, shrink)
 
 

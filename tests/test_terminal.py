@@ -107,6 +107,24 @@ def test_fit_shows_epoch_loss_validation_accuracy_and_time_left() -> None:
     assert seen.endswith("\n")
 
 
+DISTILL = """
+from minikd import MLP, SGD, distill, distillation_loss, load_data
+d = load_data("digits")
+teacher, student = MLP((64, 16, 10)), MLP((64, 16, 10))  # the same weights, so the student says what its teacher says
+history = distill(student, teacher, d.x_train, None, soft_weight=1, optimizer=SGD(student, 0.0), epochs=2)
+logits = teacher.predict(d.x_train)
+print(history["loss"][-1], distillation_loss(logits, None, logits, soft_weight=1)[0])
+"""
+
+
+def test_distill_shows_the_divergence_from_the_teacher_and_not_the_cross_entropy() -> None:
+    seen, out = in_a_terminal([sys.executable, "-c", DISTILL])
+    recorded, cross_entropy_of_the_teacher = map(float, out.split())
+    shown = [float(number) for number in re.findall(r"loss=([\d.e+-]+)", seen)]
+    assert cross_entropy_of_the_teacher > 30
+    assert shown and max(map(abs, shown)) < 1e-4 and abs(recorded) < 1e-4
+
+
 @pytest.mark.parametrize("columns", [80, pytest.param(120, marks=pytest.mark.slow)])
 def test_distill_shows_seed_network_epoch_loss_validation_error_and_time_left(columns: int, tmp_path: Path) -> None:
     command = minikd("distill", *QUICK, "--out", str(tmp_path / "run"))

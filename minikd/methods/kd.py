@@ -60,7 +60,7 @@ def train(
     soft_weight: float = 0.9,
     **options: Any,
 ) -> History:
-    """`distill`, but the history shows `kl_loss`, which goes to 0, and not the cross-entropy, which does not.
+    """`minikd.distill` at the soft_weight that `strength` makes of the one given; the history holds `kl_loss`.
 
     Parameters
     ----------
