@@ -380,8 +380,8 @@ def distill(
     The teacher's logits are computed once and looked up by index. With `augment` they are computed for each augmented
     batch instead, so that the teacher sees what the student sees.
 
-    The history and the progress bar show this loss without the teacher's entropy, (1 - w) CE + w T² KL, which goes to 0.
-    The gradient is the same.
+    The history and the progress bar show this loss without the teacher's entropy: (1 - w) CE + w T² KL, which goes to
+    0. The gradient is the same.
 
     References
     ----------
