@@ -32,7 +32,7 @@ Where we do otherwise. The paper does not give its optimizer, epochs or dropout 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,11 +53,19 @@ TEACHER, STUDENT = 0, 1  # numbers for initial weights: students start alike, an
 
 @dataclass(frozen=True)
 class Training:
-    """How long, at which learning rate and with which batches a network is trained."""
+    """How a network is trained: how long, at which learning rate, with which batches, and from which initial weights.
+
+    start  initial weights, as a part of He's: small ones leave more of what is learned to the teacher's answers
+    """
 
     epochs: int
     lr: float
     batch_size: int
+    start: float = 1.0
+
+    def options(self) -> dict[str, Any]:
+        """What `Lab.training` takes."""
+        return {"epochs": self.epochs, "lr": self.lr, "batch_size": self.batch_size}
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,6 @@ class Protocol:
 
     alone, taught, mixed   how students are trained on labels, on the teacher's answers, and on mixtures
     two                    how the student of mixtures of 7s and 8s is, a fifth of the images
-    start                  initial weights of taught students, as a part of He's
     soft_weight            of the teacher's part, where a student is also told the labels
     scales                 by which the teacher's logits are multiplied for further students
     """
@@ -78,13 +85,12 @@ class Protocol:
     teacher_training: Training = Training(60, 1e-3, 256)
     student: tuple[int, ...] = (800, 800)
     alone: Training = Training(20, 3e-3, 256)
-    taught: Training = Training(20, 3e-3, 256)
-    mixed: Training = Training(30, 3e-3, 256)
-    two: Training = Training(60, 3e-3, 256)
-    start: float = 1.0
+    taught: Training = Training(40, 1e-3, 64, start=0.1)
+    mixed: Training = Training(80, 2e-3, 128, start=0.3)
+    two: Training = Training(80, 2e-3, 128, start=0.3)
     temperature: float = 20.0
-    soft_weight: float = 1.0
-    scales: tuple[float, ...] = ()
+    soft_weight: float = 0.5
+    scales: tuple[float, ...] = (0.5, 2.0)
     widths: tuple[int, ...] = (30, 100, 300, 800)
     temperatures: tuple[float, ...] = (1.0, 2.5, 4.0, 8.0, 20.0, 40.0)
     curve: Training = Training(8, 3e-3, 256)
@@ -96,13 +102,14 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
     big = teacher(lab, p)
     knowledge = to_numpy(big.predict(x))  # (N, K): what the teacher says of each unmoved image, looked up from here on
     alone = lab.network(*p.student, number=STUDENT)
-    fit(alone, x, y, loss=cross_entropy, **lab.training("hinton-student", alone, **asdict(p.alone)))
+    fit(alone, x, y, loss=cross_entropy, **lab.training("hinton-student", alone, **p.alone.options()))
     values: dict[str, float] = {"teacher": exam.errors(big), "student": exam.errors(alone)}
 
     def errors_of(name: str, answers: Any, **options: Any) -> float:
         return exam.errors(student(lab, p, f"hinton-{name}", answers, **options))
 
     values["distilled"] = errors_of("distilled", knowledge)
+    values["distilled without labels"] = errors_of("distilled-without-labels", knowledge, soft_weight=1.0)
     for scale in p.scales:
         values[f"logits × {scale:g}"] = errors_of(f"logits-times-{scale:g}", scale * knowledge)
         values[f"logits × {scale:g} less × 1"] = values[f"logits × {scale:g}"] - values["distilled"]
@@ -118,7 +125,7 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
 def teacher(lab: Lab, p: Any, name: str = "hinton-teacher", targets: Any = None, loss: Any = cross_entropy) -> MLP:
     """The large network, on labels or on other targets, with dropout, on images that are moved anew in each epoch."""
     model = lab.network(*p.teacher, dropout=p.dropout, number=TEACHER)
-    options = lab.training(name, model, **asdict(p.teacher_training))
+    options = lab.training(name, model, **p.teacher_training.options())
     x, y = lab.x[: p.images], lab.y[: p.images]
     fit(model, x, y if targets is None else targets, loss=loss, augment=jitter(lab.image_shape, p.pixels), **options)
     return model
@@ -140,15 +147,15 @@ def student(
     mixing       train on mixtures of two images, in this way, and without labels: a mixture has none
     soft_weight  instead of the protocol's; 1 is to learn from the teacher alone
     """
-    model = lab.network(*p.student, number=STUDENT)
-    model.theta *= p.start
+    how, model = mixing or p.taught, lab.network(*p.student, number=STUDENT)
+    model.theta *= how.start
+    options = lab.training(name, model, **how.options())
     x, y = lab.x[: p.images][kept], lab.y[: p.images][kept]
     if mixing is not None:
-        options = {**lab.training(name, model, **asdict(mixing)), "augment": mixed}
+        options["augment"] = mixed
         distill(model, answers, x, None, temperature=p.temperature, soft_weight=1.0, **options)
     else:
         w = p.soft_weight if soft_weight is None else soft_weight
-        options = lab.training(name, model, **asdict(p.taught))
         distill(model, answers[kept], x, y if w < 1 else None, temperature=p.temperature, soft_weight=w, **options)
     return model
 
@@ -198,7 +205,7 @@ def _curves(lab: Lab, p: Protocol, knowledge: np.ndarray) -> dict[str, float]:
         for T in p.temperatures:
             model = lab.network(width, width, number=STUDENT)
             name = f"hinton-width-{width}-T-{T:g}"
-            options = lab.training(name, model, **asdict(p.curve))
+            options = lab.training(name, model, **p.curve.options())
             distill(model, knowledge, lab.x[: p.images], None, temperature=T, soft_weight=1.0, **options)
             errors[width, T] = lab.exam.errors(model)
     values: dict[str, float] = {f"{width} units, T = {T:g}": e for (width, T), e in errors.items()}
@@ -246,6 +253,11 @@ STUDY = Study(
         Row("teacher 1200-1200, dropout, images moved by up to 2 pixels: errors", "teacher", 67),
         Row("student 800-800 on labels alone: errors", "student", 146),
         Row("taught at T = 20, images not moved: errors", "distilled", 74),
+        Row("  by the teacher alone, without labels: errors", "distilled without labels", 74),
+        Row("  the teacher's logits × 0.5: errors", "logits × 0.5"),
+        Row("    more than × 1", "logits × 0.5 less × 1"),
+        Row("  the teacher's logits × 2: errors", "logits × 2"),
+        Row("    more than × 1", "logits × 2 less × 1"),
         Row("taught at T = 20 on mixtures of two such images: errors", "distilled on mixtures", 74),
         Row("taught without any 3: errors", "no 3s", 206),
         Row("  on the 1,010 test 3s", "no 3s, on 3s", 133),
