@@ -19,11 +19,12 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(ROOT), str(DOCS / "_ext")]
 
-import minikd  # noqa: E402
 import pages  # noqa: E402
 import prose  # noqa: E402
 from docutils import nodes  # noqa: E402
 from sphinx import addnodes  # noqa: E402
+
+import minikd  # noqa: E402
 
 project = "minikd"
 author = "the authors of minikd"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import prose
+from formulas import FORMULAS
 from lessons import LESSONS
 
 import minikd
@@ -130,6 +131,7 @@ def method_page(method: Method) -> str:
     title = f"{heading_of(method)} ({method.name})"
     first, _, rest = docstring.partition("\n\n")
     lines = [title, "=" * (2 * len(title)), "", *prose.rst(first, link)]
+    lines += [line for tex in FORMULAS[method.name] for line in (".. math::", "", f"   {tex}", "")]
     facts = [("Source", prose.inline(method.source)), ("Reads", READS[method.reads])]
     facts += [("Teacher", TEACHERS[method.teacher])]
     if method.teachers > 1:
