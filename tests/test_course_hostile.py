@@ -127,8 +127,8 @@ def test_an_odd_but_right_submission_earns_all(case: Case, tmp_path: Path, runne
 def test_there_are_at_least_forty_hostile_submissions_each_of_its_own_name() -> None:
     names = [case.name for case in (*CASES, *HONEST)]
     assert len(CASES) >= 40 and len(set(names)) == len(names)
-    readme = (PACKAGE.parent / "README.md").read_text("utf-8")
-    assert f"holds {len(CASES)} submissions that lie" in readme
+    page = (PACKAGE.parent / "docs" / "testing.md").read_text("utf-8")
+    assert f"holds {len(CASES)} submissions that lie" in page
 
 
 def test_links_and_missing_files_are_problems_and_not_sources(tmp_path: Path, runner: Runner) -> None:

@@ -253,13 +253,3 @@ def test_the_translations_use_the_terms_of_the_field() -> None:
     text = "\n".join(prose(path) for path in TRANSLATED) + (ROOT / "README.zh.md").read_text()
     for term in ("知识蒸馏", "教师模型", "学生模型", "温度", "软标签", "暗知识"):
         assert text.count(term) >= 3, term
-
-
-def test_the_chinese_readme_shows_the_same_commands_code_and_tables() -> None:
-    blocks = {
-        name: dict(re.findall(r"<!-- ([\w-]+) -->\n```\w*\n(.*?)```", (ROOT / name).read_text(), re.DOTALL))
-        for name in ("README.md", "README.zh.md")
-    }
-    assert {"main-job", "tests", "example", "example-output", "gradients"} <= set(blocks["README.zh.md"])
-    for name, text in blocks["README.zh.md"].items():
-        assert text == blocks["README.md"][name], name
