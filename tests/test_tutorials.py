@@ -8,6 +8,7 @@ import re
 import runpy
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,11 @@ def source_cells(source: Path) -> list[tuple[str, str]]:
     ]
 
 
+# What the head of every tutorial states, in this form: the site and the index read it.
+HEAD = r"^- \*\*What you will learn:\*\* (.+)\n- \*\*Prerequisites:\*\* (.+)\n- \*\*Hours:\*\* (\d(?:\.5)?)$"
+HEAD_ZH = r"^- \*\*学习目标：\*\* (.+)\n- \*\*先修内容：\*\* (.+)\n- \*\*学时：\*\* (\d(?:\.5)?)$"
+
+
 def prose(source: Path) -> str:
     return "\n".join(text for kind, text in source_cells(source) if kind == "markdown")
 
@@ -88,6 +94,9 @@ def test_a_tutorial_is_a_lecture(script: Path) -> None:
     text, cells = prose(script), source_cells(script)
     assert re.match(rf"# {script.stem[:2]} · .+\?", text), "the title is a question"
     assert "**In short.**" in cells[0][1]
+    assert len(re.findall(HEAD, cells[0][1], re.MULTILINE)) == 1, "what is learned, prerequisites, hours: a line each"
+    headings = [len(marks) for marks in re.findall(r"^(#+) ", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.M)]
+    assert headings.count(1) == 1 and all(b <= a + 1 for a, b in pairwise(headings))
     assert len(re.findall(r"<details><summary>Answer</summary>", text)) == text.count("</details>") == 3
     assert "## Sources" in text and re.search(r"arXiv \d{4}\.\d{4,5}|doi|Nature|KDD|JMLR", text)
     assert (
@@ -111,7 +120,10 @@ def test_a_notebook_has_the_cells_of_its_script_and_their_outputs(script: Path) 
     path = script.with_suffix(".ipynb")
     notebook = json.loads(path.read_text())
     cells = [(cell["cell_type"], "".join(cell["source"]).strip()) for cell in notebook["cells"]]
-    assert cells == source_cells(script), "to renew it: python -m tutorials.build"
+    link, install = cells[1:3]
+    assert cells[:1] + cells[3:] == source_cells(script), "to renew it: python -m tutorials.build"
+    assert link[0] == "markdown" and f"/blob/main/{path.relative_to(ROOT).as_posix()})" in link[1], "Colab opens it"
+    assert install[0] == "code" and "pip" in install[1]
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
     assert all(output["output_type"] != "error" for output in outputs)
     assert all(cell["execution_count"] for cell in notebook["cells"] if cell["cell_type"] == "code"), "it was run"
@@ -144,9 +156,27 @@ def test_the_build_says_what_is_stale(tmp_path: Path) -> None:
     assert "README.md has another index" in result.stderr
 
 
-def test_five_are_translated_and_their_code_is_the_same() -> None:
-    assert [path.stem for path in TRANSLATED] == [script.stem for script in [*SCRIPTS[:4], SCRIPTS[13]]]
+@pytest.mark.parametrize("missing", [False, True])
+def test_the_second_cell_installs_minikd_only_where_it_is_missing(
+    missing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebooks = [script.with_suffix(".ipynb") for script in [*SCRIPTS, *TRANSLATED]]
+    sources = {"".join(json.loads(path.read_text("utf-8"))["cells"][2]["source"]) for path in notebooks}
+    assert len(sources) == 1, "the same cell in all notebooks"
+    ran: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: ran.append(command))
+    if missing:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    exec(sources.pop(), {})
+    install = [sys.executable, "-m", "pip", "install", "git+https://github.com/OWNER/minikd"]
+    assert ran == ([install] if missing else [])
+
+
+def test_eight_are_translated_and_their_code_is_the_same() -> None:
+    assert [path.stem for path in TRANSLATED] == [SCRIPTS[i - 1].stem for i in (1, 2, 3, 4, 5, 6, 9, 14)]
     for path in TRANSLATED:
+        heads = (re.search(HEAD_ZH, prose(path), re.M), re.search(HEAD, prose(HERE / f"{path.stem}.py"), re.M))
+        assert all(heads) and len({head[3] for head in heads if head}) == 1, "as many hours in both languages"
         notebooks = (json.loads((folder / f"{path.stem}.ipynb").read_text("utf-8")) for folder in (path.parent, HERE))
         for ours, theirs in zip(*(notebook["cells"] for notebook in notebooks), strict=True):
             if theirs["cell_type"] == "code":
@@ -203,7 +233,7 @@ def test_a_translation_that_lags_behind_the_english_is_noticed(
     translation.write_text(re.sub(r"<!-- the-data \w{8} -->", message[-26:], complete), "utf-8")
     assert lagging() == [], "the marker that the message gives settles it"
 
-    change("**D** the inputs of each", "**D**\n# the inputs of each")
+    change("together (a **batch**)", "together\n# (a **batch**)")
     translation.write_text(complete, "utf-8")
     assert lagging() == [], "line breaks do not matter"
 
@@ -233,6 +263,11 @@ def test_a_translation_that_lags_behind_the_english_is_noticed(
         assert message in capsys.readouterr().err
 
 
+def test_cells_that_begin_alike_have_markers_of_their_own(build: dict[str, Any]) -> None:
+    texts = ["## The data\n\nHere.", "## Forward", "## The data\n\nAgain.", "## The data"]
+    assert build["numbered"](texts) == ["the-data", "forward", "the-data-2", "the-data-3"]
+
+
 def test_the_notebook_of_a_translation_is_written_without_a_run(
     build: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +282,38 @@ def test_the_notebook_of_a_translation_is_written_without_a_run(
     translation.write_text(complete, "utf-8")
     call(build, monkeypatch, "zh/01")
     assert notebook.read_bytes() == original
+
+
+def test_changed_text_is_written_without_a_run(build: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    script = build["scripts"]()[0]
+    notebook, original = script.with_suffix(".ipynb"), script.read_text("utf-8")
+    before = json.loads(notebook.read_text("utf-8"))
+    assert original.count("## The data") == 1 and original.count("else 60), 0.3") == 1
+    script.write_text(original.replace("## The data", "## The images"), "utf-8")
+    call(build, monkeypatch, "--text", "01")
+    after = json.loads(notebook.read_text("utf-8"))
+    changed = [new for old, new in zip(before["cells"], after["cells"], strict=True) if new != old]
+    assert len(changed) == 1 and changed[0]["source"][0] == "## The images\n"
+    script.write_text(original.replace("else 60), 0.3", "else 60), 0.4"), "utf-8")
+    with pytest.raises(ValueError, match=r"the code of 01_learning_by_hand\.py has changed"):
+        call(build, monkeypatch, "--text", "01")
+    assert json.loads(notebook.read_text("utf-8")) == after, "the outputs of other code are kept as they are"
+
+
+def test_a_translation_is_accepted_where_it_has_all_cells(
+    build: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, translation = build["scripts"]()[0], build["translations"]()[0]
+    complete = translation.read_text("utf-8")
+    script.write_text(script.read_text("utf-8").replace("# ## The data", "# ## The images"), "utf-8")
+    assert len(build["lagging"](translation)) == 2
+    call(build, monkeypatch, "--accept", "zh/01")
+    assert build["lagging"](translation) == []
+    renewed = translation.read_text("utf-8")
+    assert re.sub(r"<!-- .* -->", "", renewed) == re.sub(r"<!-- .* -->", "", complete), "the text stays"
+    translation.write_text(complete.split("<!-- exercises")[0], "utf-8")
+    with pytest.raises(ValueError, match="has 10 cells, and the English 11"):
+        call(build, monkeypatch, "--accept", "zh")
 
 
 def test_the_translations_use_the_terms_of_the_field() -> None:

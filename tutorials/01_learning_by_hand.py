@@ -1,14 +1,17 @@
 # %% [markdown]
 # # 01 · How does an MLP learn without autograd?
 #
-# **In short.** A layer is one matrix product, and its gradient is two more. Write down how each line of the forward
-# pass changes the loss, go through the lines backwards, and take a small step downhill: that is all of it, and five
-# lines of Python repeat it.
+# **In short.** A layer is one matrix product, and its gradient is two more. To train, derive how each line of the
+# forward pass changes the loss, go through the lines backwards, and take a small step downhill. Five lines of Python
+# repeat these steps.
 #
-# Most people meet neural networks through a library that differentiates for them. This tutorial does it by hand, once,
-# slowly, for a network that reads handwritten digits. Nothing here is a simplification: the functions at the end are
-# the ones that minikd trains with, and we check that they are. You need to know what a matrix product and a derivative
-# are.
+# - **What you will learn:** how to derive, code and test the gradients of an MLP, and how to train it
+# - **Prerequisites:** derivatives, matrix products, basic Python and NumPy
+# - **Hours:** 1.5
+#
+# Most people learn neural networks with a library that computes the derivatives. This tutorial computes them by hand,
+# slowly, for a network that reads handwritten digits. Nothing is simplified: the functions at the end are the ones that
+# minikd trains with, and we check that they are.
 
 # %%
 import os
@@ -25,10 +28,10 @@ print("x_train", data.x_train.shape, " y_train", data.y_train.shape, " classes",
 # %% [markdown]
 # ## The data
 #
-# `x_train` is a matrix with one image a row: 8 × 8 = 64 numbers between 0 (paper) and 1 (ink). `y_train` says for each
-# image which digit it is, as a whole number: its **label**. A network that maps 64 numbers to one number for each of
-# the ten digits is what we are after. Through all tutorials, **B** is how many images are looked at together (a
-# **batch**), **D** the inputs of each (here 64), **K** the classes (here 10).
+# `x_train` is a matrix with one image a row: 8 × 8 = 64 numbers between 0 (paper) and 1 (ink). `y_train` holds the
+# **label** of each image: a whole number, the digit that it shows. We want a network that maps 64 numbers to ten, one
+# for each digit. In all tutorials, **B** is the number of images that are processed together (a **batch**), **D** is
+# the number of inputs of each image (here 64), and **K** is the number of classes (here 10).
 
 # %%
 plots.show(plots.image_grid(data.x_train[:10], data.image_shape, [f"label {y}" for y in data.y_train[:10]]))
@@ -36,13 +39,14 @@ plots.show(plots.image_grid(data.x_train[:10], data.image_shape, [f"label {y}" f
 # %% [markdown]
 # ## Forward: from an image to ten numbers
 #
-# A **layer** multiplies by a matrix of weights $W$ and adds a vector of biases $b$. Between two layers something must
-# bend, or the two would be one matrix again; we take the positive part, called **relu**:
+# A **layer** multiplies by a matrix of weights $W$ and adds a vector of biases $b$. Between two layers there must be a
+# nonlinear function, because two linear layers in a row are one linear layer. We take the positive part, called
+# **relu**:
 #
 # $$ h = \max(x W_1 + b_1,\ 0), \qquad z = h W_2 + b_2 . $$
 #
-# $h$ holds the **hidden units**. The ten numbers $z$ of an image are called **logits**: the larger $z_k$, the more the
-# network believes in class $k$. A network made like this is a **multilayer perceptron**, MLP for short.
+# $h$ holds the **hidden units**. The ten numbers $z$ of an image are called **logits**: the larger $z_k$, the more
+# likely the network finds class $k$. Such a network is a **multilayer perceptron**, MLP for short.
 
 
 # %%
@@ -66,23 +70,24 @@ z = linear(h, W2, b2)  # (B, K)
 print("logits of the first image:", z[0].round(2))
 
 # %% [markdown]
-# The weights start at random. They are scaled by $\sqrt{2/D}$ so that the numbers in $h$ are about as large as those
-# in $x$: relu sets half of the numbers to 0 and so halves their mean square, and the 2 puts it back (He et al. 2015).
+# The weights start at random. They are scaled by $\sqrt{2/D}$ so that the numbers in $h$ are about as large as those in
+# $x$. relu sets half of the numbers to 0, which halves their mean square. The factor 2 makes up for that (He et al.
+# 2015).
 #
 # ## The loss: how wrong are ten numbers?
 #
-# To compare logits with a label, make them probabilities. **Softmax** does it: all positive, and their sum is 1,
+# To compare logits with a label, turn them into probabilities. **Softmax** does so. Its outputs are positive and sum to
+# 1:
 #
 # $$ p_k = \frac{e^{z_k}}{\sum_j e^{z_j}} . $$
 #
-# The loss is the **cross-entropy**: minus the logarithm of the probability of the right class, in the mean over the
-# batch,
+# The loss is the **cross-entropy**: minus the logarithm of the probability of the right class, averaged over the batch,
 #
 # $$ L = -\frac1B \sum_i \log p_{i, y_i} . $$
 #
-# It is 0 when the network is sure and right, and grows without bound when it is sure and wrong. A network that knows
-# nothing gives each of ten classes a tenth: $L = \log 10 \approx 2.30$. Logarithms are natural, so its unit is the
-# **nat**.
+# It is 0 if the network is certain and right, and it grows without bound if the network is certain and wrong. A network
+# that knows nothing gives each of ten classes the probability 0.1, so $L = \log 10 \approx 2.30$. Logarithms are
+# natural, so the unit of the loss is the **nat**.
 
 
 # %%
@@ -100,28 +105,28 @@ print(f"loss {loss:.3f}; of a network that knows nothing: {np.log(K):.3f}")
 # ## Backward: how does each number change the loss?
 #
 # We want $dL/dW_1$, $dL/db_1$, $dL/dW_2$, $dL/db_2$: how much the loss changes when a weight changes a little. The
-# chain rule says: start at the loss, and go back line by line. In code we write `dz` for $dL/dz$, and so on; it always
+# chain rule starts at the loss and goes back line by line. In code we write `dz` for $dL/dz$, and so on. `dz` always
 # has the shape of `z`.
 #
 # **Through softmax and logarithm.** Take one image of class $c$, and let $y$ be its label written as a row of zeros
-# with a 1 at $c$ ("one-hot"): $y_k = [k = c]$, where a bracket is 1 if what is in it is true, and 0 if not.
+# with a 1 at $c$ ("one-hot"): $y_k = [k = c]$, where a bracket is 1 if its content is true, and 0 if not.
 # $\log p_c = z_c - \log \sum_j e^{z_j}$, so
 #
 # $$ \frac{d(-\log p_c)}{dz_k} = -[k = c] + \frac{e^{z_k}}{\sum_j e^{z_j}} = p_k - y_k . $$
 #
-# What is, minus what should be. The mean over the batch divides by $B$:
+# This is the network's probability minus the right one. The mean over the batch divides by $B$:
 #
 # $$ dz = (p - y) / B . $$
 #
-# **Through a layer.** $z_{ik} = \sum_j h_{ij} W_{jk} + b_k$. A weight $W_{jk}$ touches $z_{ik}$ of every image $i$,
-# with slope $h_{ij}$; a bias touches it with slope 1; and $h_{ij}$ touches all $K$ logits of its image. Sum over what
-# is touched:
+# **Through a layer.** $z_{ik} = \sum_j h_{ij} W_{jk} + b_k$. The weight $W_{jk}$ changes $z_{ik}$ of every image $i$,
+# with slope $h_{ij}$. The bias $b_k$ changes it with slope 1. The hidden unit $h_{ij}$ changes all $K$ logits of its
+# image. Sum over everything that changes:
 #
 # $$ dW = h^\top dz, \qquad db = \textstyle\sum_i dz_i, \qquad dh = dz\, W^\top . $$
 #
 # There is no need to remember which factor is transposed: only one order has the right shape.
 #
-# **Through relu.** Where $a > 0$ relu hands $a$ on, with slope 1; elsewhere its output stays 0, with slope 0:
+# **Through relu.** Where $a > 0$, relu returns $a$ and its slope is 1. Elsewhere its output is 0 and its slope is 0:
 #
 # $$ da = dh \cdot [a > 0] . $$
 
@@ -152,19 +157,20 @@ for name, gradient in {"dW1": dW1, "db1": db1, "dW2": dW2, "db2": db2}.items():
     print(f"{name} {gradient.shape!s:>9}, largest entry {np.abs(gradient).max():.4f}")
 
 # %% [markdown]
-# ## Is it right? Measure the slope
+# ## Is the gradient right? Measure the slope
 #
-# A derivative is a slope, and a slope can be measured: make one weight larger by a little, then smaller, and see what
-# the loss does (**central differences**):
+# A derivative is a slope, and a slope can be measured. Make one weight a little larger, then a little smaller, and
+# compare the losses (**central differences**):
 #
 # $$
 # \frac{dL}{d\theta} \approx \frac{L(\theta + \epsilon) - L(\theta - \epsilon)}{2 \epsilon}, \qquad
 # \text{error} \approx c\, \epsilon^2 + \frac{10^{-16}}{\epsilon} .
 # $$
 #
-# How small is a little? The first part of the error comes from the curve not being a line, and falls with $\epsilon$.
-# The second comes from rounding, for a computer keeps 16 digits: the two losses are nearly the same, their difference
-# keeps few of these digits, and it is divided by a small step. In between there is a best step.
+# How small should the step be? The first part of the error comes from the curvature of the loss, and falls with
+# $\epsilon$. The second part comes from rounding, because a computer keeps 16 digits. The two losses are nearly the
+# same, so few digits of their difference are right, and the difference is divided by a small step. The best step lies
+# in between.
 
 
 # %%
@@ -184,10 +190,10 @@ plots.show(figure)
 print(f"smallest error {errors.min():.0e}, at a step of {steps[errors.argmin()]:.0e}")
 
 # %% [markdown]
-# Two slopes that meet in a V: this picture tells a right gradient from a wrong one. With a wrong formula the curve
-# would level out at the size of the mistake and never go down. One weight is not all of them; `check_gradients` takes
-# every weight, and some random directions besides. It wants a function of the parameters, the parameters, and the
-# gradient that we claim.
+# The two slopes meet in a V. This picture tells a right gradient from a wrong one: with a wrong formula the curve
+# levels out at the size of the mistake and never falls below it. The picture shows one weight only. `check_gradients`
+# checks every weight, and some random directions as well. It takes a function of the parameters, the parameters, and
+# the gradient to check.
 
 # %%
 theta = {"W1": W1, "b1": b1, "W2": W2, "b2": b2}
@@ -206,8 +212,8 @@ print(report)
 # ## The same thing in minikd
 #
 # `MLP((64, 32, 10))` is this network for any number of layers. All its weights and biases lie in one long vector
-# `theta`, and all gradients in another, `grad`; `weights` and `weight_grads` are windows into them. Give it our
-# numbers, and it must give back our gradients.
+# `theta`, and all gradients in another, `grad`; `weights` and `weight_grads` are views of parts of them. With our
+# weights, it must return our gradients.
 
 # %%
 model = MLP((D, H, K), dtype="float64")
@@ -222,12 +228,13 @@ print(f"{model.num_params:,} parameters; largest difference of a gradient: {np.a
 model_of_step_one = model.grad.copy()
 
 # %% [markdown]
-# ## Learning: five lines, again and again
+# ## Training: five lines in a loop
 #
 # The gradient points uphill, so step the other way: $\theta \leftarrow \theta - \eta\, dL/d\theta$. $\eta$ is the
-# **learning rate**. Instead of all images, each step looks at a few that are drawn at random, for a rough gradient now
-# is worth more than an exact one later. That is **stochastic gradient descent**, SGD. Going through all images once is
-# an **epoch**. The 899 images make exactly 29 batches of 31, so no step is left with a few images only.
+# **learning rate**. Each step uses a few images that are drawn at random instead of all images, because many steps with
+# rough gradients learn faster than few steps with exact ones. This is **stochastic gradient descent**, SGD. One pass
+# through all images is an **epoch**. The 899 images make exactly 29 batches of 31, so no batch is smaller than the
+# others.
 
 # %%
 epochs, lr = (10 if FAST else 60), 0.3
@@ -261,14 +268,14 @@ figure.axes[0].set(title="An MLP learns to read", ylim=(0, 15))
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** Guessing would be wrong nine times in ten; after a few epochs it is a few times in a hundred. Of
-# the 899 images that the network learns from, it reads at most one wrongly in the end. **Validation images** are
-# others, kept aside so that we see how it does on digits that it has not met: there the errors level out. What is
-# learned from then on is about these particular images and no longer about digits. A third part, the **test images**,
-# is looked at once, at the very end.
+# **What to notice.** Guessing is wrong nine times in ten. After a few epochs the network is wrong a few times in a
+# hundred. In the end it misreads at most one of the 899 images that it learns from. **Validation images** are other
+# images, kept aside to show how the network reads digits that it has not seen. On these the errors level out. From then
+# on the network learns properties of its own 899 images, and no longer of digits in general. A third part, the **test
+# images**, is used once, at the end.
 #
-# `fit` is this loop, with what a long run needs besides: checks, checkpoints, schedules, a history. It draws its
-# batches in the same way, so it ends with the same network.
+# `fit` is the same loop with checks, checkpoints, schedules and a history, which a long run needs. It draws its batches
+# in the same way, so it ends with the same network.
 
 # %%
 same = MLP((D, H, K), seed=0)
@@ -289,42 +296,41 @@ print(f"test images: {scores.errors} of {len(data.y_test)} wrong, loss (NLL) {sc
 # %% [markdown]
 # ## Exercises
 #
-# **1.** What becomes of $db_2$, summed over the classes? Say why before you compute it.
+# **1.** What is the sum of $db_2$ over the classes? Give the reason before you compute it.
 #
 # <details><summary>Answer</summary>
 #
-# Zero. Every row of $p$ sums to 1, and so does every row of $y$, so each row of $dz = (p - y)/B$ sums to 0, and with
-# it $db_2 = \sum_i dz_i$. Adding one number to all logits changes no probability, so the loss is flat in that
-# direction.
+# Zero. Every row of $p$ sums to 1, and so does every row of $y$, so each row of $dz = (p - y)/B$ sums to 0, and
+# $db_2 = \sum_i dz_i$ also sums to 0. Adding one number to all logits changes no probability, so the loss is flat in
+# that direction.
 #
 # </details>
 #
-# **2.** Start with all weights at zero instead of random ones. What are $dW_1$ and $dW_2$ in the first step? What will
+# **2.** Start with all weights at zero instead of random ones. What are $dW_1$ and $dW_2$ in the first step? What does
 # the network learn?
 #
 # <details><summary>Answer</summary>
 #
-# $h = 0$, so $dW_2 = h^\top dz = 0$; $W_2 = 0$, so $dh = dz\, W_2^\top = 0$ and $dW_1 = 0$. Only $b_2$ moves: the
-# network learns how frequent each digit is, and nothing else. Even with equal weights other than zero all hidden units
-# would stay the same for ever. Random weights break the tie.
+# $h = 0$, so $dW_2 = h^\top dz = 0$; $W_2 = 0$, so $dh = dz\, W_2^\top = 0$ and $dW_1 = 0$. Only $b_2$ changes: the
+# network learns how frequent each digit is, and nothing else. With equal weights other than zero, all hidden units
+# would stay equal in all steps. Random weights break this symmetry.
 #
 # </details>
 #
-# **3.** Replace relu by $\tanh$. Which line of the backward pass changes, and into what? Check it with
+# **3.** Replace relu by $\tanh$. Which line of the backward pass changes, and how? Check your answer with
 # `check_gradients`.
 #
 # <details><summary>Answer</summary>
 #
 # Only `relu_backward`: $d\tanh(a)/da = 1 - \tanh^2 a$, so `da = dh * (1 - h**2)`, with `h = np.tanh(a)` from the
-# forward pass. In minikd: `MLP(sizes, activation="tanh")`, and `tanh_backward` stands right beside `tanh` in
-# `minikd/ops.py`.
+# forward pass. In minikd: `MLP(sizes, activation="tanh")`, and `tanh_backward` follows `tanh` in `minikd/ops.py`.
 #
 # </details>
 #
 # ## Sources
 #
 # - Rumelhart, Hinton, Williams (1986): *Learning representations by back-propagating errors*. Nature 323.
-# - He, Zhang, Ren, Sun (2015): *Delving Deep into Rectifiers*. arXiv 1502.01852 (the scale of the first weights).
+# - He, Zhang, Ren, Sun (2015): *Delving Deep into Rectifiers*. arXiv 1502.01852 (the scale of the initial weights).
 # - The digits: Alpaydin and Kaynak, UCI Machine Learning Repository, doi 10.24432/C50P49.
 #
 # Next: `02_dark_knowledge`, what a teacher knows that labels do not.

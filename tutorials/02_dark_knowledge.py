@@ -1,13 +1,18 @@
 # %% [markdown]
 # # 02 · What does a teacher know that labels do not?
 #
-# **In short.** A label names one class; a trained network also says how near each of the other classes is. At first
-# these numbers are too small to see. Dividing the logits by a temperature brings them out, and we measure that they
-# are knowledge and not noise: they rank pairs of digits much as the digits look alike.
+# **In short.** A label names one class. A trained network also says how similar the image is to each other class. At
+# first these numbers are too small to see, and dividing the logits by a temperature makes them visible. We measure that
+# they are knowledge and not noise: the order in which they put the pairs of digits is close to the order by visual
+# similarity.
 #
-# Tutorial 01 taught a network with labels. From here on there are two networks. The **teacher** has been trained
-# already, and is usually large. The **student** is smaller, and is to learn from the teacher's answers. Before anyone
-# learns from them, this tutorial looks at those answers: what is in them, and how to compute with them safely.
+# - **What you will learn:** what soft targets tell, how a temperature shows it, and how to handle extreme logits
+# - **Prerequisites:** tutorial 01
+# - **Hours:** 1.5
+#
+# Tutorial 01 taught a network with labels. From here on there are two networks. The **teacher** is trained already and
+# is usually large. The **student** is smaller and learns from the teacher's answers. This tutorial first looks at those
+# answers: what information they hold, and how to compute with them safely.
 
 # %%
 import os
@@ -27,10 +32,10 @@ K = len(data.class_names)
 # ## A teacher
 #
 # Our teacher has two hidden layers of 256 units and learns with **dropout**: in each training step half of the hidden
-# units, drawn at random, are set to 0 and the others doubled, so that no unit can rely on another being there. It is
-# switched off when the network answers. We train several teachers that differ in nothing but their seed, because one
-# network's answers may be an accident; the pictures of single images show the first. `Adam` is a variant of gradient
-# descent and `cosine` a learning rate that falls to 0; tutorial 04 writes both out.
+# units, drawn at random, are set to 0 and the others are doubled. So no unit can rely on another one. Dropout is off
+# when the network answers. We train several teachers that differ only in their seed, because the answers of one network
+# may be due to chance. The pictures of single images show the first teacher. `Adam` is a variant of gradient descent,
+# and `cosine` is a learning rate that falls to 0. Tutorial 04 writes both out.
 
 
 # %%
@@ -49,8 +54,8 @@ print("test images read wrongly:", [evaluate(t, data.x_test, data.y_test).errors
 print(f"probability of the likeliest class, median over the test images: {np.median(softmax(v).max(axis=1)):.4f}")
 
 # %% [markdown]
-# For half of the images the first teacher gives more than that to one class. What it says about the other nine has to
-# share the little that is left. As numbers to learn from, such answers are hardly different from labels.
+# For half of the images the first teacher gives more than that to one class. The other nine classes share the little
+# that is left. As training targets, such answers hardly differ from labels.
 #
 # ## Temperature: divide the logits by T
 #
@@ -58,28 +63,29 @@ print(f"probability of the likeliest class, median over the test images: {np.med
 #
 # $$ p_k^T = \frac{e^{z_k/T}}{\sum_j e^{z_j/T}} . $$
 #
-# $T$ is the **temperature**: the same formula, with energies for $-z$, says in physics how often the states of a body
-# are taken at that temperature. $T = 1$ is the softmax of tutorial 01. The order of the classes never changes, for
-# $z/T$ is in the same order as $z$. Only the distances do: the ratio of two probabilities is
+# $T$ is called **temperature** after the same formula in physics. With energies in place of $-z$, it says how often a
+# body takes each of its states at that temperature. $T = 1$ is the softmax of tutorial 01. The order of the classes
+# never changes, because $z/T$ is in the same order as $z$. Only the distances change: the ratio of two probabilities is
 #
 # $$ \frac{p_k^T}{p_j^T} = e^{(z_k - z_j)/T} = \left( \frac{p_k}{p_j} \right)^{1/T} , $$
 #
-# so at $T = 4$ a ratio of 10,000 becomes a ratio of 10. What do the two ends look like?
+# so at $T = 4$ a ratio of 10,000 becomes a ratio of 10. What happens in the two limits?
 #
-# **Cold, $T \to 0$.** Let $m$ be the largest logit. Divide above and below by $e^{m/T}$:
+# **Cold, $T \to 0$.** Let $m$ be the largest logit. Divide numerator and denominator by $e^{m/T}$:
 #
 # $$ p_k^T = \frac{e^{-(m - z_k)/T}}{\sum_j e^{-(m - z_j)/T}} . $$
 #
 # Where $z_k = m$ the exponent is 0 and the exponential is 1. Everywhere else the exponent goes to $-\infty$ and the
-# exponential to 0. So the likeliest class gets everything (several that tie share it): the answer becomes a label.
+# exponential to 0. So the likeliest class gets the whole probability (or several share it if they tie): the answer
+# becomes a label.
 #
 # **Hot, $T \to \infty$.** Now $z/T$ is small, and $e^a = 1 + a + O(a^2)$. With $\bar z$ the mean of the $K$ logits,
 #
 # $$ p_k^T = \frac{1 + z_k/T + O(1/T^2)}{K + K \bar z/T + O(1/T^2)} = \frac1K + \frac{z_k - \bar z}{K T} + O(1/T^2) . $$
 #
-# All classes become equally likely, and the little by which they differ is proportional to the logits themselves. If
-# that is right, the error of the last formula without its $O(1/T^2)$ must fall as $1/T^2$: multiplied by $T^2$ it must
-# settle at a number.
+# All classes become equally likely, and the small differences that remain are proportional to the logits themselves. If
+# this is right, the error of the last formula without its $O(1/T^2)$ must fall as $1/T^2$: multiplied by $T^2$ it must
+# approach a constant.
 
 
 # %%
@@ -99,15 +105,15 @@ for T in (10, 100, 1000, 10_000):
     print(f"hot,  T = {T:>6,}: largest error {hot_errors[T]:.1e}, times T²: {hot_errors[T] * T**2:.3f}")
 
 # %% [markdown]
-# ## Entropy: how much is left open
+# ## Entropy: how uncertain an answer is
 #
-# How undecided is an answer? Its **entropy** is the mean of $-\log p_k$, the surprise when class $k$ comes up, over
-# the answer itself:
+# The **entropy** of an answer measures its uncertainty. It is the mean of $-\log p_k$, the surprise at class $k$,
+# weighted with the answer itself:
 #
 # $$ H(p) = -\sum_k p_k \log p_k . $$
 #
-# It is 0 nats when one class has everything, and at most $\log K$ (2.30 for ten classes), when all are alike. By the
-# two limits it must rise from 0 to $\log K$ with the temperature.
+# It is 0 nats if one class has the whole probability, and at most $\log K$ (2.30 for ten classes), if all classes are
+# equally likely. By the two limits it must rise from 0 to $\log K$ with the temperature.
 
 
 # %%
@@ -135,14 +141,14 @@ figure.axes[0].set_title("The higher the temperature, the more is left open")
 plots.show(figure)
 
 # %% [markdown]
-# At $T = 1$ most answers are nearly labels, and from $T = 32$ or so on all classes are nearly alike. In between, where
-# the curves are steep, an answer has room to say something.
+# At $T = 1$ most answers are nearly labels. From about $T = 32$ on, all classes are nearly equally likely. An answer
+# carries most information in between, where the curves are steep.
 #
 # ## Dark knowledge
 #
-# A teacher's probabilities, softened by a temperature, are called **soft targets** or **soft labels** where a student
-# learns from them. Here are some, for three test images that the teacher is right about, and about 90 % sure. The
-# number is the height of the highest bar.
+# A teacher's probabilities, softened by a temperature, are called **soft targets** or **soft labels** if a student
+# learns from them. Here are some for three test images that the teacher reads rightly, with a probability of about 90
+# %. The number is the height of the highest bar.
 
 # %% tags=["cover"]
 soft = {T: softmax_by_hand(v, T) for T in (1, 2, 4, 8)}  # (N, K) each
@@ -170,22 +176,21 @@ figure.supxlabel("class (blue: the right one); bars: probability, each panel to 
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** The label of such an image is one word, and would be the same word for any other image of its
-# class. The teacher says of *this* image which other digits it resembles, and in which order. Nobody told it so: it
-# has only ever seen labels. It had to find out what digits have in common in order to tell them apart, and the small
-# numbers are where that shows. Hinton called them **dark knowledge**: at $T = 1$ they are there but cannot be seen. At
-# $T = 8$ even the right class stands out little.
+# **What to notice.** The label of such an image is the same for every other image of its class. The teacher says which
+# other digits *this* image resembles, and in which order. It was trained on labels only. It had to find out what digits
+# have in common to tell them apart, and the small probabilities show that. Hinton called them **dark knowledge**: at
+# $T = 1$ they are there but too small to see. At $T = 8$ even the right class stands out only a little.
 #
-# ## Is it knowledge, or are they just numbers?
+# ## Is it knowledge or noise?
 #
-# Pictures of three images prove nothing. So take all test images of a class, and average the teacher's softened
-# probabilities: row $i$ of a table says what the teacher sees in images of class $i$. Beside it we lay something that
-# involves no network: how far apart the mean images of two classes lie,
+# Three images prove nothing. So take all test images of a class and average the teacher's softened probabilities: row
+# $i$ of a table says what the teacher sees in images of class $i$. We compare it with a quantity that involves no
+# network, the distance between the mean images of two classes:
 #
 # $$ d_{ij} = \Big\lVert\, \frac{1}{N_i} \sum_{y_n = i} x_n - \frac{1}{N_j} \sum_{y_n = j} x_n \Big\rVert . $$
 #
-# The means are taken over training images, the probabilities over test images, which the teacher has not met. $T = 4$
-# was fixed beforehand.
+# The means are taken over training images, the probabilities over test images, which the teacher has not seen. $T = 4$
+# was fixed in advance.
 
 
 # %%
@@ -213,11 +218,10 @@ figure.suptitle("Which classes are alike?")
 plots.show(figure)
 
 # %% [markdown]
-# The dark cells lie in many of the same places. To put a number on it we use the **rank correlation**: make the
-# teacher's table symmetric, list its 45 pairs of classes, replace each number by its place in the order, do the same
-# with the distances (nearest first), and correlate the places. 1 means the same order, 0 no relation, -1 the reverse.
-# Two controls tell us what to expect from no knowledge at all: a network before training, and classes whose names are
-# shuffled.
+# The dark cells are at similar places in both tables. The **rank correlation** measures how similar. Make the teacher's
+# table symmetric, list its 45 pairs of classes, and replace each number by its rank. Do the same with the distances
+# (nearest first), and correlate the ranks. 1 means the same order, 0 no relation, and -1 the reverse order. Two
+# controls show what to expect without knowledge: a network before training, and classes whose names are shuffled.
 
 
 # %%
@@ -268,33 +272,34 @@ for T in (0.25, 1, 4):
     print(f"T = {T}: of all that wrong classes got, {share[T]:.0%} was in one image of twenty")
 
 # %% [markdown]
-# **What to notice.** The teachers rank the 45 pairs much as the pixels do, and all of them do; no shuffling of the
-# names comes near, and networks before training have no such order. So the small numbers are knowledge about digits.
-# It is less plain when cold: there nearly all that wrong classes get is in a few images, which then decide the whole
-# table. The correlation need not be 1, and a higher one would not make a better teacher: pixels are a crude idea of
-# likeness, and a network may well have a finer one. Nor does this say yet that a student profits. That is tutorial 04.
+# **What to notice.** All teachers rank the 45 pairs much as the pixels do. No shuffling of the names comes near, and
+# networks before training have no such order. So the small numbers are knowledge about digits. The agreement is weaker
+# at low temperature. There a few images hold nearly all of the probability that wrong classes get, so these images
+# decide the whole table. The correlation need not be 1, and a higher one would not make a better teacher: pixels are a
+# crude measure of similarity, and a network may well have a finer one. This does not yet show that a student profits.
+# Tutorial 04 shows that.
 #
 # ## Cross-entropy, entropy and KL divergence
 #
-# A student is to answer $p$ where the teacher answers $q$. How far is it off? The **cross-entropy** with soft targets
-# is the formula of tutorial 01 with a $q$ that may be anything, not just one-hot:
+# The student answers $p$ and the teacher $q$. How far apart are they? The **cross-entropy** with soft targets is the
+# formula of tutorial 01, but $q$ may be any probabilities, not only one-hot:
 #
 # $$ CE(q, p) = -\sum_k q_k \log p_k . $$
 #
-# It is not 0 even for a student that copies the teacher: then it is $H(q)$. What is above that is the **KL
-# divergence** (Kullback and Leibler 1951):
+# If the student copies the teacher exactly, it is not 0 but $H(q)$. The excess over $H(q)$ is the **KL divergence**
+# (Kullback and Leibler 1951):
 #
 # $$ KL(q \Vert p) = \sum_k q_k \log \frac{q_k}{p_k} = \sum_k q_k \log q_k - \sum_k q_k \log p_k = CE(q, p) - H(q) . $$
 #
-# It is 0 where $p = q$ and positive everywhere else. For $\log a \le a - 1$, with equality at $a = 1$ only, and so
+# It is 0 if $p = q$ and positive otherwise. This holds because $\log a \le a - 1$, with equality at $a = 1$ only:
 #
 # $$
 # -KL(q \Vert p) = \sum_k q_k \log \frac{p_k}{q_k} \le \sum_k q_k \Big( \frac{p_k}{q_k} - 1 \Big)
 # {} = \sum_k p_k - \sum_k q_k = 0 .
 # $$
 #
-# $CE = H + KL$: the teacher's own indecision, which no student can change, and the distance, which it can. We check it
-# with a second teacher in the place of the student.
+# So $CE = H + KL$. The first part is the teacher's own uncertainty, which no student can change. The second is the
+# distance, which the student can reduce. We check this with a second teacher in place of the student.
 
 # %%
 q, p = softmax_by_hand(v, 4), softmax_by_hand(logits["teachers"][1], 4)  # (N, K) each
@@ -306,10 +311,11 @@ print(f"largest difference {np.abs(CE - entropy(q) - KL).max():.0e}; smallest KL
 # %% [markdown]
 # ## Extreme logits
 #
-# The formulas are exact; a computer's numbers are not. The largest number in float64 is about $10^{308}$, so $e^z$
-# overflows to infinity beyond $z = 709$, and in float32 beyond $z = 88$. Then softmax is $\infty/\infty$, which is
-# NaN, "not a number", and one NaN in a loss spoils every weight in the next step. A cold temperature gets there fast:
-# a logit of 20 at $T = 0.01$ is 2000. We ask for logits up to $\pm 10^4$ and any $T$ from $10^{-3}$ to $10^3$.
+# The formulas are exact, but a computer's numbers are not. The largest number in float64 is about $10^{308}$, so $e^z$
+# overflows to infinity beyond $z = 709$, and in float32 beyond $z = 88$. Then softmax is $\infty/\infty$, which is NaN,
+# "not a number". One NaN in a loss turns every weight into NaN in the next step. Low temperatures lead there fast: a
+# logit of 20 at $T = 0.01$ is 2000. Our functions must work for logits up to $\pm 10^4$ and for any $T$ from $10^{-3}$
+# to $10^3$.
 
 # %%
 extreme = np.array([[1e4, 9999.0, 0.0, -1e4]])  # (1, 4)
@@ -321,16 +327,17 @@ print("the maximum off first: ", softmax_by_hand(extreme)[0])
 print("log(softmax(z)):       ", log_of_softmax[0])
 
 # %% [markdown]
-# **Take off the maximum first.** Softmax does not notice a shift, since $e^{z_k - m} = e^{z_k} e^{-m}$ and $e^{-m}$
-# cancels. Now all exponents are at most 0: nothing overflows, and the sum is at least 1, so nothing divides by 0. What
-# underflows to 0 is a probability below $10^{-308}$, and 0 is a good answer.
+# **Subtract the maximum first.** Softmax does not change when all logits are shifted, because
+# $e^{z_k - m} = e^{z_k} e^{-m}$ and $e^{-m}$ cancels. After the shift all exponents are at most 0. Nothing overflows,
+# and the sum is at least 1, so nothing is divided by 0. Only probabilities below $10^{-308}$ underflow to 0, and there
+# 0 is accurate enough.
 #
-# **But never take its logarithm.** A loss wants $\log p_k$, and $\log 0 = -\infty$, where the true value is only
-# -10,000 or so. Do not compute $p$ and then the logarithm; do it on paper:
+# **But never take the logarithm of the result.** A loss needs $\log p_k$, and $\log 0 = -\infty$, where the true value
+# is only about -10,000. Instead of computing $p$ and then its logarithm, simplify on paper:
 #
 # $$ \log p_k = \frac{z_k - m}{T} - \log \sum_j e^{(z_j - m)/T} . $$
 #
-# The sum has at least one term that is 1, so its logarithm is finite, and so is everything else.
+# At least one term of the sum is 1, so its logarithm is finite, and all other terms are also finite.
 
 
 # %%
@@ -355,20 +362,19 @@ print(f"rows sum to 1 within {worst_sum:.0e}")
 
 # %% [markdown]
 # These are `softmax` and `log_softmax` in `minikd/ops.py`. One detail differs in `softmax_by_hand`: it divides by $T$
-# before it takes off the maximum. minikd does it the other way round, which subtracts the logits while they are still
-# exact.
+# before it subtracts the maximum. minikd subtracts first, while the logits are still exact.
 #
 # ## Exercises
 #
 # **1.** A second network has the same weights as the teacher, but the weights and biases of its last layer are three
-# times as large. How do its answers differ? At which temperature are its soft targets those of the teacher at $T = 4$?
-# Is there a temperature that is right for every teacher?
+# times as large. How do its answers differ? At which temperature are its soft targets the same as the teacher's at
+# $T = 4$? Is one temperature right for every teacher?
 #
 # <details><summary>Answer</summary>
 #
-# Its logits are three times as large, so it chooses the same classes and is surer of them.
-# $\text{softmax}(3 z / T') = \text{softmax}(z / T)$ where $T' = 3 T = 12$. So the temperature counts in units of the
-# logits, and a teacher with larger logits needs a higher one. There is none that is right for all.
+# Its logits are three times as large, so it chooses the same classes with higher probabilities.
+# $\text{softmax}(3 z / T') = \text{softmax}(z / T)$ where $T' = 3 T = 12$. So the temperature is measured in units of
+# the logits, and a teacher with larger logits needs a higher temperature. No temperature is right for all teachers.
 #
 # </details>
 #
@@ -378,28 +384,27 @@ print(f"rows sum to 1 within {worst_sum:.0e}")
 # <details><summary>Answer</summary>
 #
 # $\log p_k = z_k/T - \log Z$ with $Z = \sum_j e^{z_j/T}$, so $H = \log Z - E[z]/T$, where $E$ is the mean with $p^T$.
-# $d \log Z/dT = -E[z]/T^2$. $dp_k/dT = -p_k (z_k - E[z])/T^2$, so $dE[z]/dT = -\text{Var}(z)/T^2$. Together
+# $d \log Z/dT = -E[z]/T^2$. $dp_k/dT = -p_k (z_k - E[z])/T^2$, so $dE[z]/dT = -\text{Var}(z)/T^2$. Together,
 # $dH/dT = -E[z]/T^2 + E[z]/T^2 + \text{Var}(z)/T^3$. A variance is never negative. The last cell checks it.
 #
 # </details>
 #
 # **3.** KL is not symmetric. Let $q = (0.5, 0.5, 0)$ and $p = (0.98, 0.01, 0.01)$. Compute $KL(q \Vert p)$ and
-# $KL(p \Vert q)$. Which one would you have a student lower, if it must not miss a class that the teacher thinks
-# possible?
+# $KL(p \Vert q)$. Which one should a student minimise if it must not miss a class that the teacher finds possible?
 #
 # <details><summary>Answer</summary>
 #
-# $KL(q \Vert p) = 0.5 \log(0.5/0.98) + 0.5 \log(0.5/0.01) \approx 1.62$ nats. $KL(p \Vert q)$ is infinite: $p$ gives a
-# hundredth to a class that $q$ rules out. The first weights by the teacher's $q$: it is large where the student denies
-# what the teacher thinks possible, and never infinite, since softmax gives every class something. That is the one to
-# lower.
+# $KL(q \Vert p) = 0.5 \log(0.5/0.98) + 0.5 \log(0.5/0.01) \approx 1.62$ nats. $KL(p \Vert q)$ is infinite: $p$ gives
+# 0.01 to a class that $q$ rules out. The first is weighted with the teacher's $q$. It is large if the student rules out
+# what the teacher finds possible, and it is never infinite, because softmax gives every class a positive probability.
+# The student should minimise the first.
 #
 # </details>
 #
 # ## Sources
 #
 # - Hinton, Vinyals, Dean (2015): *Distilling the Knowledge in a Neural Network*. arXiv 1503.02531 (temperature, soft
-#   targets; "dark knowledge" is the name of Hinton's talks about it).
+#   targets; Hinton used the name "dark knowledge" in talks).
 # - Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014): *Dropout*. JMLR 15.
 # - Kullback, Leibler (1951): *On Information and Sufficiency*. Annals of Mathematical Statistics 22.
 # - Mantel (1967): *The detection of disease clustering*. Cancer Research 27 (shuffling the names of a table of

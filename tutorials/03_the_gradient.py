@@ -1,13 +1,18 @@
 # %% [markdown]
 # # 03 · What is the gradient of distillation?
 #
-# **In short.** For a cross-entropy with the teacher's softened answers it is the student's probabilities minus the
-# teacher's, divided by the temperature. A factor of T² in the loss makes the soft part weigh the same at every
-# temperature, and in the hot limit what is left is a student that copies logits.
+# **In short.** The gradient of the cross-entropy with the teacher's softened answers is the student's probabilities
+# minus the teacher's, divided by the temperature. A factor of T² in the loss gives the soft part the same weight at
+# every temperature. In the limit of high temperatures the student copies the teacher's logits.
+#
+# - **What you will learn:** the gradient of the distillation loss, the reason for T², and tests that find mistakes
+# - **Prerequisites:** tutorials 01 and 02
+# - **Hours:** 2
 #
 # Tutorial 02 softened a teacher's answers by a temperature. Now a student learns from them, so we need the gradient of
-# the loss with respect to the student's logits; from there on back it is tutorial 01. The formula is short, and people
-# get it wrong all the same. So the last part is about testing: which checks find the mistakes that are really made?
+# the loss with respect to the student's logits. The rest of the backward pass is that of tutorial 01. The formula is
+# short, but people still get it wrong. So the last part is about testing: which checks find the mistakes that people
+# really make?
 
 # %%
 import os
@@ -53,23 +58,23 @@ for name, logits in {"student": z, "teacher": v}.items():
 #
 # $$ t_k = \frac{e^{v_k/T}}{\sum_j e^{v_j/T}}, \qquad s_k = \frac{e^{z_k/T}}{\sum_j e^{z_j/T}} . $$
 #
-# The **distillation loss**, as introductions write it, is the cross-entropy of the two ($t$ for teacher, $s$ for
+# The **distillation loss**, as introductions write it, is the cross-entropy of the two ($t$ stands for teacher, $s$ for
 # student):
 #
 # $$ L_{KD} = -\sum_k t_k \log s_k . $$
 #
-# The teacher does not learn, so $t$ is a constant. How does $L_{KD}$ change when a logit $z_j$ of the student does?
+# The teacher does not learn, so $t$ is a constant. How does $L_{KD}$ change with a logit $z_j$ of the student?
 #
-# ## Step 1: how softmax answers to a logit
+# ## Step 1: the derivative of softmax
 #
-# $s_k$ is a quotient. Write $S = \sum_i e^{z_i/T}$, so that $dS/dz_j = e^{z_j/T}/T$. The numerator answers to its own
+# $s_k$ is a quotient. Write $S = \sum_i e^{z_i/T}$, so that $dS/dz_j = e^{z_j/T}/T$. The numerator depends on its own
 # logit only: with $[k = j]$, which is 1 where $k$ is $j$ and 0 elsewhere, $d e^{z_k/T}/dz_j = [k = j]\, e^{z_k/T}/T$.
 # The quotient rule gives
 #
 # $$ \frac{ds_k}{dz_j} = \frac{[k = j] e^{z_k/T} S - e^{z_k/T} e^{z_j/T}}{T S^2} = \frac{s_k ([k = j] - s_j)}{T} . $$
 #
-# All these numbers make a $K \times K$ table, the **Jacobian** of softmax. On its diagonal a probability grows with
-# its own logit; everywhere else it shrinks, for the others had to give.
+# All these numbers form a $K \times K$ table, the **Jacobian** of softmax. On its diagonal a probability grows with its
+# own logit. Everywhere else it shrinks, because the probabilities must sum to 1.
 
 
 # %%
@@ -89,19 +94,18 @@ print(f"largest entry {J.max():.4f}; largest difference from central differences
 # %% [markdown]
 # ## Step 2: the sum over classes
 #
-# The loss depends on $z_j$ through every $s_k$. Since $d \log s_k / ds_k = 1/s_k$, the chain rule gives, and then the
-# Jacobian,
+# The loss depends on $z_j$ through every $s_k$. With $d \log s_k / ds_k = 1/s_k$, the chain rule and the Jacobian give
 #
 # $$ \frac{dL_{KD}}{dz_j} = -\sum_k \frac{t_k}{s_k} \frac{ds_k}{dz_j} = -\frac1T \sum_k t_k ([k = j] - s_j) . $$
 #
-# The $s_k$ has cancelled. Of the first term only $k = j$ is left, $t_j$. In the second $s_j$ does not depend on $k$,
-# and $\sum_k t_k = 1$:
+# The $s_k$ has cancelled. In the first sum only $k = j$ remains, which is $t_j$. In the second, $s_j$ does not depend
+# on $k$, and $\sum_k t_k = 1$:
 #
 # $$ \frac{dL_{KD}}{dz_j} = \frac{s_j - t_j}{T} . $$
 #
-# No $K \times K$ table is needed, and nothing is divided by a probability that might be 0. In minikd, and from here
-# on, the student's softened probabilities are called $p^T$ and the teacher's $q^T$ (and without the $T$ at temperature
-# 1), and a loss is the mean over a batch of $B$ images:
+# No $K \times K$ table is needed, and nothing is divided by a probability that might be 0. In minikd, and in the rest
+# of the tutorials, the student's softened probabilities are called $p^T$ and the teacher's $q^T$ (and without the $T$
+# at temperature 1), and a loss is the mean over a batch of $B$ images:
 #
 # $$ L = -\frac1B \sum_i \sum_k q^T_{ik} \log p^T_{ik}, \qquad dz = \frac{p^T - q^T}{T B} . $$
 
@@ -121,20 +125,21 @@ soft_difference = max(abs(loss - theirs), np.abs(dz - dz_theirs).max())
 print(f"largest differences: by the Jacobian {np.abs(slow - dz).max():.0e}, soft_cross_entropy {soft_difference:.0e}")
 
 # %% [markdown]
-# **Cross-entropy or KL divergence?** Some write the loss as $KL(q^T \Vert p^T)$, which is the cross-entropy minus the
-# teacher's entropy $H(q^T)$. No logit of the student is in $H(q^T)$: the value of the loss differs by a constant, the
-# gradient does not. KL has the advantage of being 0 for a perfect copy.
+# **Cross-entropy or KL divergence?** Some authors write the loss as $KL(q^T \Vert p^T)$, which is the cross-entropy
+# minus the teacher's entropy $H(q^T)$. $H(q^T)$ does not depend on the student's logits. So the value of the loss
+# differs by a constant, and the gradient is the same. KL has the advantage of being 0 for a perfect copy.
 #
-# ## Why T²: at which temperature do we walk how fast?
+# ## Why T²: how the gradient depends on the temperature
 #
-# We usually want to mix this loss with that of the labels, so their gradients should be of comparable size. In the hot
-# limit tutorial 02 found $p^T_k \approx 1/K + (z_k - \bar z)/(K T)$, and the same for $q^T$ with $v$. Then
+# We usually want to mix this loss with the loss of the labels, so the two gradients should be of comparable size. For
+# the limit of high temperatures tutorial 02 found $p^T_k \approx 1/K + (z_k - \bar z)/(K T)$, and the same for $q^T$
+# with $v$. Then
 #
 # $$ \frac{p^T_k - q^T_k}{T} \approx \frac{(z_k - \bar z) - (v_k - \bar v)}{K\, T^2} . $$
 #
 # The gradient falls as $1/T^2$: one $T$ because softened probabilities lie closer together, another because the chain
-# rule divides by $T$. Hinton et al. therefore multiply the soft loss by $T^2$. Its gradient becomes $T (p^T - q^T)/B$,
-# which settles at a constant. Let us measure it.
+# rule divides by $T$. Hinton et al. therefore multiply the soft loss by $T^2$. The gradient becomes $T (p^T - q^T)/B$,
+# which approaches a constant. We measure it.
 
 # %%
 temperatures = 2.0 ** np.arange(0, 9)
@@ -155,21 +160,21 @@ for T, size in zip(temperatures[::2], sizes[::2], strict=True):
     print(f"T = {T:>3g}: without T² {size:.1e}, with T² {size * T**2:.3f}; labels {labels_size:.3f}")
 
 # %% [markdown]
-# **What to notice.** Without $T^2$ the curve goes down with a slope of nearly -2 once it is hot: from $T = 16$ to
-# $T = 256$ by a factor of about 330, and $16^2$ is 256. Whoever raises the temperature without $T^2$ turns the teacher
-# off, and may conclude that high temperatures do not work. With $T^2$ the curve levels out. "The same weight at every
-# temperature" is exact in the hot limit only: from $T = 1$ to 4 the soft part still grows several times over, because
-# at $T = 1$ both networks give most to the same class, and their answers differ little.
+# **What to notice.** Without $T^2$ the curve falls with a slope of nearly -2 at high temperatures: from $T = 16$ to
+# $T = 256$ by a factor of about 330, and $16^2$ is 256. If you raise the temperature without $T^2$, you turn the
+# teacher off, and may conclude that high temperatures do not work. With $T^2$ the curve levels out. "The same weight at
+# every temperature" is exact in the limit only. From $T = 1$ to 4 the soft part still becomes several times larger,
+# because at $T = 1$ both networks give most of the probability to the same class, so their answers differ little.
 #
 # ## The whole loss
 #
-# With $w$ the **soft weight**, from 0 (labels alone) to 1 (the teacher alone), $y$ one-hot labels, and CE as in
-# tutorial 02:
+# Let $w$ be the **soft weight**, from 0 (labels alone) to 1 (the teacher alone), $y$ the one-hot labels, and CE the
+# cross-entropy of tutorial 02:
 #
 # $$ L = (1 - w)\, CE(y, p) + w\, T^2\, CE(q^T, p^T), \qquad dz = \frac{(1 - w)(p - y) + w\, T (p^T - q^T)}{B} . $$
 #
-# The gradient of a sum is the sum of the gradients, the first term is tutorial 01's, and $T^2/T = T$. Note that the
-# labels see the student at temperature 1.
+# The gradient of a sum is the sum of the gradients, the first term comes from tutorial 01, and $T^2/T = T$. Note that
+# the labels are compared with the student's probabilities at temperature 1.
 
 
 # %%
@@ -191,8 +196,8 @@ for T in (0.5, 1, 4, 20):
 print(f"largest difference from minikd.distillation_loss, over 16 settings: {full_difference:.0e}")
 
 # %% [markdown]
-# What do the two parts say about one image? We take the one of the batch that the teacher is least sure of, $T = 4$
-# and $w = 0.5$. A positive bar says: this logit is to fall, for a step goes against the gradient.
+# What do the two parts ask for in one image? We take the image of the batch about which the teacher is least certain,
+# $T = 4$ and $w = 0.5$. A positive bar means that this logit must fall, because a step goes against the gradient.
 
 # %% tags=["cover"]
 T, w = 4.0, 0.5
@@ -210,27 +215,26 @@ figure.set_size_inches(7, 5)
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** Each panel sums to 0: what one logit gains, the others lose. The label has one thing to say,
-# "more of the right class", and pushes every other class down, in proportion to how much the student believes in it.
-# The teacher pushes some of them down and others *up*: in this image it sees a 5, too, and says so just where the
-# label pushes hardest the other way. No label ever asks for more of a wrong class.
+# **What to notice.** Each panel sums to 0: what one logit gains, the others lose. The label pushes the right class up
+# and every other class down, in proportion to the student's probability for it. The teacher pushes some of the other
+# classes down and some *up*. In this image it also sees a 5, and it pushes the 5 up where the label pushes it down
+# most. A label never pushes a wrong class up.
 #
-# ## The hot limit: copy my logits
+# ## The limit of high temperatures: logit matching
 #
-# What is $T^2\, KL(q^T \Vert p^T)$ when $T$ is large? Let $a_k = (z_k - \bar z)/T$ and $r_k = (v_k - \bar v)/T$:
-# small, and of mean 0 over the classes. Write $\langle \cdot \rangle$ for the mean over the $K$ classes. With
+# What is $T^2\, KL(q^T \Vert p^T)$ if $T$ is large? Let $a_k = (z_k - \bar z)/T$ and $r_k = (v_k - \bar v)/T$. Both are
+# small and have mean 0 over the classes. Write $\langle \cdot \rangle$ for the mean over the $K$ classes. With
 # $e^a = 1 + a + a^2/2 + O(1/T^3)$ and $\log(1 + c) = c + O(c^2)$,
 #
 # $$ \log p^T_k = a_k - \log \sum_j e^{a_j} = a_k - \log K - \tfrac12 \langle a^2 \rangle + O(1/T^3) , $$
 #
-# for $\langle a \rangle = 0$. The same holds for $\log q^T_k$ with $r$, and $q^T_k = (1 + r_k)/K + O(1/T^2)$. Put both
-# into $KL = \sum_k q^T_k (\log q^T_k - \log p^T_k)$, where the bracket is of size $1/T$ and makes an $O(1/T^3)$ of
-# what $q^T_k$ leaves out:
+# because $\langle a \rangle = 0$. The same holds for $\log q^T_k$ with $r$, and $q^T_k = (1 + r_k)/K + O(1/T^2)$. Put
+# both into $KL = \sum_k q^T_k (\log q^T_k - \log p^T_k)$. The bracket is of size $1/T$, so the error of $q^T_k$
+# contributes $O(1/T^3)$:
 #
 # $$ KL = \langle (1 + r)(r - a) \rangle - \tfrac12 \langle r^2 - a^2 \rangle + O(1/T^3) . $$
 #
-# $\langle r - a \rangle = 0$, so $\langle (1 + r)(r - a) \rangle = \langle r^2 \rangle - \langle r a \rangle$, and
-# together
+# $\langle r - a \rangle = 0$, so $\langle (1 + r)(r - a) \rangle = \langle r^2 \rangle - \langle r a \rangle$, so
 #
 # $$ KL = \tfrac12 \langle r^2 - 2 r a + a^2 \rangle + O(1/T^3) = \tfrac12 \langle (r - a)^2 \rangle + O(1/T^3) . $$
 #
@@ -239,8 +243,9 @@ plots.show(figure)
 #
 # $$ T^2\, KL(q^T \Vert p^T) \to \frac{1}{2K} \sum_k (z^\circ_k - v^\circ_k)^2 . $$
 #
-# Half the mean squared difference: distilling at a high temperature is **logit matching**, which Ba and Caruana (2014)
-# did directly. What was left out falls as $1/T$, so the relative difference should fall as a line of slope -1.
+# This is half the mean squared difference. So distillation at a high temperature is **logit matching**, which Ba and
+# Caruana (2014) did directly. The terms that we dropped fall as $1/T$, so the relative difference should fall along a
+# line of slope -1.
 
 
 # %%
@@ -275,20 +280,19 @@ print(f"slope of the value's curve at the end: {slope:.3f}")
 print(f"largest difference from minikd's matching_loss / 2: {matching_difference:.0e}")
 
 # %% [markdown]
-# **What to notice.** The curves become straight lines of slope -1, as the derivation says, and nothing about these
-# logits is special. At the temperatures that people use, between 2 and 20, we are far from the limit: there the
-# softmax still makes the likely classes count more than the hopeless ones, and a student of small means need not copy
-# what cannot matter.
+# **What to notice.** The curves become straight lines of slope -1, as the derivation says, and these logits are not
+# special. The temperatures that people use, between 2 and 20, are far from the limit. There softmax still gives likely
+# classes more weight than unlikely ones, and a small student need not copy the logits of classes that hardly matter.
 #
 # ## Testing it
 #
-# Write the tests before you trust the code, your own as well. There are two kinds of mistake, and they need two kinds
-# of test.
+# Write tests before you trust code, including your own. There are two kinds of mistake, and they need two kinds of
+# test.
 #
-# - *The gradient does not belong to the loss.* This is found by measuring slopes. Measuring along a random direction
-#   $u$ is one number, $u \cdot dz$, in which every entry takes part.
-# - *The gradient belongs to the loss, but the loss is not the one you meant.* Slopes cannot find this, and where a
-#   library differentiates for you, it is the only kind there is. It takes facts that the right loss must satisfy:
+# - *The gradient does not belong to the loss.* Measuring slopes finds this. The slope along a random direction $u$ is
+#   one number, $u \cdot dz$, which depends on every entry.
+# - *The gradient belongs to the loss, but the loss is not the one you meant.* Slopes cannot find this, and with
+#   automatic differentiation it is the only kind there is. Tests for it are facts that the right loss must satisfy:
 #   identities, limits, and one case worked out with a pencil.
 #
 # The pencil case: two classes, $z = (0, 0)$, $v = (T \log 3, 0)$, the teacher alone ($w = 1$). Then $q^T = (3/4, 1/4)$
@@ -318,9 +322,8 @@ def tests_of(loss):
 
 
 # %% [markdown]
-# And these are mistakes that people have made and reported in published code. For the first three we compute the
-# gradient of the mistaken loss correctly, as automatic differentiation would. The fourth is a slip of the pencil in
-# the gradient alone.
+# The following mistakes were found in published code and reported. For the first three we compute the gradient of the
+# wrong loss correctly, as automatic differentiation would. The fourth is an error in the gradient alone.
 
 
 # %%
@@ -357,14 +360,12 @@ for test in results["minikd"]:
     print(f"{test:<36}" + "".join(f"{'ok' if results[name][test] else 'FAILS':>8}" for name in codes))
 
 # %% [markdown]
-# **What to notice.** The right code passes everything, and each mistake fails somewhere, so these tests are worth
-# having. But look at the first line: the slope finds the slip and none of the three others. Most identities are blind
-# to a wrong factor, since three times zero is zero. The gradient of the case worked out with a pencil finds all of
-# them. Its loss alone would not: softmax taken twice passes, because for $p^T = (1/2, 1/2)$ the loss is $T^2 \log 2$
-# whatever the teacher says. One test is seldom enough.
+# **What to notice.** The right code passes all tests, and each mistake fails at least one. But look at the first line:
+# the slope finds the fourth mistake and none of the other three. Most identities miss a wrong factor, because three
+# times zero is zero. The gradient of the pencil case finds all four. Its loss alone does not: softmax taken twice
+# passes, because for $p^T = (1/2, 1/2)$ the loss is $T^2 \log 2$ for any teacher. One test is seldom enough.
 #
-# What does a failing gradient check look like? `check_gradients` says where the claimed and the measured slope differ
-# most:
+# What does a failing gradient check print? `check_gradients` says where the claimed and the measured slope differ most:
 
 # %%
 T = 4.0
@@ -384,18 +385,18 @@ ratio = slip.checks[0].numeric / slip.checks[0].analytic
 print(f"numeric / analytic = {ratio:.6f}")
 
 # %% [markdown]
-# A wrong factor shows in the ratio of the two: it is 16, which is $T^2$, and so it names the mistake.
+# The ratio of the two shows a wrong factor. Here it is 16, which is $T^2$, so the missing factor is $T^2$.
 #
 # ## Exercises
 #
-# **1.** Someone softens the teacher by $T$ but forgets the student: $L = -\sum_k q^T_k \log p_k$. What is the
-# gradient? To which logits does such a student converge, if it can? What are its probabilities at $T = 1$ then?
+# **1.** Someone softens the teacher by $T$ but not the student: $L = -\sum_k q^T_k \log p_k$. What is the gradient? To
+# which logits does such a student converge, if it can? What are its probabilities at $T = 1$?
 #
 # <details><summary>Answer</summary>
 #
-# $dz = (p - q^T)/B$: the derivation is the same, with $T = 1$ for the student. It is 0 where $p = q^T$, so $z = v/T$
-# up to a shift. The student is as unsure at temperature 1 as the teacher at $T$. It may choose the right classes, but
-# its probabilities are far too soft. With the same $T$ for both, $z = v$ is the minimum.
+# $dz = (p - q^T)/B$: the derivation is the same, with $T = 1$ for the student. It is 0 where $p = q^T$, so $z = v/T$ up
+# to a shift. At temperature 1 the student's answer is as uncertain as the teacher's at $T$. It may choose the right
+# classes, but its probabilities are far too soft. With the same $T$ for both, $z = v$ is the minimum.
 #
 # </details>
 #
@@ -404,29 +405,28 @@ print(f"numeric / analytic = {ratio:.6f}")
 #
 # <details><summary>Answer</summary>
 #
-# Probabilities lie in $[0, 1]$, so each entry of $T (p^T - q^T)$ lies in $[-T, T]$; the absolute values of a row of
-# $p^T - q^T$ sum to at most 2, and its length is at most $\sqrt2$. So the gradient's length is at most $\sqrt2\, T$
-# for each image, 28 at $T = 20$: bounded, but twenty times the bound for labels. A student far from its teacher may
-# need a lower learning rate. (In the hot limit the length is that of $(z^\circ - v^\circ)/K$, which is much less
-# unless the logits are very different.)
+# Probabilities lie in $[0, 1]$, so each entry of $T (p^T - q^T)$ lies in $[-T, T]$. The absolute values of a row of
+# $p^T - q^T$ sum to at most 2, and the row's length is at most $\sqrt2$. So the gradient's length is at most
+# $\sqrt2\, T$ for each image, which is 28 at $T = 20$. It cannot explode, but this is twenty times the bound for
+# labels. A student far from its teacher may need a lower learning rate. (In the limit of high temperatures it is the
+# length of $(z^\circ - v^\circ)/K$, which is much smaller unless the logits are very different.)
 #
 # </details>
 #
-# **3.** Which of the seven tests fail for the KL divergence in the place of the cross-entropy? And which of them would
-# have to be changed?
+# **3.** Which of the seven tests fail if the KL divergence replaces the cross-entropy? Which of them must be changed?
 #
 # <details><summary>Answer</summary>
 #
-# Only "the pencil case, loss": the gradient is the same, and slopes do not see a constant. Its value becomes
+# Only "the pencil case, loss". The gradient is the same, and a constant does not change slopes. The value becomes
 # $T^2 (\log 2 - H(q^T))$ with $H(q^T) = -\tfrac34 \log \tfrac34 - \tfrac14 \log \tfrac14 \approx 0.562$ nats. The last
-# cell runs it.
+# cell checks this.
 #
 # </details>
 #
 # ## Sources
 #
 # - Hinton, Vinyals, Dean (2015): *Distilling the Knowledge in a Neural Network*. arXiv 1503.02531 (section 2: the loss
-#   and $T^2$; section 2.1: the hot limit).
+#   and $T^2$; section 2.1: the limit of high temperatures).
 # - Ba, Caruana (2014): *Do Deep Nets Really Need to be Deep?* arXiv 1312.6184 (logit matching).
 # - The three mistakes in a loss (T² forgotten, softmax taken twice, the mean over classes as well as the batch) were
 #   each reported by users of a public library. Ten such mistakes are in tutorial 12.

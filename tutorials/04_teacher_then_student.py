@@ -1,16 +1,20 @@
 # %% [markdown]
 # # 04 · How does a student learn from a teacher, step by step?
 #
-# **In short.** Train the teacher on all the data. Freeze it. Write down its answers to the images that the student is
-# shown, once. Then train the student in the usual loop, with these answers as one more target. Shown 100 digits, the
-# student errs half as often as its twin on labels: on 5.7 % of the test images instead of 11.5 %. The gain is
-# knowledge, mostly of images that the student never sees. With label smoothing or shuffled answers a gain is
-# undecided, and a teacher that has seen only the same 100 images gives a quarter of it.
+# **In short.** Train the teacher on all the data and freeze it. Compute its answers to the student's images once. Then
+# train the student in the usual loop, with these answers as an additional target. With 100 images of digits, the
+# student errs on 5.7 % of the test images, and the same student on labels alone on 11.5 %. The gain is knowledge,
+# mostly from images that the student never sees. With label smoothing or shuffled answers a gain is undecided, and a
+# teacher that has seen only the same 100 images gives a quarter of it.
 #
-# Tutorial 02 showed what soft targets know, and 03 derived the loss that uses them. Here is the whole procedure. The
-# loop is written out in full, down to the optimizer, and ends with minikd's own weights. The teacher has learned from
-# 899 images and the student is shown 100 of them, because a teacher helps most where the student is shown little. At
-# the end we run the mistakes of a loop that is often printed.
+# - **What you will learn:** the whole procedure of distillation, controls and paired intervals, and the usual bugs
+# - **Prerequisites:** tutorials 01 to 03
+# - **Hours:** 2.5
+#
+# Tutorial 02 showed what soft targets tell, and 03 derived the loss that uses them. Here is the whole procedure. The
+# loop is written out in full, including the optimizer, and ends with the same weights as minikd's own functions. The
+# teacher has learned from 899 images and the student is shown 100 of them, because a teacher helps most if the student
+# has few images. At the end we run the mistakes of a loop that is often printed.
 
 # %%
 import os
@@ -39,10 +43,10 @@ print(f"{N} images to learn on, {len(data.x_val)} for validation, {len(data.x_te
 # %% [markdown]
 # ## Step 1: train a teacher
 #
-# The teacher is a wide MLP, trained on labels, as in tutorial 01. Two things are new. **Dropout** sets each hidden
-# unit to zero with probability one half, anew in each step, and doubles the others. The teacher then cannot rely on
-# any one unit, and stays in doubt where there is reason to doubt. And the learning rate falls along half a cosine,
-# from its full value to zero.
+# The teacher is a wide MLP, trained on labels, as in tutorial 01. Two things are new. **Dropout** sets each hidden unit
+# to zero with probability one half, anew in each step, and doubles the others. So the teacher cannot rely on any single
+# unit, and its answers stay uncertain where the image is ambiguous. Second, the learning rate falls along half a
+# cosine, from its full value to zero.
 
 
 # %%
@@ -65,11 +69,12 @@ print(
 #
 # From here on the teacher is a fixed function. **Freezing** means three things:
 #
-# 1. its weights do not change: no optimizer knows them;
+# 1. its weights do not change: no optimizer updates them;
 # 2. no gradient goes into it: in the student's loss the teacher's logits $v$ are constants, like labels;
-# 3. its dropout is off. Dropout is for learning. With it on, the teacher gives another answer each time.
+# 3. its dropout is off. Dropout is for training. With dropout on, the teacher gives a different answer each time.
 #
-# We keep a copy of its weights, to see at the end that nothing has touched them. And we ask it twice in both ways:
+# We keep a copy of its weights, to check at the end that nothing has changed them. And we ask it twice, with dropout
+# off and on:
 
 
 # %%
@@ -88,11 +93,11 @@ for train in (True, False):
     print(f"of {N} images, {other} are read as another digit than a moment before")
 
 # %% [markdown]
-# ## Step 3: look its answers up
+# ## Step 3: store its answers
 #
-# The student is shown 100 of the 899 images; `few` draws them at random, by a seed. A fixed function of fixed images
+# The student is shown 100 of the 899 images; `few` draws them at random from a seed. A fixed function of fixed images
 # has fixed values. So we ask the teacher once about all 100, and keep an array of logits $V$ with one row for each
-# image. A batch that holds the images with the numbers `batch` needs the rows `V[batch]`.
+# image. A batch of the images with the indices `batch` needs the rows `V[batch]`.
 
 
 # %%
@@ -111,16 +116,16 @@ print(f"looked up against asked: largest difference {rounding:.0e}, of logits up
 
 
 # %% [markdown]
-# The difference is rounding: a product of larger matrices adds up in another order.
+# The difference is rounding: a product of larger matrices is summed in another order.
 #
-# A look-up equals asking only as long as the student sees the images that the teacher was asked about. With
+# Stored answers are right only as long as the student sees exactly the images that the teacher was asked about. With
 # **augmentation** (images moved or turned at random, anew in each epoch) the teacher must be asked about the moved
-# image, and `distill(..., augment=...)` does so.
+# image. `distill(..., augment=...)` does so.
 #
 # ## Step 4: the student on labels
 #
-# First what we want to beat. The student has 64 hidden units and an eighteenth of the teacher's parameters. Learning
-# rate, temperature and soft weight were chosen on validation images (tutorial 05).
+# First the baseline. The student has 64 hidden units and an eighteenth of the teacher's parameters. Learning rate,
+# temperature and soft weight were chosen on validation images (tutorial 05).
 
 
 # %%
@@ -144,25 +149,25 @@ print(f"student on labels: {alone.num_params:,} parameters, {errors(alone):.1f} 
 # %% [markdown]
 # ## Step 5: the same student on soft targets, all by hand
 #
-# The same images, first weights, batches and number of steps; only the loss differs. With $y$ the one-hot label, $p$
-# the student's probabilities, $p^T$ the same at temperature $T$, $q^T$ the teacher's at $T$, and $w$ the soft weight,
-# tutorial 03 found
+# Images, initial weights, batches and number of steps are the same, and only the loss differs. Let $y$ be the one-hot
+# label, $p$ the student's probabilities, $p^T$ the same at temperature $T$, $q^T$ the teacher's at $T$, and $w$ the
+# soft weight. Tutorial 03 found
 #
 # $$ L = (1 - w)\,\mathrm{CE}(y, p) + w\,T^2\,\mathrm{CE}(q^T, p^T), $$
 #
 # $$ dz = \frac{(1 - w)(p - y) + w\,T\,(p^T - q^T)}{B} . $$
 #
-# Here is everything that happens in training: draw a batch, forward, the gradient of the loss, backward, a step. The
-# step is **Adam**'s. It keeps, for each parameter, a running mean $m$ of the gradient $g$ and a running mean $s$ of
-# its square, and steps by their ratio, so that each parameter moves at a pace of its own:
+# Training repeats five things: draw a batch, forward pass, gradient of the loss, backward pass, step. The step is that
+# of **Adam**. For each parameter it keeps a running mean $m$ of the gradient $g$ and a running mean $s$ of its square.
+# It steps by $m / \sqrt s$, so that each parameter has its own step size:
 #
 # $$ m \leftarrow 0.9\,m + 0.1\,g, \qquad s \leftarrow 0.999\,s + 0.001\,g^2, $$
 #
 # $$ \theta \leftarrow \theta - \eta_t\,\frac{m / (1 - 0.9^t)}{\sqrt{s / (1 - 0.999^t)} + 10^{-8}} . $$
 #
-# Both means start at 0 and are too small at first; the divisions by $1 - 0.9^t$ and $1 - 0.999^t$ make up for it, with
-# $t$ the number of the step. The rate is $\eta_t = \eta\,(1 + \cos \pi r)/2$, with $r$ from 0 to 1 the part of the run
-# that is over. We compute in float64, so that rounding stays small over hundreds of steps.
+# Both means start at 0 and are too small at first; the divisions by $1 - 0.9^t$ and $1 - 0.999^t$ correct this, where
+# $t$ is the number of the step. The learning rate is $\eta_t = \eta\,(1 + \cos \pi r)/2$, where $r$ goes from 0 to 1
+# during the run. We compute in float64, so that rounding stays small over hundreds of steps.
 
 # %%
 start = new_student(0, "float64")
@@ -197,8 +202,8 @@ for epoch in range(EPOCHS):
             theta[name] -= rate * (m[name] / (1 - 0.9**t)) / (np.sqrt(s[name] / (1 - 0.999**t)) + 1e-8)
 
 # %% [markdown]
-# Nothing in it knows how the teacher works. `v` could have come from a file, from another kind of model, or from
-# people who were asked for percentages. Now the same thing by minikd's function.
+# The loop does not depend on how the teacher works. `v` could come from a file, from another kind of model, or from
+# people who give percentages. Now the same with minikd's function.
 
 
 # %%
@@ -217,18 +222,19 @@ print(f"after {t:,} steps: largest difference of a weight between our loop and d
 print(f"the teacher's {teacher.num_params:,} weights are the same bits as before: {untouched}")
 
 # %% [markdown]
-# ## Step 6: is it any good, and why?
+# ## Step 6: does it help, and why?
 #
-# One student proves nothing, because with other first weights the result would differ. So we repeat everything for five
-# seeds (another teacher, another draw of 100 images, other first weights) and ask how sure the mean is. And *what*
-# helps? Three **controls** change the targets of the same 100 images, and each lacks something that the teacher knows.
+# One student proves nothing, because with other initial weights the result would differ. So we repeat everything for
+# five seeds (another teacher, another draw of 100 images, other initial weights) and compute intervals for the mean.
+# And *what* helps? Three **controls** change the targets of the same 100 images, and each lacks something that the
+# teacher knows.
 #
-# - **Label smoothing** knows nothing. It takes a tenth of the probability from the label and spreads it over all
-#   classes alike, $t = 0.9\,y + 0.1 / K$. If it did as well as the teacher, the gain would be regularisation.
-# - **Shuffled answers.** In each image the teacher's logits of the nine wrong classes change places at random. How sure
-#   the answer is stays the same. *Which* wrong classes are likely is lost.
-# - **A teacher of the same 100 images**, as large, and trained for at least as many steps. It has seen what the student
-#   sees, and nothing else.
+# - **Label smoothing** has no knowledge. It takes a tenth of the probability from the label and spreads it evenly over
+#   all classes, $t = 0.9\,y + 0.1 / K$. If it did as well as the teacher, the gain would be regularisation.
+# - **Shuffled answers.** In each image the teacher's logits of the nine wrong classes are permuted at random. The
+#   confidence of the answer stays the same. *Which* wrong classes are likely is lost.
+# - **A teacher of the same 100 images**, which is as large and trained for at least as many steps. It has seen only
+#   what the student sees.
 #
 # These are the targets of two of the 100 images:
 
@@ -270,14 +276,15 @@ figure.suptitle(title, fontsize=11)
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** Label smoothing says the same of every image with the same label. The teacher of all 899 is in
-# doubt, because it has seen other digits that look like these. The teacher of the same 100 images is surer.
+# **What to notice.** Label smoothing gives the same target to every image with the same label. The teacher of all 899
+# is uncertain, because it has seen other digits that look like these. The teacher of the same 100 images is more
+# certain.
 #
 # ### Two scores
 #
-# All settings were chosen on validation images. Now the test images, once. We look at **errors**, how many images are
-# read wrongly, in %, and at the **NLL** (negative log-likelihood), the mean of $-\log p_y$ in nats. The NLL is the
-# cross-entropy with the labels, and punishes being sure and wrong.
+# All settings were chosen on validation images. Now we use the test images, once. We report **errors**, the percentage
+# of images that are misread, and the **NLL** (negative log-likelihood), the mean of $-\log p_y$ in nats. The NLL is the
+# cross-entropy with the labels. It penalises answers that are confident and wrong.
 
 
 # %%
@@ -320,7 +327,7 @@ for kind, trained in models.items():
         assert np.allclose(ours, (100 * scores.errors / len(p), scores.nll)), "our scores are minikd's"
 
 # %% [markdown]
-# ### How sure is a mean of five?
+# ### Intervals for a mean of five seeds
 #
 # Let $\bar r$ be the mean of $n$ results $r_i$ and $\sigma$ their standard deviation,
 # $\sigma^2 = \sum_i (r_i - \bar r)^2 / (n - 1)$. The mean itself would vary from one set of $n$ seeds to the next by
@@ -328,13 +335,13 @@ for kind, trained in models.items():
 #
 # $$ \bar r \pm \tau\, \frac{\sigma}{\sqrt n} . $$
 #
-# For many seeds $\tau$ would be 1.96. For few it is more, since $\sigma$ is only estimated: Student's t-distribution
-# gives $\tau = 2.776$ for five seeds. It assumes that results are roughly normally distributed.
+# For many seeds $\tau$ would be 1.96. For few it is larger, because $\sigma$ is only estimated: Student's
+# t-distribution gives $\tau = 2.776$ for five seeds. It assumes that results are roughly normally distributed.
 #
 # Two students of one seed start from the same weights and see the same batches. So take their **difference** seed by
-# seed, and then the interval of the differences: what makes a seed good or bad for both cancels. That is a **paired**
-# comparison. Its verdict is *helps* or *hurts* where the whole interval lies on one side of zero, and *undecided*
-# elsewhere.
+# seed, and then the interval of the differences. Effects of a seed that are common to both cancel. This is a **paired**
+# comparison. Its verdict is *helps* or *hurts* if the whole interval lies on one side of zero, and *undecided*
+# otherwise.
 
 
 # %%
@@ -380,18 +387,18 @@ axes.set_title(f"Shown {IMAGES} images: mean and 95 % interval, each seed in gre
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** The distilled student errs half as often as its twin on labels, and its NLL is lower as well. No
-# control comes near. In errors, label smoothing and shuffled answers are undecided. The teacher of the same 100 images
-# helps by 1.6 points of the 5.9. Compared directly, the distilled student errs less than each control, by more than
-# four points. So the gain is not regularisation. It is knowledge of *which* wrong classes are likely, and most of it
-# comes from 799 images that the student never sees.
+# **What to notice.** The distilled student errs half as often as the same student on labels alone, and its NLL is also
+# lower. No control comes near. In errors, label smoothing and shuffled answers are undecided. The teacher of the same
+# 100 images helps by 1.6 points of the 5.9. Compared directly, the distilled student errs less than each control, by
+# more than four points. So the gain is not regularisation. It is knowledge of *which* wrong classes are likely. Most of
+# it comes from 799 images that the student never sees.
 #
-# The row "labels, all data" says what the labels of those 799 images are worth: a student on all labels, without a
-# teacher, errs on 3.0 % and is better still, by 2.65 points.
+# The row "labels, all data" shows what the labels of those 799 images are worth. A student on all labels, without a
+# teacher, errs on 3.0 %, which is 2.65 points better than the distilled student.
 #
 # ### A class that was never shown
 #
-# The teacher also knows classes of which the student is shown nothing. We draw 100 images without a single 3:
+# The teacher also knows classes that the student is never shown. We draw 100 images without a single 3:
 
 # %%
 digit, reads = 3, {"labels alone": [], "distilled": []}
@@ -407,13 +414,13 @@ for kind, values in reads.items():
     print(f"{kind:<13} reads {mean:4.1f} ± {half:.1f} % of the {len(threes)} test 3s as 3s, {SEEDS} seeds")
 
 # %% [markdown]
-# On labels alone a student never answers 3. The distilled student reads more than half of the 3s. It knows what a 3
-# looks like from the teacher's answers to other digits: this 5 is a little like a 3, that one is not. Tutorial 06 goes
-# on from here.
+# A student on labels alone never answers 3. The distilled student reads more than half of the 3s. It learned what a 3
+# looks like from the teacher's answers to other digits: one 5 is a little like a 3, another is not. Tutorial 06
+# continues from here.
 #
-# ### How few is few?
+# ### How the gain depends on the number of images
 #
-# The same three students with other numbers of images, up to all 899:
+# We train the same three students with other numbers of images, up to all 899:
 
 # %% tags=["cover"]
 counts = (IMAGES, N) if FAST else (50, 100, 200, 400, N)
@@ -438,21 +445,22 @@ plots.show(figure)
 
 # %% [markdown]
 # **What to notice.** The fewer the images, the more the teacher helps: by 10.3 points with 50 images, 5.9 with 100, 2.7
-# with 200, 1.2 with 400. Shown 100 images, the distilled student errs about as often as its twin shown 400. With all
-# 899 the teacher's help is undecided (−0.2 ± 0.5). There label smoothing, which is regularisation, helps by 0.8 points.
+# with 200, 1.2 with 400. The distilled student with 100 images errs about as often as the student on labels with 400.
+# With all 899 the teacher's help is undecided (−0.2 ± 0.5). There label smoothing, which is regularisation, helps by
+# 0.8 points.
 #
-# ### When is that the real case?
+# ### When does this happen in practice?
 #
 # - **The teacher was trained elsewhere**, on data that you do not have: they are private, licensed, deleted, or too
 #   large to go through again. You have the network and a few samples of your own.
-# - **Labels cost**: an expert's time, an experiment. Someone paid for many labels once, and you have the network that
-#   learned from them.
+# - **Labels are expensive**: they take an expert's time or an experiment. Someone paid for many labels once, and you
+#   have the network that learned from them.
 #
-# It is not the real case where you have all the teacher's images and labels. Then train on them.
+# If you have all the teacher's images and labels, train on them instead.
 #
 # ## Step 7: a loop that is often printed
 #
-# Loops like the following are printed in many places. We write it in our words, with its substance kept.
+# Loops like the following are printed in many places. This one is rewritten, but keeps the mistakes.
 #
 # ```python
 # optimizer = Adam(Student.parameters(), lr=1e-3)
@@ -464,14 +472,14 @@ plots.show(figure)
 # ```
 #
 # The text around it says that the loss is $L = -\sum_{i=1}^N t_i \log s_i$, with $i$ over the $N$ samples; that the
-# teacher's output becomes the new input of the student; that labels are used as well; and that in the last step the
-# teacher is trained on what the student says. Count the faults before you read on.
+# teacher's output becomes the new input of the student; that labels are also used; and that in the last step the
+# teacher is trained on the student's output. Count the mistakes before you read on.
 #
-# ### Two that stop at once
+# ### Two mistakes that raise an error
 #
-# `Student.parameters()` asks the class, not a network, and a class has no weights (PyTorch says `missing 1 required
-# positional argument: 'self'`). And the teacher's output is a **target**, to compare with. As an input its ten numbers
-# do not fit where 64 belong; and if they did, the student could not be used without its teacher.
+# `Student.parameters()` asks the class, not a network, and a class has no weights (PyTorch says
+# `missing 1 required positional argument: 'self'`). And the teacher's output is a **target**, not an input. Its ten
+# numbers do not fit an input of 64. If they did, the student could not be used without its teacher.
 
 # %%
 messages = []
@@ -483,9 +491,9 @@ for attempt in (lambda: Adam(MLP, lr=1e-3), lambda: new_student(0).forward(V[:4]
 print("\n".join(messages))
 
 # %% [markdown]
-# ### The logarithm of what is no probability
+# ### The logarithm of raw outputs
 #
-# The last layer gives logits, of either sign. The printed loss takes their logarithm.
+# The last layer gives logits, which may be negative. The printed loss takes their logarithm.
 
 # %%
 z = new_student(0).forward(x[:B])  # (B, K): raw outputs
@@ -495,26 +503,26 @@ nan = np.isnan(printed).mean()
 print(f"{(z < 0).mean():.0%} of the outputs are negative; the loss is NaN for {nan:.0%} of the images")
 
 # %% [markdown]
-# One NaN in a batch makes the loss NaN, then the gradient, then all weights. A mend that is often seen is to cut off
-# the outputs below, $s = \max(z, 10^{-6})$. Then there are no NaNs, but the loss has no floor. Let the teacher's $q$
-# be probabilities, and double the student's outputs:
+# One NaN in a batch makes the loss NaN, then the gradient, then all weights. A frequent repair is to bound the outputs
+# from below, $s = \max(z, 10^{-6})$. Then there are no NaNs, but the loss has no lower bound. Let the teacher's $q$ be
+# probabilities, and double the student's outputs:
 #
 # $$ -\sum_k q_k \log(2 s_k) = -\sum_k q_k \log s_k - \log 2 . $$
 #
-# The loss falls by $\log 2$ each time, although nothing was learned. Softmax is what forbids that: where the $p_k$ sum
-# to 1, $-\sum_k q_k \log p_k$ is never below the entropy of $q$, and reaches it only at $p = q$.
+# The loss falls by $\log 2$ each time, although nothing was learned. Softmax prevents this: if the $p_k$ sum to 1,
+# $-\sum_k q_k \log p_k$ is never below the entropy of $q$, and equals it only at $p = q$.
 #
-# ### A teacher that knows nothing, or learns from its student
+# ### A teacher that was never trained, or learns from its student
 #
-# Nowhere in the loop is the teacher trained, nor frozen: it is neither in evaluation mode nor kept out of the
-# gradient. And if we take the text at its word, it is trained on the student's answers. What would that do? With
-# $c_k = -\log p_k$ the loss is $L = \sum_k q_k c_k$, and through the teacher's softmax its gradient is
+# The loop neither trains nor freezes the teacher: it is neither in evaluation mode nor excluded from the gradient.
+# According to the text it is trained on the student's answers. What would that do? With $c_k = -\log p_k$ the loss is
+# $L = \sum_k q_k c_k$, and through the teacher's softmax its gradient is
 #
 # $$ \frac{dL}{dv_k} = q_k \Big(c_k - \sum_j q_j c_j\Big) . $$
 #
-# It moves the teacher's probability to where $c$ is smallest: to what the student believes already. Two networks that
-# copy each other can agree perfectly on anything. The function below has a switch for each of these mistakes; labels
-# are used in none of them, as in the printed loop.
+# It moves the teacher's probability to where $c$ is smallest, which is the student's current answer. Two networks that
+# copy each other can agree perfectly on anything. The function below has a switch for each of these mistakes. As in the
+# printed loop, it never uses labels.
 
 
 # %%
@@ -581,18 +589,18 @@ axes.set_title("The printed loop: loss, and errors at the end", fontsize=11)
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** Two of the mistakes have a lower loss than the right loop, and all three leave the student at one
-# digit in ten, which is what guessing gives. Without softmax the loss falls below zero and would go on falling. Where
-# the teacher learns along, the loss goes to zero: both networks soon say the same digit for every image, and the good
-# teacher has forgotten how to read. Where the teacher was never trained, the student faithfully copies a network that
-# knows nothing. The loss of distillation says how well the student follows the teacher. Whether that is worth anything
-# only labels can say, and the printed loop never uses its `y`.
+# **What to notice.** Two of the mistakes have a lower loss than the right loop, and with all three the student reads
+# one digit in ten, as by guessing. Without softmax the loss falls below zero and would continue to fall. If the teacher
+# also learns, the loss goes to zero: both networks soon give the same digit for every image, and the teacher can no
+# longer read. If the teacher was never trained, the student copies an untrained network. The loss of distillation
+# measures how well the student follows the teacher. Only labels can tell whether that is useful, and the printed loop
+# never uses its `y`.
 #
-# ### The quiet one: dropout left on
+# ### A mistake without symptoms: dropout left on
 #
-# The last mistake does not stand out at all. Without `teacher.eval()` the teacher answers with dropout on, another way
-# each time. Everything runs, and the student learns. Is it worse? A function may stand for the teacher in `distill`;
-# with an `augment` that changes nothing it is asked anew about each batch.
+# The last mistake has no visible symptom. Without `teacher.eval()` the teacher answers with dropout on, differently
+# each time. Everything runs, and the student learns. Is it worse? In `distill` the teacher may be a function. With an
+# `augment` that changes nothing, it is asked anew about each batch.
 
 # %%
 noisy, quiet = [], []
@@ -606,25 +614,25 @@ print(f"NLL on validation images: dropout off {np.mean(quiet):.4f}, left on {np.
 print(f"difference {mean:+.4f}, 95 % interval {mean - half:+.4f} to {mean + half:+.4f}, {SEEDS} seeds")
 
 # %% [markdown]
-# A little, and surely: each of the five students is worse. That is the kind of mistake which no error message finds,
-# and a control experiment does.
+# The student is a little worse in each of the five seeds. No error message finds such a mistake, but a control
+# experiment does.
 #
-# ### All of them, and the loop as it should be
+# ### All mistakes, and the right loop
 #
 # | printed | what happens | right |
 # |---|---|---|
 # | optimizer made from the class | TypeError | from the network: `student.parameters()` |
 # | output of the teacher as input of the student | the shapes do not fit | it is a target |
-# | logarithm of raw outputs | NaN, or a loss without a floor | `log_softmax` |
+# | logarithm of raw outputs | NaN, or a loss without a lower bound | `log_softmax` |
 # | teacher never trained | the student copies noise | train it first |
-# | gradients go into the teacher | time wasted; ruin, if an optimizer has its weights | `no_grad`, or look it up |
-# | last step trains the teacher on the student | both agree on nothing | the teacher is frozen |
+# | gradients go into the teacher | wasted time, or a ruined teacher if it is optimized | `no_grad`, or stored answers |
+# | last step trains the teacher on the student | both agree on a useless answer | the teacher is frozen |
 # | teacher not in evaluation mode | noisy targets, a slightly worse student | `teacher.eval()` |
 # | no temperature | targets hardly differ from labels (tutorial 02) | both softmaxes at $T$, and $T^2$ |
 # | `y` is read and never used | the teacher's mistakes go uncorrected | add $(1 - w)$ times $\mathrm{CE}(y, p)$ |
 # | $\sum_i t_i \log s_i$ | no sum over classes; grows with $N$ | $-\frac1N \sum_i \sum_k q_{ik} \log p_{ik}$ |
 #
-# In PyTorch, for teacher and student in memory with all images:
+# In PyTorch, with teacher, student and all images in memory:
 #
 # ```python
 # import torch
@@ -646,18 +654,18 @@ print(f"difference {mean:+.4f}, 95 % interval {mean - half:+.4f} to {mean + half
 #         optimizer.step()
 # ```
 #
-# `kl_div` is the cross-entropy less the teacher's entropy, a constant, so the gradient is ours.
+# `kl_div` is the cross-entropy minus the teacher's entropy, which is a constant, so the gradient is the same as ours.
 #
 # ## Exercises
 #
-# **1.** You are given a teacher's probabilities at $T = 1$, not its logits. Can you still distil at $T = 4$? When does
-# it fail?
+# **1.** You have a teacher's probabilities at $T = 1$, not its logits. Can you still distil at $T = 4$? When does it
+# fail?
 #
 # <details><summary>Answer</summary>
 #
-# Yes: $\log p_k = v_k - \log \sum_j e^{v_j}$ differs from $v_k$ by the same number for all classes, which softmax does
-# not notice, so `softmax(np.log(p), 4)` equals `softmax(V, 4)`; the last cell checks it. It fails where a probability
-# was rounded to 0. In float16 that is anything below about 3e-8, and the digits' teacher has smaller ones.
+# Yes: $\log p_k = v_k - \log \sum_j e^{v_j}$ differs from $v_k$ by the same number for all classes, and softmax does
+# not change with it. So `softmax(np.log(p), 4)` equals `softmax(V, 4)`, which the last cell checks. It fails if a
+# probability was rounded to 0. In float16 that is anything below about 3e-8, and the digits' teacher has smaller ones.
 #
 # </details>
 #
@@ -666,19 +674,19 @@ print(f"difference {mean:+.4f}, 95 % interval {mean - half:+.4f} to {mean + half
 #
 # <details><summary>Answer</summary>
 #
-# $\sqrt{3.24^2 + 1.38^2} \approx 3.5$ (with $\tau = 2.776$ for both) against $2.8$ paired. Yes: 100 images that are a
-# poor choice for one student are in part a poor choice for the other.
+# $\sqrt{3.24^2 + 1.38^2} \approx 3.5$ (with $\tau = 2.776$ for both) against $2.8$ paired. Yes: a draw of 100 images
+# that is bad for one student is often bad for the other.
 #
 # </details>
 #
-# **3.** With all 899 images the difference in errors is $-0.2 \pm 0.5$ points, undecided. About how many seeds would it
-# take for the interval to leave zero out, if the true difference were 0.2?
+# **3.** With all 899 images the difference in errors is $-0.2 \pm 0.5$ points, undecided. About how many seeds are
+# needed for an interval without zero, if the true difference is 0.2?
 #
 # <details><summary>Answer</summary>
 #
 # The standard deviation of a difference is $0.5 \cdot \sqrt5 / 2.776 \approx 0.4$. We need
-# $\tau \cdot 0.4 / \sqrt n < 0.2$: with $n = 18$, $\tau = 2.11$ and the half-width is 0.199. So about eighteen, with
-# luck. If the true difference is half as large, it takes more than sixty.
+# $\tau \cdot 0.4 / \sqrt n < 0.2$: with $n = 18$, $\tau = 2.11$ and the half-width is 0.199. So about eighteen seeds
+# are needed, with luck. If the true difference is half as large, more than sixty are needed.
 #
 # </details>
 #

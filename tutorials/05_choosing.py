@@ -1,15 +1,20 @@
 # %% [markdown]
 # # 05 · How to choose teacher, student, temperature and weight?
 #
-# **In short.** Tune the learning rate for each contender, and choose by the mean over seeds on validation images. A
-# student that is shown 100 images of digits wants a temperature of 4 or more and a soft weight of 0.9 or 1: it errs on
-# 6.1 % of the test images instead of 11.7 %. A student that is shown all 899 wants a weight of 0.1 and gains 0.3
-# points. The best of many single runs finds large differences, and promises small ones that it does not keep.
+# **In short.** Tune the learning rate for each method, and choose by the mean over seeds on validation images. A
+# student that is shown 100 images of digits needs a temperature of 4 or more and a soft weight of 0.9 or 1: it errs on
+# 6.1 % of the test images instead of 11.7 %. A student that is shown all 899 needs a weight of 0.1 and gains 0.3
+# points. Choosing the best of many single runs finds large differences, but small gains that it promises do not hold on
+# other images.
 #
-# Tutorial 04 trained one student at one temperature. Someone had chosen it: the temperature, the weight of the
-# teacher, both widths. Here such choices are made in the open, by plain loops over settings, for a student that is
-# shown 100 images and for one that is shown all 899. Every choice is made on validation images. The test images are
-# touched once, at the end, and once before, in a demonstration of what goes wrong with them.
+# - **What you will learn:** how to tune fairly, choose settings by intervals, and avoid results that are only luck
+# - **Prerequisites:** tutorial 04
+# - **Hours:** 1.5
+#
+# Tutorial 04 trained one student at one temperature. Temperature, soft weight and both widths were given. Here we
+# choose them by plain loops over settings, for a student that is shown 100 images and for one that is shown all 899.
+# Every choice is made on validation images. The test images are used once at the end, and once before, to demonstrate
+# what goes wrong if they are used for a choice.
 
 # %%
 import os
@@ -70,15 +75,15 @@ def draw(sizes, curves, xlabel, title):
 # %% [markdown]
 # ## The rules of a fair comparison
 #
-# 1. **The same budget.** Within a seed, all students see the same images equally often, from the same first weights.
+# 1. **The same budget.** Within a seed, all students see the same images equally often and start from the same weights.
 # 2. **More than one seed**, with intervals. Each seed also draws the 100 images anew.
-# 3. **Validation images** decide. They are others than those that are learned from, and others than the test's.
-# 4. **Nobody is favoured.** What matters to all, each may tune for itself. First of all that is the learning rate.
+# 3. **Validation images** decide. They are neither training images nor test images.
+# 4. **No method is favoured.** Settings that matter to all methods are tuned for each, first of all the learning rate.
 #
 # ## The learning rate first
 #
 # The student has 64 hidden units, the teacher 256 and 256, and the teacher has learned from all 899 images. We choose
-# by NLL, which is less coarse than a count of errors.
+# by NLL, which is finer than a count of errors.
 
 # %%
 RATES = (0.01, 0.03) if FAST else (0.001, 0.003, 0.01, 0.03, 0.1)
@@ -99,20 +104,20 @@ for n in (FEW, ALL):
     rate_verdicts[n] = say("  each at its own rate, fewer by", own[0] - own[1])
 
 # %% [markdown]
-# **What to notice.** One comparison, every verdict. Shown 100 images, distillation *hurts* by 9 points at 0.001, where
-# 400 steps are too few, and *helps* by 9 points at 0.1, where labels alone suffer. With each at its own rate, it helps
-# by 6.6 ± 2.0 points. Shown all 899, it hurts up to 0.01 and helps at 0.1; with each at its own rate, the gain is
-# +0.06 ± 0.35: *undecided*. Whoever fixes one rate for both has fixed the verdict. From here on each has its own. That
-# is fair, but not final: other settings might want other rates again.
+# **What to notice.** The same comparison gives every verdict, depending on the rate. With 100 images, distillation
+# *hurts* by 9 points at 0.001, where 400 steps are too few, and *helps* by 9 points at 0.1, where labels alone get
+# worse. With each at its own rate, it helps by 6.6 ± 2.0 points. With all 899, it hurts up to 0.01 and helps at 0.1;
+# with each at its own rate, the gain is +0.06 ± 0.35: *undecided*. So a common rate for both decides the verdict. From
+# here on each has its own rate. This is fair but not final, because other settings may need other rates.
 #
 # ## A sweep over temperature and weight
 #
-# A **sweep** tries every combination: a loop in a loop. With $T$ the temperature and $w$ the soft weight, the loss was
-# (tutorial 03)
+# A **sweep** tries every combination with two nested loops. With $T$ the temperature and $w$ the soft weight, the loss
+# is (tutorial 03)
 #
 # $$ L = (1 - w)\,\mathrm{CE}(y, p) + w\,T^2\,\mathrm{CE}(q^T, p^T) . $$
 #
-# At $w = 0$ the temperature does not matter: these are labels alone, and one cell stands for all $T$.
+# At $w = 0$ the temperature does not matter. This is labels alone, and one cell stands for all $T$.
 
 # %%
 TEMPERATURES = (4,) if FAST else (1, 2, 4, 8, 16)
@@ -129,9 +134,9 @@ for n in (FEW, ALL):
             on_test[n][seed, i] = scores(student, data.x_test, data.y_test)  # put away: we look at it later
 
 # %% [markdown]
-# Each cell of a map is the mean over seeds. One of them is the smallest; some cell always is. Is it better than its
-# neighbours, or was it lucky? For each cell take the difference from the best, seed by seed, and its 95 % interval.
-# Where the interval holds zero, these seeds cannot tell the cell from the best; it gets a dot.
+# Each cell of a map is the mean over seeds. Some cell is always the smallest. Is it better than its neighbours, or was
+# it lucky? For each cell take the difference from the best, seed by seed, and its 95 % interval. If the interval
+# contains zero, the difference is undecided, and the cell gets a dot.
 
 
 # %%
@@ -177,29 +182,29 @@ for n in (FEW, ALL):
             map_verdicts[n, T, w] = say(f"  T = {T:<2} w = {w}: fewer errors than labels alone", fewer)
 
 # %% [markdown]
-# **What to notice.** Shown 100 images, the choice matters. Labels alone err on 12.0 % of the validation images, the
-# cells from 11.4 % to 4.8 %. At $T = 1$ soft targets hardly differ from labels, and the gain is below 3 points. Up to
-# $T = 4$ more temperature helps at every weight. From $T = 4$ and $w = 0.5$ on lies a plateau, from 5.9 % down to
-# 4.8 %, with four cells that ten seeds cannot tell from the best. "The best temperature is 16" would say more than was
-# measured. "4 or more, with a weight of 0.9 or 1" is what it shows.
+# **What to notice.** With 100 images the choice matters. Labels alone err on 12.0 % of the validation images, and the
+# cells on 11.4 % to 4.8 %. At $T = 1$ soft targets hardly differ from labels, and the gain is below 3 points. Up to
+# $T = 4$ a higher temperature helps at every weight. From $T = 4$ and $w = 0.5$ on there is a plateau, from 5.9 % down
+# to 4.8 %, with four cells whose difference from the best is undecided after ten seeds. "The best temperature is 16"
+# would say more than was measured. The map shows "4 or more, with a weight of 0.9 or 1".
 #
-# Shown all 899, the map turns around. All cells lie within one point, and the weight decides. At $T = 4$ a weight of
+# With all 899 the map is the opposite. All cells lie within one point, and the weight decides. At $T = 4$ a weight of
 # 0.1 *helps*, by 0.61 ± 0.26 points, the default of 0.9 is *undecided*, and $T = 16$ with $w = 1$ *hurts*, by 0.28 ±
-# 0.25. Where labels are few, the teacher should have most of the weight; where they are many, a tenth of it.
+# 0.25. If labels are few, the teacher should have most of the weight; if they are many, a tenth of it.
 #
-# The interval knows nothing of the search, though. The best was picked because it is small, so it looks better than it
-# is, and others look "surely worse" too easily (exercise 1).
+# However, the interval does not account for the search. The best cell was picked because its score is small, so it
+# looks better than it is, and other cells look significantly worse too easily (exercise 1).
 #
-# ## The winner's luck
+# ## Selection bias: the winner's luck
 #
-# The best of many is partly good and partly lucky. Write the score of setting $j$ on the validation images as $r_j =
-# \mu_j + \epsilon_j$, with $\mu_j$ what it is worth and $\epsilon_j$ its luck with these images and this seed. We
-# choose the smallest $r_j$, and tend to pick one with $\epsilon_j < 0$: the winner's own score promises too much, and
-# the more settings we try, the more. On other images the luck is gone. We measure it, and act as people do who train
-# each setting once: take one seed, try $k$ settings drawn at random, and choose the one with the fewest errors. What it
-# **promises** is how much better it is than the average setting on the images that chose it; what it **keeps** is the
-# same on other images. We do this with all settings, which differ much, and with those of the plateau, $T \ge 4$ and
-# $w \ge 0.5$, which hardly differ.
+# The best of many settings is partly good and partly lucky. Write the score of setting $j$ on the validation images as
+# $r_j = \mu_j + \epsilon_j$, with $\mu_j$ its true score and $\epsilon_j$ its luck with these images and this seed. We
+# choose the smallest $r_j$, and tend to pick one with $\epsilon_j < 0$. So the winner's own score promises too much,
+# and the more so the more settings we try. On other images the luck is gone. We measure this for the common case that
+# each setting is trained once: take one seed, try $k$ settings drawn at random, and choose the one with the fewest
+# errors. What it **promises** is how much better it is than the average setting on the images that chose it. What it
+# **keeps** is the same on other images. We do this with all settings, which differ much, and with those of the plateau,
+# $T \ge 4$ and $w \ge 0.5$, which hardly differ.
 
 
 # %%
@@ -241,17 +246,17 @@ for name, both in whole.items():
 
 # %% [markdown]
 # **What to notice.** The more settings are tried, the better the winner looks. Among all 21, it promises 2.5 ± 0.8
-# points, and keeps 1.4 ± 0.5: these settings differ by several points, and one run is enough to see that. On the
-# plateau, it promises 0.73 ± 0.19 points and keeps +0.09 ± 0.19, which cannot be told from nothing. The validation
-# score of a chosen setting is **optimistic**, and must not be reported as a result. The last line of numbers is the
-# mistake: a setting chosen on the test images also promises too much, and no images are left to notice it. The cure is
-# to average over seeds before choosing, as the map does. Another is a score that is less coarse than errors: by NLL
-# even the choice on the plateau keeps something (exercise 2).
+# points and keeps 1.4 ± 0.5: these settings differ by several points, and one run shows that. On the plateau, it
+# promises 0.73 ± 0.19 points and keeps +0.09 ± 0.19, which is undecided. The validation score of a chosen setting is
+# **optimistic**, and must not be reported as a result. The last line of numbers shows a mistake: a setting chosen on
+# the test images also promises too much, and no images are left to show it. The cure is to average over seeds before
+# choosing, as the map does. Another is a finer score than errors: by NLL even the choice on the plateau keeps something
+# (exercise 2).
 #
 # ## Can a teacher be too large for its student?
 #
-# Next the teacher. Six widths, all by one recipe, and two students, of 8 and of 64 hidden units, shown 100 images, at
-# $T = 4$ and $w = 0.9$ (the default: this is not tuned anew for each).
+# Next we vary the teacher. We train six widths by one recipe, and two students with 8 and 64 hidden units on 100
+# images, at $T = 4$ and $w = 0.9$ (the default, not tuned for each).
 
 # %%
 WIDTHS = (8, 64) if FAST else (8, 16, 32, 64, 128, 256)
@@ -274,17 +279,18 @@ for i in (1, 2):
         gap_verdicts[i, WIDTHS[j + 1]] = say(words, gap[i, :, j] - gap[i, :, j + 1])
 
 # %% [markdown]
-# **What to notice.** A better teacher makes a better student of 64 units, up to the widest: from the teacher of 128 to
-# that of 256, +0.88 ± 0.63 points, *helps*. For the student of 8 units both steps beyond the teacher of 64 are
-# *undecided*, while the teacher's errors fall to a third. The distance between the curves is the **capacity gap**: what
-# the teacher knows and the student cannot hold. Mirzadeh et al. (2020) report that beyond some size a larger teacher
-# makes a *worse* student. Here, −0.9 ± 2.1 points cannot decide it. On MNIST, `minikd reproduce capacity` asks the same
-# with larger networks. The narrow teachers are poor partly because the recipe, made for wide ones, drops half of their
-# few units at random.
+# **What to notice.** A better teacher makes a better student of 64 units, up to the widest: the teacher of 256 *helps*
+# by +0.88 ± 0.63 points over that of 128. For the student of 8 units both steps beyond the teacher of 64 are
+# *undecided*, although the teacher's errors fall to a third. The distance between the curves is the **capacity gap**:
+# the teacher's knowledge that the student has no capacity for. Mirzadeh et al. (2020) report that beyond some size a
+# larger teacher makes a *worse* student. Here this is undecided, −0.9 ± 2.1 points. On MNIST,
+# `minikd reproduce capacity` measures the same with larger networks. The narrow teachers are poor partly because the
+# recipe, made for wide ones, drops half of their few units at random.
 #
 # ## How small may the student be?
 #
-# Last the student: widths from 4 to 128, each alone and distilled from the same teachers of 256, shown 100 images.
+# Last we vary the student: widths from 4 to 128, each on labels alone and distilled from the same teachers of 256, with
+# 100 images.
 
 # %%
 SIZES = (4, 32) if FAST else (4, 8, 16, 32, 64, 128)
@@ -310,13 +316,13 @@ small = say("32 units distilled, fewer than the largest alone", pair[0, :, -1] -
 # %% [markdown]
 # **What to notice.** From 8 units on distillation *helps* at every size, by 6 to 9 points. For 4 units it is
 # *undecided*: the smallest students vary so much from seed to seed that a difference of 4 points may be luck. Here a
-# teacher is worth more than size: 32 units with one err on 6.1 %, 128 units without on 11.1 %. The rates were tuned at
-# 64 units, and are not exactly right for the other sizes.
+# teacher is worth more than size: 32 units with a teacher err on 6.1 %, and 128 units without one on 11.1 %. The rates
+# were tuned at 64 units, and may not be the best for the other sizes.
 #
 # ## The test, once
 #
-# The choices are made. Now the test images: labels alone, this library's default, $T = 4$ and $w = 0.9$, and the
-# setting with the fewest validation errors on each map.
+# The choices are made. Now we evaluate three settings on the test images: labels alone; this library's default, $T = 4$
+# and $w = 0.9$; and the setting with the fewest validation errors on each map.
 
 # %%
 final, default = {}, settings.index((4, 0.9))
@@ -330,11 +336,11 @@ for n in (FEW, ALL):
         final[n, name, j] = say(words, on_test[n][:, j, 0] - on_test[n][:, i, 0])
 
 # %% [markdown]
-# **What to notice.** Shown 100 images, both distilled students make about half of the errors of labels alone: 5.5 ± 1.5
-# points fewer for the default, *helps*. On the validation images the chosen setting looked 0.55 points better than the
-# default; on the test images nothing is left of that, 0.00 ± 0.38. Shown all 899, the default is *undecided*, −0.07 ±
-# 0.25, and the chosen weight of 0.1 *helps*: 0.32 ± 0.25 points fewer errors than labels alone, half of what it
-# promised, and 0.39 ± 0.29 fewer than the default.
+# **What to notice.** With 100 images, both distilled students make about half of the errors of labels alone. The
+# default *helps* by 5.5 ± 1.5 points. On the validation images the chosen setting looked 0.55 points better than the
+# default; on the test images the difference is 0.00 ± 0.38. With all 899, the default is *undecided*, −0.07 ± 0.25. The
+# chosen weight of 0.1 *helps*: 0.32 ± 0.25 points fewer errors than labels alone, half of what it promised, and 0.39 ±
+# 0.29 fewer than the default.
 #
 # ## Rules of thumb
 #
@@ -348,40 +354,42 @@ for n in (FEW, ALL):
 # | how to choose | mean over seeds, on validation images | the same |
 # | what to report | the test score of one setting, once: 5.5 ± 1.5 points, *helps* | 0.32 ± 0.25 points, *helps* |
 #
-# They hold for small MLPs on digits with a budget of 400 and 870 steps. For anything else run the loops again;
+# These rules hold for small MLPs on digits with a budget of 400 and 870 steps. For other cases run the loops again.
 # `minikd sweep` does so for any of minikd's data sets.
 #
 # ## Exercises
 #
-# **1.** Suppose that all 21 settings were equally good, with independent luck. How many of the other 20 would "surely"
-# be worse than the best of them, by intervals over ten seeds? Simulate it with `rng.normal(size=(10, 21))`.
+# **1.** Suppose that all 21 settings are equally good, with independent luck. How many of the other 20 are
+# significantly worse than the best of them, by intervals over ten seeds? Simulate it with `rng.normal(size=(10, 21))`.
 #
 # <details><summary>Answer</summary>
 #
-# Between three and four on average, and at least one in nine cases of ten. With a rival that was fixed beforehand it
-# would be one in forty of them, a half; but the best was picked for its luck. So do not trust a single cell that is
-# "surely worse". The slopes of our maps are more than that: they are many cells side by side.
+# Between three and four on average, and at least one in nine cases of ten. Against a setting that was fixed in advance
+# it would be one in forty of the 20, a half on average. But the best was picked for its luck. So do not trust a single
+# cell that is significantly worse. The slopes of our maps are stronger evidence, because they consist of many
+# neighbouring cells.
 #
 # </details>
 #
 # **2.** Let single runs choose by validation NLL instead of errors: `luck(plateau, 9, column=1)`. How much of the
-# promise is kept on the test images?
+# promised gain is kept on the test images?
 #
 # <details><summary>Answer</summary>
 #
-# On the plateau: promised 0.0122 ± 0.0031 nats, kept 0.0052 ± 0.0038, two fifths, where errors kept nothing that can be
-# shown. With all 21 settings it keeps three quarters. 362 validation images have about 20 errors, a count that moves by
-# four or five by chance; NLL looks at every image's probability and is much less coarse.
+# On the plateau it promises 0.0122 ± 0.0031 nats and keeps 0.0052 ± 0.0038, two fifths; with errors, what was kept was
+# undecided. With all 21 settings it keeps three quarters. 362 validation images have about 20 errors, a count that
+# varies by four or five by chance. NLL uses every image's probability and is much finer.
 #
 # </details>
 #
-# **3.** 210 students for one map are many. Train each setting with three seeds only, keep the best five settings, and
-# give those all ten. How many students is that? Does it find the same setting? (No training is needed: use `on_val`.)
+# **3.** One map needs 210 students. Train each setting with three seeds only, keep the best five settings, and train
+# those with all ten seeds. How many students are needed? Does this find the same setting? (No training is needed: use
+# `on_val`.)
 #
 # <details><summary>Answer</summary>
 #
-# $21 \cdot 3 + 5 \cdot 7 = 98$, and it finds the same: $T = 16$, $w = 1$ for 100 images, $T = 4$, $w = 0.1$ for all.
-# Half the work, and the same choice. (This is successive halving.)
+# $21 \cdot 3 + 5 \cdot 7 = 98$, less than half, and it finds the same: $T = 16$, $w = 1$ for 100 images, $T = 4$,
+# $w = 0.1$ for all. (This method is called successive halving.)
 #
 # </details>
 #

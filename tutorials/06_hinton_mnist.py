@@ -1,14 +1,18 @@
 # %% [markdown]
 # # 06 · Can a student read a digit that it was never shown?
 #
-# **In short.** Mostly, yes. A student that learns from a teacher's softened answers, and never sees a 3, reads four 3s
-# in five all the same: the teacher's answers to other digits say what a 3 looks like. What it has learned wrongly is
-# how frequent 3s are. That is one number, a bias, which can be put right without the label of a single 3, and then it
+# **In short.** Mostly, yes. A student that learns from a teacher's softened answers and never sees a 3 still reads four
+# 3s in five, because the teacher's answers to other digits tell what a 3 looks like. Only the frequency of 3s is
+# learned wrongly. It is one number, a bias, which can be corrected without the label of a single 3. Then the student
 # reads more than nine in ten.
 #
-# This is the experiment with which Hinton, Vinyals and Dean introduced distillation in 2015, on real MNIST. We do it
-# in small: fewer images, smaller networks, a few minutes. At the end we put the paper's numbers beside those of
-# minikd's full study.
+# - **What you will learn:** how soft targets pass on a class that the student never sees, and how to correct its bias
+# - **Prerequisites:** tutorials 03 and 04
+# - **Hours:** 1.5
+#
+# Hinton, Vinyals and Dean introduced distillation with this experiment on MNIST in 2015. We repeat it at a smaller
+# scale, with fewer images and smaller networks, in a few minutes. At the end we compare the paper's numbers with those
+# of minikd's full study.
 
 # %%
 import os
@@ -32,15 +36,16 @@ K, shape = len(data.class_names), data.image_shape
 print(f"{N:,} images to learn from, {len(data.x_val):,} to choose settings by, {len(data.x_test):,} test images")
 
 # %% [markdown]
-# ## The teacher sees what the student does not
+# ## The teacher sees moved images
 #
-# The paper's teacher knows more than its student could find in the images, for two reasons. It learns with **dropout**
-# (a random part of the units is set to 0 in each step, so that no unit can rely on another), and it sees every image
-# moved by up to two pixels, anew each time. A moved 7 is still a 7, and a teacher that has seen it in 25 places knows
-# that; this is called **jitter**, a case of data augmentation. The student will see the plain images only.
+# The paper's teacher knows more than its student could learn from the images alone, because of two techniques. It
+# learns with **dropout** (a random part of the units is set to 0 in each step, so that no unit can rely on another).
+# And it sees every image moved by up to two pixels, anew each time. A moved 7 is still a 7, and a teacher that has seen
+# it in 25 places knows that. This is called **jitter**, a kind of data augmentation. The student sees the plain images
+# only.
 #
-# To move an image, put it on a larger empty sheet, and look at the sheet through a window of the image's size that is
-# a little off. With $s$ for the sheet, and $r$ rows and $c$ columns drawn evenly from $0, \dots, 4$,
+# To move an image, put it on a larger empty sheet and cut out a window of the image's size at a random place. With $s$
+# for the sheet, and $r$ rows and $c$ columns drawn uniformly from $0, \dots, 4$,
 #
 # $$ x'_{ij} = s_{i + r,\ j + c}, \qquad s_{i + 2,\ j + 2} = x_{ij}, \qquad s = 0 \text{ elsewhere.} $$
 
@@ -66,13 +71,13 @@ plots.show(plots.image_grid(moved(np.repeat(x[:1], 10, axis=0), np.random.defaul
 # %% [markdown]
 # ## The student's step
 #
-# The student learns from the teacher's answers alone: no label enters. With soft weight 1, the distillation loss of
+# The student learns from the teacher's answers alone, without labels. With soft weight 1, the distillation loss of
 # tutorial 03 is $L = T^2\, \mathrm{CE}(q^T, p^T)$, with the student's $p^T = \mathrm{softmax}(z/T)$ and the teacher's
 # $q^T = \mathrm{softmax}(v/T)$, and its gradient is
 #
 # $$ \frac{dL}{dz} = \frac{T\,(p^T - q^T)}{B} . $$
 #
-# That is a line of NumPy. We take the steps with `distill`, so first see that it takes this one.
+# This is one line of NumPy. We train with `distill`, so we first check that it takes this step.
 
 
 # %%
@@ -87,8 +92,8 @@ gradient_difference = float(np.abs(dz - soft_gradient(z_try, v_try, 20)).max())
 print(f"largest difference of a gradient from distillation_loss: {gradient_difference:.0e}")
 
 # %% [markdown]
-# Now the networks. Student and teacher are trained with the same optimizer, Adam with a rate that falls to 0 along a
-# cosine. All students of a seed start from the same weights and see the same batches.
+# Student and teacher are trained with the same optimizer, Adam with a rate that falls to 0 along a cosine. All students
+# of a seed start from the same weights and see the same batches.
 
 
 # %%
@@ -122,8 +127,8 @@ for lr in (3e-3,) if FAST else (1e-3, 3e-3, 1e-2):
     print(f"learning rate {lr:<5g}: {wrong[0]} validation errors on labels alone, {wrong[1]} taught at T = 20")
 
 # %% [markdown]
-# It is easy to make a rival look weak with a learning rate that does not suit it, so we look, on validation images, at
-# both. From here on 0.003 is the rate of all students. The test images come now, and decide about nothing.
+# A method looks weak with an unsuitable learning rate, so we try both rates on validation images for each. From here on
+# all students use 0.003. From now on we use the test images, but choose nothing by them.
 #
 # ## First question: labels, or soft targets?
 
@@ -155,20 +160,21 @@ axes.grid(True, axis="y", alpha=0.3)
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** Blue: the mean over seeds and its 95 % interval; grey: single seeds. The students start from the
-# same weights and take the same number of steps on the same images. Those taught at T = 4 and at T = 20 make about 80
-# errors fewer than the one on labels alone, of some 480; the interval of the difference is far from 0. That is about
-# half of the way to the teacher. They have learned part of what it found in moved images, though not a single one was
-# shown to them. At T = 1, where the answers look almost like labels, the gain is less than half as large. And the
-# paper's T = 20 does as well as 4 here: a student with a few hundred units can use all ten numbers, small as they are.
-# (The paper found all T above 8 alike for students of 300 units a layer or more, and 2.5 to 4 better for 30 units.)
+# **What to notice.** Blue shows the mean over seeds and its 95 % interval, and grey shows single seeds. The students
+# start from the same weights and take the same number of steps on the same images. Those taught at T = 4 and at T = 20
+# make about 80 errors fewer than the one on labels alone, of some 480, and the interval of the difference is far
+# from 0. This is about half of the way to the teacher. They have learned part of what it learned from moved images,
+# although they have seen none. At T = 1, where the answers look almost like labels, the gain is less than half as
+# large. The paper's T = 20 does as well as 4 here: a student with a few hundred units can use all ten numbers, although
+# they are small. (The paper found that all T above 8 do about as well for students of 300 units a layer or more, and
+# that 2.5 to 4 are better for 30 units.)
 #
 # ## Second question: a digit that is left out
 #
-# Now the transfer set, the images on which the student learns from the teacher, loses every 3. The teacher knew 3s;
-# the student never sees one. In the paper's words, it is "a mythical digit". Where could it know 3s from? From the
-# answers to other pictures. Here are those, none of them a 3, for which the teacher's softened answer holds most of
-# class 3.
+# Now we remove every 3 from the transfer set, the images on which the student learns from the teacher. The teacher has
+# seen 3s, but the student never sees one. In the paper's words, it is "a mythical digit". The student can only learn
+# about 3s from the answers to other pictures. Here are the pictures, none of them a 3, to which the teacher's softened
+# answer gives class 3 the most.
 
 # %% tags=["cover"]
 T = 20
@@ -181,10 +187,10 @@ plots.show(figure)
 print(f"mean over all pictures that are not a 3: {100 * q[not_3, 3].mean():.1f} %")
 
 # %% [markdown]
-# At T = 20 the answers are flat: a class about which the teacher has no opinion gets about a tenth. What counts is the
-# difference from that. Most of these pictures show a part of a 3, a bow above or an open left side, and the number
-# says how much of one. There are thousands of such hints, low numbers among them, for those say what does *not* look
-# like that digit. Let us see what students make of them.
+# At T = 20 the answers are flat: a class without evidence for or against it gets about a tenth. Only the difference
+# from that carries information. Most of these pictures show a part of a 3, an upper bow or an open left side, and the
+# number says how similar to a 3 they are. There are thousands of such hints. Low numbers are also hints, because they
+# say what does *not* look like a 3. What can students learn from them?
 
 # %%
 no_3 = [train_student(seed, knowledge[seed], T, kept=not_3) for seed in range(SEEDS)]
@@ -206,18 +212,18 @@ print(f"of {is_3.sum():,} test 3s the student, who never saw one, reads {mean:.1
 print("3s that it misses, seed by seed:", plain[:, 0])
 
 # %% [markdown]
-# ## What is wrong is a bias
+# ## The error is a bias
 #
-# Look at the bias $b_3$ of the output layer, the number that is added to the logit of class 3 for every picture alike.
-# Its gradient is the column sum of $dz$ (tutorial 01), so
+# Look at the bias $b_3$ of the output layer, the number that is added to the logit of class 3 for every picture. Its
+# gradient is the column sum of $dz$ (tutorial 01), so
 #
 # $$ \frac{dL}{db_3} = \frac{T}{B} \sum_i \left( p^T_{i3} - q^T_{i3} \right) . $$
 #
-# Training ends where this is about 0: where the student gives class 3 as much, **on average over the transfer set**,
-# as the teacher does there. But there are no 3s there, and the teacher gives class 3 little. So the student has been
-# taught two things: what a 3 looks like, which is a matter of differences between pictures; and that 3s are rare,
-# which is a matter of the average, and wrong. (On labels alone $q_{i3} = 0$ for all of these pictures, the gradient is
-# positive for ever, and $b_3$ falls without end.)
+# Training ends where this is about 0, where the student gives class 3 the same average probability **over the transfer
+# set** as the teacher. But the transfer set holds no 3s, so the teacher gives class 3 little. So the student learns two
+# things. The differences between pictures teach it what a 3 looks like. The average teaches it that 3s are rare, which
+# is wrong. (On labels alone $q_{i3} = 0$ for all of these pictures, so the gradient is always positive, and $b_3$ falls
+# without end.)
 
 # %%
 for name, some in (("transfer set, no 3s", not_3), ("all images", slice(None))):
@@ -225,24 +231,24 @@ for name, some in (("transfer set, no 3s", not_3), ("all images", slice(None))):
     print(f"mean of class 3 at T = 20, {name:<20} student {student_mean:.3f}, teacher {q[some, 3].mean():.3f}")
 
 # %% [markdown]
-# How would one correct it? Suppose that the probabilities of a network are what they should be in a world in which
-# class $k$ has the share $\tilde\pi_k$. By Bayes' rule they are
+# How can we correct it? Suppose that the probabilities of a network are right for data in which class $k$ has the share
+# $\tilde\pi_k$. By Bayes' rule they are
 #
 # $$ \tilde p(k \mid x) = \frac{f_k(x)\, \tilde\pi_k}{\sum_j f_j(x)\, \tilde\pi_j}, \qquad
 # \tilde z_k = \log f_k(x) + \log \tilde\pi_k + \mathrm{const}, $$
 #
-# with $f_k$ the density of pictures of class $k$, the part that does not depend on how frequent they are. In another
-# world, with shares $\pi_k$, only the shares change, so all logits of a class move by the same number:
+# with $f_k$ the density of pictures of class $k$, which does not depend on how frequent the class is. In other data,
+# with shares $\pi_k$, only the shares change. So the logit of a class moves by the same number for all pictures:
 #
 # $$ z_k = \tilde z_k + \log \pi_k - \log \tilde\pi_k . $$
 #
-# A number that is added to a logit for every picture: a bias. If only class 3 has become more frequent and the others
+# A number that is added to a logit for every picture is a bias. If only class 3 has become more frequent and the others
 # keep their proportions, it is the difference of two log odds, to be added to $z_3$ alone:
 #
 # $$ \delta = \log\frac{\pi_3}{1 - \pi_3} - \log\frac{\tilde\pi_3}{1 - \tilde\pi_3} . $$
 #
-# $\pi_3$ is the share of 3s in training, about a tenth. $\tilde\pi_3$ is what the student thinks of class 3 on average
-# over the pictures that it has learned from. Nothing else is needed, and no picture of a 3 at all.
+# $\pi_3$ is the share of 3s in training, about a tenth. $\tilde\pi_3$ is the student's average probability of class 3
+# over the pictures that it has learned from. Nothing else is needed, and no picture of a 3.
 
 # %%
 share = float((y == 3).mean())
@@ -261,15 +267,15 @@ by_odds = np.array([offset_by_odds(student) for student in no_3])  # (seeds,)
 print(f"share of 3s: {share:.3f}; δ by log odds, seed by seed:", by_odds.round(2))
 
 # %% [markdown]
-# This trusts the student's probabilities. But they were trained at T = 20, where they are no longer the probabilities
-# of anything, and are read at T = 1. A way that trusts only the order of the pictures is to **count**: choose $\delta$
-# so that as large a part of the training pictures is read as 3 as there are 3s. Picture $i$ becomes a 3 as soon as
-# $\delta$ exceeds its margin, the best other logit less that of class 3,
+# This assumes that the student's probabilities are right. But they were trained at T = 20, where they are not
+# calibrated probabilities, and they are used at T = 1. **Counting** assumes only that the order of the pictures is
+# right: choose $\delta$ so that the share of training pictures that are read as 3 is the true share of 3s. Picture $i$
+# is read as 3 as soon as $\delta$ exceeds its margin, the best other logit minus that of class 3,
 #
 # $$ m_i = \max_{k \neq 3} z_{ik} - z_{i3}, $$
 #
-# so sort the margins and put $\delta$ behind the first $\pi_3 N$ of them. The pictures of 3s are looked at for this
-# one number, but nobody needs to say which they are. minikd's study of the paper does the same.
+# so sort the margins and put $\delta$ behind the first $\pi_3 N$ of them. This uses the pictures of 3s for one number,
+# but not their labels. minikd's study of the paper does the same.
 
 
 # %%
@@ -286,9 +292,9 @@ print("δ by counting, seed by seed:", by_count.round(2))
 print(f"largest difference from minikd's offset_to_share: {np.abs(by_count - theirs).max():.0e}")
 
 # %% [markdown]
-# The paper did neither: it chose the number that gave the fewest errors **on the test set**. That uses the labels
-# which are to judge the result, so it says what the best bias could do, not what one would get. We draw it, because
-# the paper did it, and conclude nothing from it.
+# The paper chose the number that gave the fewest errors **on the test set** instead. This uses the labels that measure
+# the result, so it shows what the best bias could do, not what can be expected. We draw it because the paper did so,
+# and conclude nothing from it.
 
 # %%
 deltas = np.linspace(-2, 8, 101)  # (101,)
@@ -329,25 +335,24 @@ fewer = (plain - corrected["  δ by counting"]).sum(axis=1)  # (seeds,)
 print("fewer errors in all by counting, paired: {:.0f} ± {:.0f}".format(*mean_interval(fewer)))
 
 # %% [markdown]
-# **What to notice.** A student to whom nobody showed a 3 reads four in five. Without correction it misses about four
-# times as many 3s as one that has seen them, and takes other digits for a 3 less readily: it believes that 3s are
-# rare.
+# **What to notice.** A student that was never shown a 3 reads four in five. Without correction it misses about four
+# times as many 3s as a student that has seen them, and it takes other digits for a 3 less often: it has learned that 3s
+# are rare.
 #
-# - **Log odds** overshoot. Hardly a 3 is missed now, but so many other digits are taken for 3s that there are, in the
-#   mean, more errors in all than without any correction. The derivation is right, its premise is not: after training
-#   at T = 20 the student's probabilities at T = 1 are not those of a world in which 3s are rare.
-# - **Counting** needs no probabilities, only the order of the margins, and keeps its promise: far fewer 3s missed, and
-#   fewer errors in all (the paired difference is printed above). It lands within a few errors of what the best bias on
-#   the **test labels** gives, without having seen one.
+# - **Log odds** overshoot. Now hardly any 3 is missed, but so many other digits are taken for 3s that there are, on
+#   average, more errors in all than without any correction. The derivation is right, but its premise is not: after
+#   training at T = 20 the student's probabilities at T = 1 are not right for data in which 3s are rare.
+# - **Counting** needs no probabilities, only the order of the margins, and it works: far fewer 3s are missed, and there
+#   are fewer errors in all (the paired difference is printed above). It comes within a few errors of the best bias on
+#   the **test labels**, without using any of them.
 #
-# What remains between this and the student that was shown 3s, some fifty errors, is the price of never having seen
-# one.
+# The remaining difference to the student that was shown 3s, some fifty errors, is the cost of never having seen one.
 #
 # ## The full experiment
 #
-# minikd holds the results of the whole experiment: 60,000 images, a teacher of 1200-1200 and students of 800-800
-# units, five seeds. `minikd reproduce hinton2015 --committed` prints all of it; here are the rows of this tutorial,
-# the paper's numbers beside ours. In the full study a bias "set by the share" is our $\delta$ by counting.
+# minikd holds the results of the whole experiment: 60,000 images, a teacher of 1200-1200 and students of 800-800 units,
+# five seeds. `minikd reproduce hinton2015 --committed` prints all of them. Here are the rows of this tutorial, with the
+# paper's numbers beside ours. In the full study a bias "set by the share" is our $\delta$ by counting.
 
 # %%
 study = STUDIES["hinton2015"]
@@ -358,43 +363,45 @@ for row in study.rows[:12]:
     print(f"{row.words.removesuffix(': errors'):<58}{row.paper:>6g}{mean:>9.1f} ± {half:.1f}")
 
 # %% [markdown]
-# In the paper, too, the student without 3s misses few of them once its bias is right. Our full teacher falls a little
-# short of the paper's, and so does the student that is taught on plain images; our students without 3s do better than
-# the paper's. The rows "on mixtures" are an addition: each picture is laid over another one, and the teacher is asked
-# about the mixture. The README says what was tried.
+# The paper's student without 3s also misses few of them after its bias is corrected. Our full teacher is a little worse
+# than the paper's, and so is the student that is taught on plain images. Our students without 3s do better than the
+# paper's. The rows "on mixtures" are an addition: each picture is mixed with another one, and the teacher is asked
+# about the mixture. The documentation says what was tried.
 #
 # ## Exercises
 #
 # **1.** Train the student without 3s on the labels of the images that are left (`train_student(0, kept=not_3)`). How
-# many test 3s does it read? And if its bias is corrected by counting?
+# many test 3s does it read? How many after its bias is corrected by counting?
 #
 # <details><summary>Answer</summary>
 #
-# Of 1,010 test 3s it reads none: no label ever named class 3, and its bias fell without end. Counting gives a δ of
-# about 18, with which it reads half of them, but takes some 650 other digits more for a 3 than before. A little does
-# get through without a teacher: what is not like any other digit has a small margin. What makes a 3 a 3 does not.
+# It reads none of 1,010 test 3s: no label ever named class 3, and its bias fell without end. Counting gives a δ of
+# about 18. With it the student reads half of the 3s, but takes some 650 more other digits for a 3 than before. Without
+# a teacher it can learn a little: a picture that is unlike all other digits has a small margin. It cannot learn what a
+# 3 looks like.
 #
 # </details>
 #
-# **2.** Which temperature carries most about the missing digit? Train students without 3s at T = 1 and T = 4, and
+# **2.** Which temperature passes on most about the missing digit? Train students without 3s at T = 1 and T = 4, and
 # count the 3s that they miss before and after counting.
 #
 # <details><summary>Answer</summary>
 #
-# Before the correction T = 20 and T = 4 are about alike: with three seeds each, 150 to 210 of 1,010 are missed. At T =
-# 1, where the answers hardly mention class 3, it is 400 to 460. After counting, the order is the same and the distance
-# smaller: between 57 and 84 for T = 4 and T = 20, 97 to 120 for T = 1, with more errors on the other digits, too.
+# Before the correction T = 20 and T = 4 do about equally well: with three seeds each, 150 to 210 of 1,010 are missed.
+# At T = 1, where the answers give class 3 almost nothing, 400 to 460 are missed. After counting, the order is the same
+# and the distance is smaller: 57 to 84 for T = 4 and T = 20, and 97 to 120 for T = 1, which also makes more errors on
+# the other digits.
 #
 # </details>
 #
-# **3.** Leave only the 7s and the 8s in the transfer set, as the paper did. How many test images does the student
-# read? Which number must be added to what, if you know that a fifth of all digits are 7s and 8s?
+# **3.** Leave only the 7s and the 8s in the transfer set, as the paper did. How many test images does the student read?
+# Which number must be added to which logits, if you know that a fifth of all digits are 7s and 8s?
 #
 # <details><summary>Answer</summary>
 #
-# `kept = (y == 7) | (y == 8)` leaves 1,012 of 5,000 images. With three seeds the student errs on 47 to 51 % of the
-# test images: it reads half of them, though it has seen two of the ten digits. It believes that these two are all
-# there is, so now 7 and 8 are too frequent: one number is to be **subtracted** from both logits. Counting,
+# `kept = (y == 7) | (y == 8)` leaves 1,012 of 5,000 images. With three seeds the student errs on 47 to 51 % of the test
+# images: it reads half of them, although it has seen only two of the ten digits. It has learned that there are only 7s
+# and 8s, so it answers 7 and 8 too often: one number must be **subtracted** from both logits. Counting,
 # `offset_to_share(student.predict(x), (7, 8), share)` with the share of 7s and 8s, gives about -3.5, and 23 to 29 %
 # errors. (The paper, with all 60,000 images: 47.3 %, and 13.2 % with the biases tuned on the test set.)
 #
@@ -405,11 +412,11 @@ for row in study.rows[:12]:
 # - Hinton, Vinyals, Dean (2015): *Distilling the Knowledge in a Neural Network*. arXiv 1503.02531, section 3 (the
 #   experiment, the temperatures, the missing digits and the corrected bias).
 # - Saerens, Latinne, Decaestecker (2002): *Adjusting the outputs of a classifier to new a priori probabilities: a
-#   simple procedure*. Neural Computation 14 (what becomes of probabilities when classes become more or less frequent).
+#   simple procedure*. Neural Computation 14 (probabilities when classes become more or less frequent).
 # - Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014): *Dropout*. JMLR 15.
 # - LeCun, Bottou, Bengio, Haffner (1998): *Gradient-based learning applied to document recognition* (MNIST).
 #
-# Next: `07_languages`, soft answers from which the families of languages can be read.
+# Next: `07_languages`, soft answers that show the families of languages.
 
 # %%
 # What the text claims, checked each time this runs.

@@ -1,13 +1,17 @@
 # %% [markdown]
 # # 07 · Which language is this?
 #
-# **In short.** A network that names the language of 24 characters also says which other languages they could have
-# been. From these soft answers alone a tree can be drawn, and its branches are the families of languages. A student
-# that is shown 500 windows of text errs on 19 % when it learns from these answers, and on 34 % when it learns from
-# labels. A smaller one that is shown all 15,043 also errs less, and finds the same languages alike as its teacher does.
+# **In short.** A network that names the language of 24 characters also says which other languages they could be. A tree
+# can be drawn from these soft answers alone, and its branches are the families of languages. A student that is shown
+# 500 windows of text errs on 19 % if it learns from these answers, and on 34 % if it learns from labels. A smaller
+# student that is shown all 15,043 also errs less, and it finds the same languages similar as its teacher.
 #
-# The networks so far looked at pictures. Here we turn text into vectors by hand, let a large network teach a small
-# one, and then ask what the teacher knows. Nobody tells it that Danish is like Norwegian.
+# - **What you will learn:** how to turn text into vectors, and what a teacher's soft answers tell about its classes
+# - **Prerequisites:** tutorial 04
+# - **Hours:** 2
+#
+# So far the networks read pictures. Here we turn text into vectors by hand, let a large network teach a small one, and
+# then examine what the teacher knows. No label says that Danish is similar to Norwegian.
 
 # %%
 import os
@@ -38,14 +42,14 @@ for language in ("Danish", "Norwegian", "Spanish", "Finnish", "Basque", "Turkish
 # ## The data
 #
 # The Universal Declaration of Human Rights has a preamble and 30 articles, and exists in hundreds of languages. minikd
-# takes 26 translations, in lower case, and cuts them into **windows** of 24 characters, spaces included, wherever that
-# falls. The split is by article, the same articles in all languages: 19 of the 31 texts to learn on, 6 for validation
-# and 6 for the test, so that a name or a loan word of one article does not stand in two parts.
+# takes 26 translations, in lower case, and cuts them into **windows** of 24 characters, including spaces, without
+# regard to words. The split is by article, with the same articles in all languages: 19 of the 31 texts for training, 6
+# for validation and 6 for the test. So a name or loan word of one article is not in two parts.
 #
 # ## From characters to a vector
 #
-# An MLP wants a fixed number of inputs. We count pieces. An **n-gram** is a piece of $n$ characters that stand
-# together; a window of 24 has 24 of length one, 23 of length two and 22 of length three, which makes 69.
+# An MLP needs a fixed number of inputs, so we count pieces of text. An **n-gram** is a piece of $n$ adjacent
+# characters. A window of 24 has 24 of length one, 23 of length two and 22 of length three, 69 in total.
 
 # %%
 window = texts[np.flatnonzero(names[data.y_test] == "Danish")[2]]
@@ -61,17 +65,17 @@ everything = {text[i : i + n] for text in texts for n in (1, 2, 3) for i in rang
 print(f"different n-grams in all test windows: {len(everything):,}")
 
 # %% [markdown]
-# Thousands of different pieces, and a text yet to come has others. A column for each is too many. So each piece is
-# thrown into one of 1,024 columns by a **hash function**: arithmetic that looks random, but always gives the same
-# column for the same piece. Pieces that meet in one column are counted together (Weinberger et al. 2009). That blurs
-# the picture a little, and needs no dictionary.
+# There are thousands of different pieces, and new texts have others, so one column for each is too many. A **hash
+# function** puts each piece into one of 1,024 columns: arithmetic that looks random, but always gives the same column
+# for the same piece. Pieces in the same column are counted together (Weinberger et al. 2009). This loses a little
+# information, but needs no dictionary.
 #
-# The function is FNV-1a: start with $h = 2166136261$, and for each character with code $c$ set
-# $h \leftarrow (h \oplus c) \cdot 16777619 \bmod 2^{32}$, where $\oplus$ is the exclusive or of the bits. The column
-# is $(h \oplus \lfloor h / 2^{16} \rfloor) \bmod 1024$.
+# The hash function is FNV-1a: start with $h = 2166136261$, and for each character with code $c$ set
+# $h \leftarrow (h \oplus c) \cdot 16777619 \bmod 2^{32}$, where $\oplus$ is the bitwise exclusive or. The column is
+# $(h \oplus \lfloor h / 2^{16} \rfloor) \bmod 1024$.
 #
-# Last, take the square root of each count: the third "e" of a window tells less than the first. With counts $c_k$ in
-# the columns, $x_k = \sqrt{c_k}$, and every row has the same length:
+# Finally take the square root of each count, because the third "e" of a window carries less information than the first.
+# With counts $c_k$ in the columns, $x_k = \sqrt{c_k}$, and every row has the same length:
 #
 # $$ \sum_k x_k^2 = \sum_k c_k = 69 . $$
 
@@ -99,16 +103,16 @@ print(f"{len(by_hand)} windows by hand and in minikd: largest difference {differ
 print(f"sum of the squares of a row: {(by_hand[0] ** 2).sum():.0f}")
 
 # %% [markdown]
-# What is an inner product of two such rows? If every n-gram comes once and no two of them meet in a column,
-# $x \cdot x'$ is the number of n-grams that the two windows share. A linear layer on these inputs weighs n-grams: it
-# can learn that "ij " speaks for Dutch.
+# What is the inner product of two such rows? If every n-gram occurs once and no two are in the same column,
+# $x \cdot x'$ is the number of n-grams that the two windows share. A linear layer on these inputs gives each n-gram a
+# weight: it can learn that "ij " is evidence for Dutch.
 #
 # ## A teacher and three students
 #
-# As in `04`: a large **teacher**, and a small **student** that learns three times, from the same initial weights and
-# the same batches: from labels alone; from smoothed labels, the control that knows nothing; and distilled, from the
-# teacher's softened answers and the labels. The settings are minikd's recipe for these data, chosen on validation
-# windows. Test windows are looked at here for the first time.
+# As in `04`, there is a large **teacher** and a small **student**. The student learns three times from the same initial
+# weights and the same batches: from labels alone; from smoothed labels, the control without knowledge; and distilled,
+# from the teacher's softened answers and the labels. The settings are minikd's recipe for these data, chosen on
+# validation windows. Test windows are used here for the first time.
 
 # %%
 recipe = RECIPES["udhr"]
@@ -173,13 +177,13 @@ score = test_scores(networks)
 logits = {kind: [model.predict(data.x_test) for model in networks[kind]] for kind in kinds}  # (N, K) each
 
 # %% [markdown]
-# **Distillation helps**, even though the student is shown every window and label that its teacher was: in each of the
-# five seeds it makes fewer errors than on labels alone, about a dozen of some 200, and its NLL is lower. Smoothing is
-# undecided in errors and hurts the NLL, because it teaches never to be sure. So it is not softness that helps: it is
-# what the teacher says.
+# **Distillation helps**, although the student is shown every window and label that its teacher saw. In each of the five
+# seeds it makes fewer errors than on labels alone, about a dozen of some 200, and its NLL is lower. Smoothing is
+# undecided in errors and hurts the NLL, because it teaches the student never to be certain. So the teacher's knowledge
+# helps, not the softness of its answers.
 #
-# Now show the student few windows, 500 of 15,043, drawn by its seed. The teachers stay as they are. The student has 64
-# hidden units: minikd's recipe for few windows, chosen on validation windows.
+# Now the student is shown few windows, 500 of 15,043, drawn by its seed. The teachers are the same. The student has 64
+# hidden units, as in minikd's recipe for few windows, chosen on validation windows.
 
 # %%
 sparing = FEW["udhr"]
@@ -190,10 +194,10 @@ by_few = {kind: [train_student(kind, seed, x[i], y[i], **how) for seed, i in enu
 few_score = test_scores(by_few)
 
 # %% [markdown]
-# On labels alone the student errs on 34 % of the test windows, distilled on 19 %: 221 ± 15 errors fewer of 1,484, from
-# the same 500 windows. Smoothing hurts.
+# The student errs on 34 % of the test windows on labels alone, and on 19 % distilled: 221 ± 15 errors fewer of 1,484,
+# from the same 500 windows. Smoothing hurts.
 #
-# ## What the teacher says of one window
+# ## The teacher's answer to one window
 
 # %%
 p = softmax(logits["teacher"][0])  # (N, K)
@@ -206,19 +210,19 @@ figure.set_size_inches(7.5, 3.6)
 plots.show(figure)
 
 # %% [markdown]
-# The label says "Danish", and that English is as wrong as Norwegian. The teacher's answer knows better. At a higher
-# temperature $T$ more of it can be seen.
+# The label says "Danish", and treats English and Norwegian as equally wrong. The teacher's answer distinguishes them. A
+# higher temperature $T$ shows more.
 #
 # ## From answers to a tree
 #
-# Take the mean of the softened answers over all test windows of a language $k$: a row of a matrix, which says for what
-# $k$ may be taken,
+# Take the mean of the softened answers over all test windows of a language $k$. This is row $k$ of a matrix, which says
+# what $k$ may be taken for,
 #
 # $$ M_{kj} = \frac{1}{N_k} \sum_{i : y_i = k} q^T_{ij}, \qquad q^T_i = \mathrm{softmax}(v_i / T), $$
 #
-# with $v_i$ the teacher's logits of window $i$. Norwegian may be taken for Danish more easily than the other way
-# round, so let the **similarity** be the mean of both ways, $S = (M + M^\top)/2$, and the **distance** its negative
-# logarithm, $d_{kj} = -\log S_{kj}$, in nats: 0 would be "always", and each nat more is a factor of $e$ less.
+# with $v_i$ the teacher's logits of window $i$. Norwegian may be taken for Danish more often than Danish for Norwegian.
+# So the **similarity** is the mean of both directions, $S = (M + M^\top)/2$. The **distance** is its negative
+# logarithm, $d_{kj} = -\log S_{kj}$, in nats: 0 means "always", and each additional nat means a factor of $e$ less.
 
 
 # %%
@@ -240,10 +244,10 @@ for first in range(0, K, 3):
     print(", ".join(arrows[first : first + 3]))
 
 # %% [markdown]
-# A tree comes from distances by **agglomerative clustering**. Begin with each language as a cluster of its own. Join
-# the two clusters that are nearest, note at which distance, and go on until one is left. The distance of two clusters
-# is the mean over all pairs of one member here and one there (**average linkage**). It need not be computed anew: if
-# $A$ with $a$ members and $B$ with $b$ are joined, then for each other cluster $C$
+# **Agglomerative clustering** makes a tree from distances. Begin with each language as its own cluster. Join the two
+# nearest clusters, note their distance, and repeat until one cluster is left. The distance of two clusters is the mean
+# over all pairs with one member from each (**average linkage**). It follows from the old distances: if $A$ with $a$
+# members and $B$ with $b$ are joined, then for each other cluster $C$
 #
 # $$ d(A \cup B, C) = \frac{a\, d(A, C) + b\, d(B, C)}{a + b} . $$
 
@@ -278,9 +282,9 @@ for a, b, height in merges[:5]:
     print(f"{height:.2f} nats: {' + '.join(names[members[a]])}  with  {' + '.join(names[members[b]])}")
 
 # %% [markdown]
-# Now draw it. The families are the only knowledge from outside, and used for two things: to colour, and to check. A
-# branch has the colour of a family if all languages beyond it are of that family. Germanic, Romance and Slavic are
-# themselves branches of Indo-European; Turkish, Indonesian and Basque are here without relatives.
+# Now we draw the tree. The families are the only knowledge that does not come from the network. We use them for the
+# colours and to check the tree. A branch has the colour of a family if all languages on it belong to that family.
+# Germanic, Romance and Slavic are branches of Indo-European. Turkish, Indonesian and Basque have no relatives here.
 
 # %%
 FAMILIES = {
@@ -332,23 +336,21 @@ figure.suptitle("What a network's doubts say about the kinship of languages")
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** In the full run all of Germanic, all of Romance and all of Slavic hang together, each on a branch
-# of its own, and within Germanic the languages of the North (Danish, Norwegian, Swedish, Icelandic) part from those of
-# the West, English among these. Galician and Portuguese, which were one language until the late Middle Ages, are
-# joined before Spanish comes in. Afrikaans, which grew from Dutch, is beside Dutch. What has no near relative here,
-# Basque, Hungarian, Indonesian and Turkish, is put together late and means little: somebody must be nearest. Hungarian
-# is Uralic, too, but its closest relatives are far away in Siberia and not among the 26; the tree does not find it a
-# place with Finnish.
+# **What to notice.** In the full run Germanic, Romance and Slavic are each a whole branch. Within Germanic the northern
+# languages (Danish, Norwegian, Swedish, Icelandic) separate from the western ones, which include English. Galician and
+# Portuguese, one language until the late Middle Ages, are joined before Spanish is added. Afrikaans, which comes from
+# Dutch, is next to Dutch. Basque, Hungarian, Indonesian and Turkish have no near relative here. They are joined late,
+# and their places mean little, because some language is always the nearest. Hungarian is Uralic like Finnish, but its
+# closest relatives in Siberia are not among the 26, and the tree does not join it to Finnish.
 #
-# In the grey parts the tree says nothing about history, though it draws lines all the same: whether Slavic or the
-# languages without relatives are joined last is decided by less than a tenth of a nat.
+# The grey parts of the tree say nothing about history. For example, less than a tenth of a nat decides whether Slavic
+# or the languages without relatives are joined last.
 #
-# ## Is it the families, or luck?
+# ## Families or chance?
 #
-# Two numbers that do not depend on taste. Of the 23 languages that have a relative here, how many have a relative as
-# their nearest neighbour? And of the four families with several members, how many are a **whole** branch of the tree,
-# with all of their members and nobody else? For chance, hand the family names out anew at random, many times, and
-# count again.
+# Two numbers measure this. Of the 23 languages that have a relative here, how many have a relative as their nearest
+# neighbour? Of the four families with several members, how many are a **whole** branch of the tree, with all of their
+# members and no other language? To measure chance, we shuffle the family names many times and count again.
 
 
 # %%
@@ -386,20 +388,20 @@ print(f"whole families, distilled more than labels: {pm(whole['distilled'] - who
 print(f"the mean over {seeds} teachers, T = {T:.0f}: {share_of_kin(S):.1f} %, whole families {whole_families(S)}")
 
 # %% [markdown]
-# The best of 2,000 shuffles stays far below the teachers: the soft answers do hold the families. But look at the line
-# of the shared n-grams. Without any network, the mean inner product of windows finds the nearest relatives as well as
-# the teacher does. Only the tree above the closest pairs is better with a teacher, which has learned which n-grams
-# tell languages apart. So nobody should conclude that the network has understood the history of languages. Kinship is
-# in the letters, and the teacher's doubts pass on what is in the letters. Dark knowledge is just that: not deep, but
-# more than the labels say. One teacher's tree is less clean than the picture, which shows the mean over all of them:
-# two or three of the four families are whole there. A distilled student has more whole families than the same student
-# on labels, about one more in the mean; the interval of that difference, printed below the table, just leaves out 0.
+# The best of 2,000 shuffles stays far below the teachers, so the soft answers do contain the families. But look at the
+# line of the shared n-grams. Without any network, the mean inner product of windows finds the nearest relatives as well
+# as the teacher does. Only the tree above the closest pairs is better with a teacher, which has learned which n-grams
+# tell languages apart. So the network has not understood the history of languages. Related languages have similar
+# spelling, and the teacher's uncertainty passes this on. Dark knowledge is not deep, but it is more than the labels
+# say. One teacher's tree is less clean than the picture, which shows the mean over all teachers: it has two or three of
+# the four families as whole branches. A distilled student has more whole families than the same student on labels,
+# about one more on average; the interval of that difference, printed below the table, just excludes 0.
 #
-# ## What T changes
+# ## The effect of the temperature
 #
-# At $T = 1$ most answers are nearly certain, so the mean over the windows of a language is made by the few windows
-# that the teacher finds hard. How few can be said by the **effective number** of windows behind an entry $M_{kj}$,
-# $n = (\sum_i q_{ij})^2 / \sum_i q_{ij}^2$: it is $N_k$ if all give the same, and 1 if one gives everything.
+# At $T = 1$ most answers are nearly certain, so a few hard windows determine the mean over a language. The **effective
+# number** of windows behind an entry $M_{kj}$ measures how few, $n = (\sum_i q_{ij})^2 / \sum_i q_{ij}^2$. It is $N_k$
+# if all windows contribute equally, and 1 if one contributes everything.
 
 
 # %%
@@ -419,17 +421,17 @@ for k in np.flatnonzero((neighbours != neighbours[0]).any(axis=0)):
 print("all others keep their nearest neighbour")
 
 # %% [markdown]
-# At $T = 1$ an entry rests on a handful of windows (the table shows the median over all pairs). The higher $T$, the
-# more windows have a say, and the less it matters how hard a window is: for large $T$,
+# At $T = 1$ an entry depends on a handful of windows (the table shows the median over all pairs). The higher $T$ is,
+# the more windows contribute, and the less it matters how hard a window is. For large $T$,
 # $q_j \approx \frac1K + \frac{v_j - \bar v}{K T}$, so the order of the neighbours is that of the mean logits. Most
-# pairs of relatives do not care. What changes are the languages for which there is no good answer, and Icelandic and
-# Italian, which have several that are about equally good.
+# pairs of relatives stay the same. The nearest neighbour changes for languages without a good answer, and for Icelandic
+# and Italian, which have several that are about equally good.
 #
-# ## Does a student inherit the tree?
+# ## Does the student learn the teacher's tree?
 #
-# Distances of all 325 pairs, once of the teacher and once of its student. Since a student that learned from smoothed
-# labels is less sure of everything, compare ranks: the **rank correlation** is 1 if both put the pairs in the same
-# order, and 0 if the orders have nothing to do with one another.
+# We compare the distances of all 325 pairs between teacher and student. A student that learned from smoothed labels is
+# less certain of everything, so we compare ranks: the **rank correlation** is 1 if both put the pairs in the same
+# order, and 0 if the orders are unrelated.
 
 
 # %%
@@ -477,20 +479,19 @@ figure.suptitle("Pairs of languages, first seed, with the rank correlation")
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** The student that learned from labels has found much of the order by itself: the n-grams that it
-# needs are shared by relatives. Distillation hands the rest on, also for pairs that are never mistaken for one
-# another. With smoothed labels the order is the least like the teacher's: told that all wrong languages are alike, the
-# student believes it, and only the close relatives stick out. Müller et al. (2019) saw the same in teachers: label
-# smoothing erases what they know about the wrong classes.
+# **What to notice.** The student that learned from labels has found much of the order by itself, because relatives
+# share the n-grams that it needs. Distillation passes on more of it, also for pairs that are never confused. With
+# smoothed labels the order is least similar to the teacher's. The targets say that all wrong languages are equally
+# wrong, so only the close relatives stand out. Müller et al. (2019) saw the same in teachers: label smoothing erases
+# what they know about the wrong classes.
 #
-# The tree is more nervous than the distances it is made of, since one join that goes the other way moves whole
-# branches. The distances are inherited, by +0.15 ± 0.04 more than from labels alone; for the tree it is undecided,
-# +0.23 ± 0.31.
+# The tree varies more than the distances, because one different join moves whole branches. The correlation of the
+# distances is higher by 0.15 ± 0.04 than with labels alone. For the tree the difference is undecided, +0.23 ± 0.31.
 #
-# ## Kinship, or only the same keyboard?
+# ## Kinship or shared accents?
 #
-# Hungarian is nearest to Czech. They are not related, but both write á, é and í. Take all accents away from the test
-# windows (split each letter into base and mark, and drop the mark), and ask the same teachers again.
+# Hungarian is nearest to Czech. They are not related, but both write á, é and í. We remove all accents from the test
+# windows (split each letter into base and mark, and drop the mark) and ask the same teachers again.
 
 # %%
 plain = ["".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c)) for text in texts]
@@ -514,11 +515,11 @@ for k in np.argsort(-more)[:4]:
     print(f"{names[k]}: {more[k]:.0f} points more errors, mostly taken for {names[answers.argmax()]}")
 
 # %% [markdown]
-# Without accents the teachers make many more errors, so they do lean on them: Czech suffers most, and is taken for its
-# sister Slovak. Yet the relatives are found as before. Kinship does not hang on the accents, but some of the odd pairs
-# do: Hungarian lets go of Czech, with which it shared only á, é and í, not descent. Who is nearest to a language
-# without relatives was never knowledge; take away a few marks, and it is somebody else. (Letters such as ø, ł and ß
-# have no mark to drop and stay.)
+# Without accents the teachers make many more errors, so they do use them. Czech loses most, and is taken for the
+# related Slovak. But the relatives are found as before. So kinship does not depend on the accents, but some unrelated
+# pairs do: Hungarian is no longer nearest to Czech, with which it shares á, é and í but no descent. The nearest
+# neighbour of a language without relatives was never knowledge: without a few marks it is another language. (Letters
+# such as ø, ł and ß have no mark to drop and stay.)
 #
 # ## Exercises
 #
@@ -528,20 +529,20 @@ for k in np.argsort(-more)[:4]:
 #
 # <details><summary>Answer</summary>
 #
-# 57.2 and 56.2, of 69 at most. The hash function has thrown two different pieces, one from each window, into one
-# column: they look like a shared n-gram, and add $\sqrt{1 \cdot 1}$. With 1,024 columns and thousands of n-grams this
-# happens all the time; it is noise that the network has to live with.
+# 57.2 and 56.2, of 69 at most. The hash function has put two different pieces, one from each window, into one column.
+# They count as a shared n-gram and add $\sqrt{1 \cdot 1}$. With 1,024 columns and thousands of n-grams this happens
+# often, and adds noise to the inputs.
 #
 # </details>
 #
 # **2.** Build the matrix from the teacher's choices (`argmax`) instead of its soft answers. How many of the 325 pairs
-# does the first teacher never confuse on the test windows? What would the tree be?
+# does the first teacher never confuse on the test windows? What does the tree look like?
 #
 # <details><summary>Answer</summary>
 #
-# 272 of 325: their distance would be $-\log 0$, which is infinite. A tree of the closest pairs could be drawn, and
-# nothing beyond them. The errors of a good classifier are too rare to describe its classes; its soft answers to all
-# windows are not.
+# 272 of 325. Their distance would be $-\log 0$, which is infinite. The tree would show the closest pairs and nothing
+# beyond them. The errors of a good classifier are too rare to describe its classes, but its soft answers to all windows
+# are enough.
 #
 # </details>
 #
@@ -551,15 +552,15 @@ for k in np.argsort(-more)[:4]:
 # <details><summary>Answer</summary>
 #
 # With the nearest, Germanic, Romance and Slavic are still whole, but English is joined to Germanic last, after
-# Icelandic, and Hungarian comes to Slavic: one likeness is enough. With the farthest, only Slavic is whole: a single
-# pair of members that are far apart keeps Germanic and Romance from closing. The mean is between the two.
+# Icelandic, and Hungarian is joined to Slavic: one similar pair is enough. With the farthest, only Slavic is whole: one
+# pair of distant members keeps Germanic and Romance apart. The mean is between the two.
 #
 # </details>
 #
 # ## Sources
 #
 # - United Nations: *Universal Declaration of Human Rights* (1948), in the XML collection of E. Muller, efele.net/udhr.
-# - Cavnar, Trenkle (1994): *N-Gram-Based Text Categorization*. SDAIR (languages told apart by character n-grams).
+# - Cavnar, Trenkle (1994): *N-Gram-Based Text Categorization*. SDAIR (language identification by character n-grams).
 # - Weinberger et al. (2009): *Feature Hashing for Large Scale Multitask Learning*. arXiv 0902.2206.
 # - Hinton, Vinyals, Dean (2015): *Distilling the Knowledge in a Neural Network*. arXiv 1503.02531 (soft targets).
 # - Müller, Kornblith, Hinton (2019): *When Does Label Smoothing Help?* arXiv 1906.02629 (what smoothing erases).

@@ -1,15 +1,19 @@
 # %% [markdown]
 # # 08 · Can a small network tell spoken digits, even from a stranger?
 #
-# **In short.** Of a speaker whom it knows, yes: a few steps of arithmetic make a small picture of the sound, and 16
-# hidden units, a twentieth of the teacher's weight, misread about one in twenty. With 100 labelled recordings instead
-# of 2,400 a student misreads three in ten, and half as many if a teacher helps it that has heard them all. A stranger
-# is misread one time in three, by teacher and students alike. In int8 the student takes 17 kB, and misreads 3 more
-# recordings of 1,500.
+# **In short.** Yes, for a speaker from the training data. A few steps of arithmetic make a small picture of the sound,
+# and a student with 16 hidden units, a twentieth of the teacher's size, misreads about one in twenty. With 100 labelled
+# recordings instead of 2,400 a student misreads three in ten, and half as many if it learns from a teacher that was
+# trained on all of them. With a new speaker teacher and students misread one in three. In int8 the student takes 17 kB,
+# and misreads 3 more recordings of 1,500.
 #
-# A microphone delivers thousands of numbers a second, and none of them means anything by itself. Here we turn them
-# into a small picture of the sound, step by step, then let a large network teach a small one to read these pictures,
-# and in the end ask both about a speaker whom they have never heard.
+# - **What you will learn:** how sound becomes a log-mel picture, how speakers change a test, and what int8 costs
+# - **Prerequisites:** tutorial 04; complex numbers for the Fourier transform
+# - **Hours:** 2
+#
+# A microphone delivers thousands of numbers a second, and a single number means nothing. Here we turn them into a small
+# picture of the sound, step by step. Then a large network teaches a small one to read these pictures. In the end we
+# test both on a speaker whom they have never heard.
 
 # %%
 import os
@@ -47,37 +51,38 @@ print({str(part): int((parts == part).sum()) for part in np.unique(parts)})
 # %% [markdown]
 # ## The data
 #
-# In the Free Spoken Digit Dataset six people say each digit fifty times. The first five **takes** are the test part,
-# the next five validation, the other forty are to learn on. So all six are heard in all parts; we come back to that.
+# In the Free Spoken Digit Dataset six people say each digit fifty times. The first five **takes** are for the test, the
+# next five for validation, and the other forty for training. So all six speakers are in all parts; we come back to
+# that.
 #
-# A recording is a list of air pressures $s_n$, 8,000 a second, whole numbers that we divide by 32,768 to have them
-# between −1 and 1. Shift it by a thousandth of a second, and every number is another, but it sounds the same. An ear
-# hears something else: how strong each pitch is, and how that changes.
+# A recording is a list of air pressures $s_n$, 8,000 a second. They are whole numbers, which we divide by 32,768 to get
+# values between −1 and 1. If we shift the recording by a thousandth of a second, every number changes, but it sounds
+# the same. An ear hears how strong each pitch is, and how that changes.
 #
 # ## Step 1: frames
 #
-# Within 25 milliseconds (200 samples) speech hardly changes. Cut 32 such **frames** out of each recording, evenly
-# spaced from its beginning to its end, so that a word said slowly or quickly gives the same number of frames.
+# Within 25 milliseconds (200 samples) speech hardly changes. Cut 32 such **frames** from each recording, evenly spaced
+# from its beginning to its end. So a slow word and a fast word give the same number of frames.
 #
 # ## Step 2: a window
 #
-# A frame begins and ends abruptly, and that edge is a sound of its own, a click that holds all pitches. So fade each
-# frame in and out with the **Hann window**, one swing of a cosine from 0 up to 1 and back:
+# A frame begins and ends abruptly, and such an edge sounds like a click, which contains all pitches. So fade each frame
+# in and out with the **Hann window**, one period of a cosine from 0 up to 1 and back:
 #
 # $$ w_n = \tfrac12 - \tfrac12 \cos \frac{2 \pi n}{199}, \qquad n = 0, \dots, 199 . $$
 #
 # ## Step 3: how strong is each pitch?
 #
-# Multiply the frame by a wave of frequency $f$ and sum up: where the frame swings along, the products have one sign
-# and the sum is large, elsewhere they cancel. With a cosine and a sine at once, in one complex number, it does not
-# matter where in its swing the wave begins. This is the **Fourier transform**; we take frequencies
-# $f_k = 8000\, k / 256$ Hz, and the square of the size, the **power**:
+# Multiply the frame by a wave of frequency $f$ and sum up. If the frame contains this frequency, the products have one
+# sign and the sum is large; otherwise they cancel. A complex number combines a cosine and a sine, so the phase of the
+# wave does not matter. This is the **Fourier transform**. We take the frequencies $f_k = 8000\, k / 256$ Hz, and the
+# squared absolute value, the **power**:
 #
 # $$ P_k = \Big| \sum_{n=0}^{199} w_n s_n\, e^{-2 \pi i\, k n / 256} \Big|^2, \qquad k = 0, \dots, 128 . $$
 #
-# The sum over all $n$ for all $k$ is a matrix product. The **fast** Fourier transform, FFT, gives the same numbers
-# with fewer multiplications, by halving the sum again and again; it wants as many samples as waves, so 56 zeros follow
-# the frame.
+# The sum over all $n$ for all $k$ is a matrix product. The **fast** Fourier transform, FFT, gives the same numbers with
+# fewer multiplications, because it halves the sum repeatedly. It needs as many samples as frequencies, so 56 zeros
+# follow the frame.
 
 # %%
 RATE, FRAME, FFT, MELS, FRAMES = 8000, 200, 256, 32, 32
@@ -97,24 +102,24 @@ print(f"sum and FFT: largest difference {np.abs(power - fast).max():.0e}, of pow
 # %% [markdown]
 # ## Step 4: the mel scale
 #
-# We hear pitch in ratios, not in differences: from 200 to 400 Hz is an octave, from 3,200 to 3,400 Hz about a
-# semitone. Only for low pitches are equal differences heard as equal. A scale $m(f)$ of equal steps to the ear should
-# therefore have a constant slope far below some frequency $f_0$, and one that falls as $1/f$ far above. The simplest
-# that does both is $dm/df = c / (f_0 + f)$, and with $m(0) = 0$ its integral is
+# We hear pitch in ratios, not in differences: from 200 to 400 Hz is an octave, from 3,200 to 3,400 Hz about a semitone.
+# Equal differences sound equal only at low pitches. So a scale $m(f)$ of steps that sound equal should have a constant
+# slope far below some frequency $f_0$, and a slope that falls as $1/f$ far above. The simplest such scale has
+# $dm/df = c / (f_0 + f)$, and with $m(0) = 0$ its integral is
 #
 # $$ m(f) = c\, \log\Big(1 + \frac{f}{f_0}\Big) . $$
 #
-# Experiments suggest $f_0 = 700$ Hz. The constant is a matter of taste: that 1,000 Hz are 1,000 **mel** makes it
+# Experiments suggest $f_0 = 700$ Hz. The constant is a convention: 1,000 Hz are 1,000 **mel**, so
 # $c = 1000 / \log(1 + 1000/700)$, or 2595 for the logarithm to base 10.
 #
-# Now sum the power in 32 bands that are equally wide in mel. Take 34 points, evenly spaced in mel from 0 to 4,000 Hz;
-# band $m$ is a triangle that rises from 0 at point $m$ to 1 at the next and falls to 0 at the one after. Neighbours
-# overlap by half, so that a pitch between two bands counts for both in part.
+# Now sum the power in 32 bands that are equally wide in mel. Take 34 points, evenly spaced in mel from 0 to 4,000 Hz.
+# Band $m$ is a triangle that rises from 0 at point $m$ to 1 at the next point and falls to 0 at the one after.
+# Neighbouring bands overlap by half, so a pitch between two bands counts partly for both.
 #
 # ## Step 5: the logarithm
 #
-# Loudness is heard in ratios, too: $S_{mt} = \log(\sum_k M_{mk} P_{tk} + 10^{-6})$. The small number keeps silence
-# finite.
+# Loudness is also heard in ratios: $S_{mt} = \log(\sum_k M_{mk} P_{tk} + 10^{-6})$. The small number keeps the
+# logarithm of silence finite.
 
 
 # %%
@@ -166,17 +171,16 @@ figure.suptitle("“Six”, from air pressure to 32 × 32 numbers (bright is str
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** The "s" at the beginning is a faint hiss. Then the vowel, by far the loudest: its fine horizontal
-# stripes are the harmonics of the voice, and the broad bright bands, low and high with a dark gap between them, are
-# what makes it an "i". The "k" is silence and then a click, the thin vertical line through all pitches, and the last
+# **What to notice.** The "s" at the beginning is a faint hiss. The vowel is by far the loudest part. Its fine
+# horizontal stripes are the harmonics of the voice, and its broad bright bands, low and high with a dark gap between
+# them, are typical of an "i". The "k" is silence and then a click, the thin vertical line through all pitches. The last
 # "s" hisses again. Half of the mel bands lie below about 1,100 Hz: the lower quarter of the spectrum fills the lower
-# half of the picture, and the harmonics have been smoothed away. What is left is meant to tell vowels apart rather
-# than voices.
+# half of the picture, and the harmonics are smoothed away. The rest tells vowels apart rather than voices.
 #
 # ## All recordings
 #
-# One thing is left: shift and scale each of the 1,024 numbers to mean 0 and standard deviation 1 over the training
-# part. That is what `load_data` gives.
+# Last, shift and scale each of the 1,024 numbers to mean 0 and standard deviation 1 over the training part. `load_data`
+# returns the result.
 
 # %%
 pictures = np.stack([log_mel_by_hand(r.samples).ravel() for r in recordings])  # (N, 1024)
@@ -195,10 +199,10 @@ print(f"{train.sum() + test.sum():,} recordings by hand and from load_data: larg
 # %% [markdown]
 # ## A student for a small device
 #
-# An MLP of 16 hidden units is to run where there is little memory and current, in a switch or a hearing aid, say. What
-# does it cost? A layer from $a$ to $b$ numbers has $ab + b$ parameters, of 4 bytes each in float32, and does $ab$
-# multiplications with an addition each. What comes before it costs, too: an FFT of length 256 does about
-# $2 \cdot 256 \log_2 256$ multiplications, and the mel bands one for each number in $M$ that is not zero.
+# An MLP of 16 hidden units can run with little memory and power, for example in a switch or a hearing aid. What does it
+# cost? A layer from $a$ to $b$ numbers has $ab + b$ parameters, of 4 bytes each in float32, and does $ab$
+# multiplications with an addition each. The picture also costs: an FFT of length 256 does about
+# $2 \cdot 256 \log_2 256$ multiplications, and the mel bands do one for each nonzero number in $M$.
 
 # %%
 recipe = RECIPES["fsdd"]
@@ -212,12 +216,12 @@ per_frame = FRAME + 2 * FFT * np.log2(FFT) + np.count_nonzero(M)  # window, FFT,
 print(f"the log-mel picture: about {FRAMES * per_frame:,.0f} multiplications a word")
 
 # %% [markdown]
-# The student has a twentieth of the teacher's weight, and costs less than the picture that it looks at.
+# The student has a twentieth of the teacher's parameters, and costs less than the picture that it reads.
 #
 # ## Five seeds
 #
-# As in `07`: teacher, and the same student three times, from labels alone, from smoothed labels, and distilled. The
-# settings are minikd's recipe for these data, chosen on the validation part.
+# As in `07`, there is a teacher, and the same student is trained three times: from labels alone, from smoothed labels,
+# and distilled. The settings are minikd's recipe for these data, chosen on the validation part.
 
 # %%
 seeds = 2 if FAST else 5
@@ -278,15 +282,15 @@ table = test_table(known)
 # %% [markdown]
 # All students misread about one in twenty. In errors, smoothing (+2.0 ± 4.6 fewer) and distillation (+0.4 ± 3.1) are
 # undecided: with 2,400 labels the student is nearly as good as its teacher, and a dozen misread recordings of 300 are
-# little to measure with. In NLL distillation is undecided as well, and the distilled students are more alike: their
-# interval is much narrower than that of students who learned from labels.
+# too few for a precise measurement. In NLL distillation is also undecided. The distilled students vary less: their
+# interval is much narrower than that of students on labels.
 #
 # ## A hundred recordings
 #
-# Labels are expensive: somebody must listen to each recording. So show the student 100 of the 2,400, drawn by its
-# seed, fewer than two for each speaker and digit. The teacher is the one above. It has learned from all 2,400, which
-# may be somebody else's. The student has 32 hidden units, and the temperature is 8: minikd's recipe for few
-# recordings, chosen on the validation part.
+# Labels are expensive, because a person must listen to each recording. So the student is now shown 100 of the 2,400,
+# drawn by its seed, fewer than two for each speaker and digit. The teacher is the one above. It has learned from all
+# 2,400, which may belong to someone else. The student has 32 hidden units, and the temperature is 8: minikd's recipe
+# for few recordings, chosen on the validation part.
 
 # %%
 recipe_of_few, how = FEW["fsdd"], {"layers": (1024, 32, 10)}
@@ -299,13 +303,13 @@ few_table = test_table(by_few)
 
 # %% [markdown]
 # **Distillation helps:** the student misreads 45 of 300 recordings instead of 94, 49 ± 8 fewer, and its NLL falls to
-# about a third. Label smoothing, which knows nothing, is undecided in errors (+1.4 ± 4.7 fewer). So it is knowledge
-# that helps: the teacher's answers to 100 recordings hold part of what it learned from 2,300 others.
+# about a third. Label smoothing, which has no knowledge, is undecided in errors (+1.4 ± 4.7 fewer). So knowledge helps:
+# the teacher's answers to 100 recordings contain part of what it learned from 2,300 others.
 #
 # ## Which digits sound alike?
 #
-# The mean of the teacher's softened answers to all test recordings of a digit,
-# $M_{kj} = \frac{1}{N_k} \sum_{i : y_i = k} q^T_{ij}$ at the temperature that the student was taught with.
+# We take the mean of the teacher's softened answers to all test recordings of a digit,
+# $M_{kj} = \frac{1}{N_k} \sum_{i : y_i = k} q^T_{ij}$, at the temperature of the student's training.
 
 # %%
 q = np.mean([softmax(run["teacher"].predict(x[test]).astype(np.float64), T) for run in known], axis=0)  # (N, 10)
@@ -325,17 +329,17 @@ print("most alike: ", ", ".join(f"{a}–{b} {100 * value:.1f} %" for value, a, b
 print("least alike:", ", ".join(f"{a}–{b} {100 * value:.1f} %" for value, a, b in pairs[-4:]))
 
 # %% [markdown]
-# "Eight" is the most like "six", and "six" like "eight": each has a vowel made at the front of the mouth, and then a
-# silence and a click. "Nine" and "one" end in the same "n". "Three" is heard in "six" and in "two" and the other way
-# round. But "four" is hardly ever like "three". The labels say nothing of all this. The matrix is not symmetric: an
-# "eight" is taken for a "six" more readily than a "six" for an "eight".
+# "Eight" is most similar to "six", and "six" to "eight": each has a vowel made at the front of the mouth, and then a
+# silence and a click. "Nine" and "one" end in the same "n". "Three" is similar to "six" and to "two", and both to
+# "three". But "four" is hardly ever similar to "three". The labels contain none of this. The matrix is not symmetric:
+# an "eight" is taken for a "six" more often than a "six" for an "eight".
 #
 # ## A speaker never heard
 #
-# So far the six people of the test were known from training. A device meets strangers. Leave one speaker out: train
-# teacher and students on the other five, with means and deviations over these alone, and test on the sixth, on all 500
-# recordings. With six speakers that is six times; each gives a pair of students to compare, and the interval is over
-# speakers now.
+# So far the six speakers of the test were also in the training data. A device must understand new speakers. So leave
+# one speaker out: train teacher and students on the other five, with means and deviations over these alone, and test on
+# all 500 recordings of the sixth. We do this for each of the six speakers. Each gives a pair of students to compare,
+# and the interval is now over speakers.
 
 # %%
 guests = people[:3] if FAST else people
@@ -404,30 +408,30 @@ figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", nco
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** The test above gave no hint of this. With a stranger, errors rise from one in twenty to one in
-# three, and very unevenly: of what theo says nine digits in ten are still understood by networks that have never heard
-# him, while of what george, lucas and nicolas say about half is lost. Five voices are too few to learn what is common
-# to all voices, and a test with known speakers cannot tell.
+# **What to notice.** The test above did not show this. With a new speaker, errors rise from one in twenty to one in
+# three, and very unevenly: networks that have never heard theo understand nine in ten of his digits, but about half of
+# those of george, lucas and nicolas are misread. Five voices are too few to learn what is common to all voices, and a
+# test with known speakers cannot show it.
 #
-# Does distillation help with strangers? It is undecided in errors, 2.0 ± 7.4 points fewer, and in NLL, 1.0 ± 1.0 nats
-# lower. Smoothing is undecided as well, with 2.6 ± 6.5 points and 1.8 ± 1.9 nats, and it knows nothing. With labels
-# alone, students are sure of their mistakes, and some are worse than a network that knows nothing ($\log 10 \approx
-# 2.3$). This teacher has heard the same five speakers as its student, so it has little to add, unlike the one of the
-# hundred recordings. It is also far surer than it is right, as are the students that it teaches. Only with
-# smoothed labels are the students about as sure as they are right, on average. (The six trainings share most of their
-# speakers, so the six differences are not quite independent, and the intervals are rather too narrow than too wide.)
+# Does distillation help with new speakers? It is undecided in errors, 2.0 ± 7.4 points fewer, and in NLL, 1.0 ± 1.0
+# nats lower. Smoothing, which has no knowledge, is also undecided, with 2.6 ± 6.5 points and 1.8 ± 1.9 nats. With
+# labels alone, students are confident in their mistakes, and the NLL of some is worse than that of equal probabilities
+# ($\log 10 \approx 2.3$). This teacher has heard the same five speakers as its student, so it has little to add, unlike
+# the teacher of the hundred recordings. The teacher and its students are also overconfident. Only with smoothed labels
+# are the students well calibrated on average. (The six trainings share most of their speakers, so the six differences
+# are not independent, and the intervals are more likely too narrow than too wide.)
 #
-# ## On the chip
+# ## int8 for a microcontroller
 #
-# The student is for a small device. A microcontroller may have 32 KiB of flash and no floating-point unit, and the
-# student's parameters take 66,280 bytes in float32. **Quantisation** stores each real number $r$ as an integer $q$ of 8
-# bits, with a **scale** $s$ and a **zero point** $z$:
+# A microcontroller may have 32 KiB of flash and no floating-point unit, and the student's parameters take 66,280 bytes
+# in float32. **Quantisation** stores each real number $r$ as an integer $q$ of 8 bits, with a **scale** $s$ and a
+# **zero point** $z$:
 #
 # $$ r = s\, (q - z), \qquad q \in \{-128, \dots, 127\} . $$
 #
 # The weights to output $k$ have a scale of their own, $s_k = \max_d |w_{dk}| / 127$, and $z = 0$. Inputs, hidden units
-# and logits have one scale and one zero point each. They follow from the smallest and the largest value on the training
-# recordings. Put this into $r_k = \sum_d w_{dk} x_d + b_k$, and nearly everything becomes an integer:
+# and logits have one scale and one zero point each, which follow from the smallest and the largest value on the
+# training recordings. If we put this into $r_k = \sum_d w_{dk} x_d + b_k$, nearly everything becomes an integer:
 #
 # $$ q_k = z_r + M_k \Big( \sum_d W_{kd}\, (q_d - z_x) + B_k \Big), \qquad M_k = \frac{s_x s_k}{s_r} . $$
 #
@@ -454,48 +458,48 @@ with TemporaryDirectory() as folder:
 print("\n" + source[source.rindex("void student_forward(") : source.index("\n#ifdef")])
 
 # %% [markdown]
-# **What to notice.** The tables shrink from 66,280 to 16,778 bytes, a quarter, and fit into 32 KiB of flash. Sample,
+# **What to notice.** The tables shrink from 66,280 to 16,778 bytes, to a quarter, and fit into 32 KiB of flash. Sample,
 # hidden units and logits take 1,050 bytes of RAM instead of 4,200. Over the five seeds int8 misreads 81 of 1,500
-# recordings, float32 78. The NLL changes by at most 0.004 nats. float16 halves the bytes and costs no error here, but
-# a chip without a floating-point unit must compute each product in software.
+# recordings, float32 78. The NLL changes by at most 0.004 nats. float16 halves the bytes and costs no additional error
+# here, but a chip without a floating-point unit must compute each product in software.
 #
-# The C file holds the tables, this function, and two more that bring a sample in and the logits out. It needs no
-# library and allocates nothing. The command writes it as well:
-# `minikd export student.safetensors --to c --int8 --data fsdd`.
+# The C file contains the tables, this function, and two more that convert the sample and the logits. It needs no
+# library and allocates no memory. This command also writes it: `minikd export student.safetensors --to c --int8 --data
+# fsdd`.
 #
 # ## Exercises
 #
-# **1.** How many hidden units does it take? Train students with 2, 4, 8 and 16 units on labels, one seed each, and
-# count the errors on the 300 validation recordings. What does halving the units save?
+# **1.** How many hidden units are needed? Train students with 2, 4, 8 and 16 units on labels, one seed each, and count
+# the errors on the 300 validation recordings. What does halving the units save?
 #
 # <details><summary>Answer</summary>
 #
 # We got 145, 37, 20 and 16 errors, with 2,080, 4,150, 8,290 and 16,570 parameters. Halving the units halves nearly
-# everything, for the 1,024 inputs each have a weight to every unit. From 16 to 8 it costs little; with 2 units ten
-# digits must be told apart by their places in a plane. (One seed: a difference of four errors says nothing.)
+# everything, because each of the 1,024 inputs has a weight to every unit. From 16 to 8 this costs little. With 2 units
+# the student must tell ten digits apart by points in a plane. (With one seed a difference of four errors means
+# nothing.)
 #
 # </details>
 #
 # **2.** Take a tone of 1,010 Hz, 200 samples long, and compute its power with and without the Hann window. Which share
-# of the power is found more than 200 Hz away from where it belongs?
+# of the power is more than 200 Hz away from the tone?
 #
 # <details><summary>Answer</summary>
 #
-# 2.0 % without, 0.0004 % with. That sounds like little, but we take logarithms: a loud vowel would put 2 % of its
-# power all over the spectrum, and cover everything that is a hundred times weaker, such as the hiss of an "s".
+# 2.0 % without, 0.0004 % with. 2 % matters because we take logarithms: a loud vowel would spread 2 % of its power over
+# the whole spectrum, and hide everything that is a hundred times weaker, such as the hiss of an "s".
 #
 # </details>
 #
 # **3.** The speakers are not equally loud: the median of the largest sample is more than ten times lower in theo's
-# recordings than in jackson's. Is it loudness that makes a stranger strange? Subtract from each log-mel picture its
-# own mean, and repeat the experiment with students on labels.
+# recordings than in jackson's. Does loudness make a new speaker hard to understand? Subtract from each log-mel picture
+# its own mean, and repeat the experiment with students on labels.
 #
 # <details><summary>Answer</summary>
 #
-# Subtracting a constant from logarithms divides the powers by one, so the pictures no longer depend on loudness. It
-# does not help: of the strangers' digits 38 % are misread, where it was 37 %; for george 70 % instead of 56 %. Theo,
-# the quietest, was the one who was understood best anyway. The difference must lie in the voices, their accents and
-# their microphones.
+# Subtracting a constant from logarithms divides the powers by a constant, so the pictures no longer depend on loudness.
+# It does not help: 38 % of the new speakers' digits are misread instead of 37 %, and 70 % instead of 56 % for george.
+# Theo, the quietest, was understood best already. So the difference must come from the voices, accents and microphones.
 #
 # </details>
 #
@@ -511,7 +515,7 @@ print("\n" + source[source.rindex("void student_forward(") : source.index("\n#if
 #   arXiv 1712.05877 (int8 with scales and zero points).
 # - Szegedy et al. (2016): *Rethinking the Inception Architecture*. arXiv 1512.00567 (label smoothing).
 #
-# Next: `09_beyond_logits`, what else a teacher can be asked for.
+# Next: `09_beyond_logits`, what else a teacher can pass on.
 
 # %%
 # What the text claims, checked each time this runs.

@@ -1,16 +1,19 @@
 # %% [markdown]
 # # 09 · What else can a teacher give than its answers?
 #
-# **In short.** It can say how sure it is and how it ranks the other classes apart from each other, it can show its
-# hidden layer, and it can show which samples it finds alike. On digits, where the student is shown 100 images and the
-# teacher has learned from 899, each of nine methods helps. Methods that ask for answers halve the errors, those that
-# ask for relations help less, and controls that know nothing are undecided. One method needs its temperature tuned
-# first.
+# **In short.** It can give its confidence and its ranking of the other classes separately, its hidden layer, and the
+# similarities between samples. On digits, where the student is shown 100 images and the teacher has learned from 899,
+# each of nine methods helps. Methods that match answers halve the errors, methods that match relations help less, and
+# controls without knowledge are undecided. One method needs its temperature tuned first.
 #
-# Soft targets hand on the last thing that a teacher computes, and hand it on in one way. Since 2015 many papers have
-# proposed other things to hand on and other ways to do it, and nearly every one of them reports that it beats the ones
-# before. This tutorial derives three of the ideas by hand, looks at what each of them asks of a student, and then
-# compares nine methods while everything else stays the same.
+# - **What you will learn:** three families of methods by hand, what each ignores, and a fair comparison of nine
+# - **Prerequisites:** tutorials 03 to 05
+# - **Hours:** 2
+#
+# Soft targets pass on the teacher's output in one way. Since 2015 many papers have proposed to pass on other quantities
+# and in other ways, and nearly every one reports that it beats the earlier ones. This tutorial derives three of the
+# ideas by hand, examines what each of them asks of a student, and then compares nine methods while everything else
+# stays the same.
 
 # %%
 import os
@@ -57,15 +60,14 @@ teacher_errors = np.array([errors(teacher, data.x_test, data.y_test) for teacher
 print("teachers, errors on test images, %:", np.round(teacher_errors, 1))
 
 # %% [markdown]
-# The teachers have learned from all 899 training images. A student is shown 100 of them. This is the usual reason to
-# distil: the teacher was trained elsewhere, on data that one does not have, or labels are expensive.
+# The teachers have learned from all 899 training images. A student is shown 100 of them. This is a usual case for
+# distillation: the teacher was trained elsewhere, on data that you do not have, or labels are expensive.
 #
-# ## Answers, taken apart: DKD
+# ## Answers in two parts: DKD
 #
 # Let $q = \mathrm{softmax}(v/T)$ be the teacher's probabilities and $p = \mathrm{softmax}(z/T)$ the student's, for one
 # image of class $t$. Soft targets minimise $KL(q \| p) = \sum_k q_k \log (q_k / p_k)$. Every answer says two things:
-# how likely the right class is, $q_t$, and how the rest is shared out among the others. Write the second as
-# probabilities of their own,
+# how likely the right class is, $q_t$, and how the rest is divided among the others. Write the second as probabilities,
 #
 # $$ \hat q_k = \frac{q_k}{1 - q_t}, \qquad \hat p_k = \frac{p_k}{1 - p_t} \qquad (k \ne t), $$
 #
@@ -77,19 +79,19 @@ print("teachers, errors on test images, %:", np.round(teacher_errors, 1))
 # $$ = \underbrace{q_t \log \frac{q_t}{p_t} + (1 - q_t) \log \frac{1 - q_t}{1 - p_t}}_{\text{TCKD: right or not}}
 # \ +\ (1 - q_t)\ \underbrace{\sum_{k \ne t} \hat q_k \log \frac{\hat q_k}{\hat p_k}}_{\text{NCKD: the others}} . $$
 #
-# So the ranking of the others, which is where dark knowledge lives, counts $1 - q_t$: the surer the teacher, the less.
-# **Decoupled knowledge distillation** (Zhao et al. 2022) sets both weights freely, $\alpha\, \mathrm{TCKD} + \beta\,
-# \mathrm{NCKD}$, on top of the labels' loss.
+# So the ranking of the others, which holds the dark knowledge, has the weight $1 - q_t$: the more certain the teacher,
+# the less it counts. **Decoupled knowledge distillation** (Zhao et al. 2022) sets both weights freely,
+# $\alpha\, \mathrm{TCKD} + \beta\, \mathrm{NCKD}$, on top of the labels' loss.
 #
-# **Gradients.** From tutorial 03, $d \log p_k / dz_j = ([k = j] - p_j)/T$. For the right class that is $([j = t] -
-# p_j)/T$; and because $d(1 - p_t) = -dp_t$, $d \log (1 - p_t)/dz_j = -\frac{p_t}{1 - p_t} ([j = t] - p_j)/T$. With
-# both,
+# **Gradients.** From tutorial 03, $d \log p_k / dz_j = ([k = j] - p_j)/T$. For the right class this is
+# $([j = t] - p_j)/T$; and because $d(1 - p_t) = -dp_t$, $d \log (1 - p_t)/dz_j = -\frac{p_t}{1 - p_t} ([j = t] -
+# p_j)/T$. Together,
 #
 # $$ \frac{d\,\mathrm{TCKD}}{dz_j} = \frac{[j = t] - p_j}{T} \left( -q_t + (1 - q_t) \frac{p_t}{1 - p_t} \right)
 # = \frac{[j = t] - p_j}{T} \cdot \frac{p_t - q_t}{1 - p_t} , $$
 #
 # which is $(p_t - q_t)/T$ for $j = t$ and $-\hat p_j (p_t - q_t)/T$ for the others: what the right class gains, the
-# others lose in the proportions that they have. NCKD is the divergence of two softmaxes without class $t$, so
+# others lose in proportion to their probabilities. NCKD is the divergence of two softmaxes without class $t$, so
 #
 # $$ \frac{d\,\mathrm{NCKD}}{dz_j} = (\hat p_j - \hat q_j)/T \quad (j \ne t), \qquad 0 \quad (j = t) . $$
 
@@ -129,10 +131,10 @@ for heat in (1.0, 4.0):
     print(f"weight 1 - q_t of the ranking at T = {heat:g}: median {np.median(weight):.1e}, largest {weight.max():.2f}")
 
 # %% [markdown]
-# At temperature 1 a good teacher leaves the ranking next to no weight, on most images. A temperature of 4 gives much
-# of it back. So temperature and decoupling mend the same weakness; the comparison below measures both. Here are the
-# forces on the ten logits of one image, in which the student is as good as the teacher about the right class, and
-# knows nothing of the others.
+# At temperature 1 a good teacher gives the ranking almost no weight on most images. A temperature of 4 gives it much
+# more. So temperature and decoupling correct the same weakness, and the comparison below measures both. Here are the
+# forces on the ten logits of one image. In it the student agrees with the teacher on the right class, and gives the
+# others equal probabilities.
 
 # %%
 i = int(np.argmin(np.abs(others - np.median(others))))  # an image about which the teacher is as sure as about most
@@ -156,25 +158,25 @@ plots.show(figure)
 # %% [markdown]
 # ## Hidden layers: hints
 #
-# A hidden layer is a list of features, and the teacher's are good ones. FitNets (Romero et al. 2015) lets the student
-# foretell them: $h$ ($B \times W$) is a hidden layer of the student, $t$ ($B \times W'$) one of the teacher's, and
-# because $W \ne W'$ a linear **regressor** $R$ ($W \times W'$) stands between them and is thrown away afterwards:
+# A hidden layer is a list of features, and the teacher's features are good. In FitNets (Romero et al. 2015) the student
+# predicts them: $h$ ($B \times W$) is a hidden layer of the student and $t$ ($B \times W'$) one of the teacher. Because
+# $W \ne W'$, a linear **regressor** $R$ ($W \times W'$) maps one to the other. It is discarded after training:
 #
 # $$ L_{\text{hint}} = \frac{1}{2B} \sum_i |h_i R - t_i|^2, \qquad
 # dr = (hR - t)/B, \qquad dR = h^\top dr, \qquad dh = dr\, R^\top . $$
 #
 # The regressor is one more layer, and its gradients are those of tutorial 01. FitNets trains the lower layers on this
-# first, and the whole student on soft targets afterwards; one may as well add up both losses. Then something new
-# happens: the loss now looks at the network in two places. How does a gradient enter in the middle?
+# first, and the whole student on soft targets afterwards. One can also add up both losses. Then the loss depends on the
+# network in two places. How does a gradient enter in the middle?
 #
-# Nudge one hidden unit, $h \to h + \delta$. The loss changes in two ways: because the logits change, by $\delta \cdot
-# dz\, W_2^\top$ as always; and because the hint's loss looks at $h$ itself, by $\delta \cdot dh_{\text{hint}}$. To
-# first order the two changes do not see each other, since their product is of order $\delta^2$. So they add up:
+# Change one hidden unit a little, $h \to h + \delta$. The loss changes in two ways: by $\delta \cdot dz\, W_2^\top$
+# because the logits change, as always; and by $\delta \cdot dh_{\text{hint}}$ because the hint's loss depends on $h$
+# itself. To first order the two changes are independent, because their product is of order $\delta^2$. So they add up:
 #
 # $$ dh = dz\, W_2^\top + dh_{\text{hint}}, \qquad\text{then}\qquad da = dh \cdot [a > 0], \quad dW_1 = x^\top da , $$
 #
-# as before. In minikd, `model.backward(dlogits, {layer:
-# dfeatures})` does just that: it adds `dfeatures` where the backward pass comes by.
+# as before. In minikd, `model.backward(dlogits, {layer: dfeatures})` does this: it adds `dfeatures` when the backward
+# pass reaches the layer.
 
 # %%
 student = MLP((64, 16, 10), seed=1, dtype="float64")
@@ -208,32 +210,32 @@ hint_report = check_gradients(both_losses, student.theta, student.grad, n_coordi
 print(hint_report)
 
 # %% [markdown]
-# ## Relations: who is near to whom
+# ## Relations: distances between samples
 #
-# A hint asks for the teacher's coordinates, up to the regressor. But what makes features good is how samples stand to
-# each other in them. **Relational distillation** (RKD, Park et al. 2019) asks for the distances between the samples of
-# a batch. Let $d_{ij} = |f_i - f_j|$ be those in the student's features, $\mu$ their mean (over the $n$ pairs with
-# $d_{ij} > 0$), and capitals the teacher's:
+# A hint asks for the teacher's coordinates, up to the regressor. But features are good because of the relations between
+# samples. **Relational distillation** (RKD, Park et al. 2019) matches the distances between the samples of a batch. Let
+# $d_{ij} = |f_i - f_j|$ be those in the student's features, $\mu$ their mean (over the $n$ pairs with $d_{ij} > 0$),
+# and capitals the teacher's:
 #
 # $$ L = \frac{1}{B^2} \sum_{ij} \mathrm{h}\!\left( \frac{d_{ij}}{\mu} - \frac{D_{ij}}{M} \right), \qquad
 # \mathrm{h}(x) = \begin{cases} x^2/2 & |x| < 1 \\ |x| - 1/2 & \text{beyond} \end{cases} $$
 #
-# $\mathrm{h}$ is **Huber's function**: a square near 0, and straight far out, so that a few pairs far off do not rule
-# the batch. Its slope is $x$, held between $-1$ and $1$. Write $s_{ij}$ for that slope over $B^2$. A distance is in
-# the loss twice: in its own term, and in $\mu$, which is in all terms. $d(d_{kl}/\mu)/d\mu = -d_{kl}/\mu^2$ and
-# $d\mu/dd_{ij} = 1/n$, so
+# $\mathrm{h}$ is **Huber's function**: quadratic near 0 and linear far from it, so that a few distant pairs do not
+# dominate the batch. Its slope is $x$, clipped to between $-1$ and $1$. Write $s_{ij}$ for that slope over $B^2$. A
+# distance appears in the loss twice: in its own term, and in $\mu$, which is in all terms. With
+# $d(d_{kl}/\mu)/d\mu = -d_{kl}/\mu^2$ and $d\mu/dd_{ij} = 1/n$,
 #
 # $$ \frac{dL}{dd_{ij}} = \frac{s_{ij}}{\mu} - \frac1n \sum_{kl} s_{kl} \frac{d_{kl}}{\mu^2}, \qquad
 # \frac{dd_{ij}}{df_i} = \frac{f_i - f_j}{d_{ij}} = -\frac{dd_{ij}}{df_j} . $$
 #
-# The second says: a distance grows fastest when its two ends move apart along the line between them. Sum over all
-# pairs that a sample is in, as first or as second.
+# The second formula says that a distance grows fastest if its two ends move apart along the line between them. Sum over
+# all pairs that contain a sample, as first or as second.
 #
-# **Similarity preservation** (SP, Tung & Mori 2019) does it with products instead of distances: $G = f f^\top$ holds
-# the dot product of each pair, $u_i = G_i / |G_i|$ is row $i$ at length 1, and $L = \frac{1}{B^2} \sum_{ij} (u_{ij} -
-# U_{ij})^2$. Backward: $du = 2 (u - U)/B^2$; through the length, $dG_i = (du_i - (du_i \cdot u_i)\, u_i)/|G_i|$,
-# because what points along $u_i$ only changes the length; and $df = (dG + dG^\top) f$, because $f_i$ is in row $i$ and
-# in column $i$.
+# **Similarity preservation** (SP, Tung & Mori 2019) uses products instead of distances: $G = f f^\top$ holds the dot
+# product of each pair, $u_i = G_i / |G_i|$ is row $i$ at length 1, and
+# $L = \frac{1}{B^2} \sum_{ij} (u_{ij} - U_{ij})^2$. Backward: $du = 2 (u - U)/B^2$; through the length,
+# $dG_i = (du_i - (du_i \cdot u_i)\, u_i)/|G_i|$, because the part along $u_i$ only changes the length; and
+# $df = (dG + dG^\top) f$, because $f_i$ is in row $i$ and in column $i$.
 
 
 # %%
@@ -278,10 +280,10 @@ for name, (by_hand, of_minikd) in relations.items():
     print(relation_reports[-1])
 
 # %% [markdown]
-# ## What each of them does not ask
+# ## What each loss ignores
 #
-# The best way to understand such a loss is to ask what it does **not** notice. Take a student's features, turn them
-# all about the origin, or make them all larger, and see what becomes of the loss.
+# To understand such a loss, ask which changes it **ignores**. Rotate a student's features about the origin, or scale
+# them, and see whether the loss changes.
 
 
 # %%
@@ -327,14 +329,14 @@ for name, (turn, size) in changes.items():
     print(f"{name:15} changes by at most {turn:8.1e} of itself when turned, {size:8.1e} when scaled")
 
 # %% [markdown]
-# **What to notice.** RKD and SP do not see turns and scales, and RKD does not see a shift of all features either (SP
-# does: exercise 2). A student may put its features where it likes, as long as they stand to each other as the
-# teacher's do; no regressor is needed. A hint insists on the place.
+# **What to notice.** RKD and SP ignore rotations and scales. RKD also ignores a shift of all features (SP does not:
+# exercise 2). The student's features may be anywhere, as long as they have the same relations to each other as the
+# teacher's, so no regressor is needed. A hint fixes the coordinates.
 #
-# Losses on answers also have such blind spots. Softmax does not notice when one number is added to all logits of an
-# image. **DIST** (Huang et al. 2022) asks only that the student's probabilities *correlate* with the teacher's: $1 -
-# \rho(p_i, q_i)$ for the classes of an image, and the same for the images of a class. A correlation is the same when
-# one side is scaled by a positive number and shifted, and for each row those may be others:
+# Losses on answers also have such invariances. Softmax does not change when one number is added to all logits of an
+# image. **DIST** (Huang et al. 2022) asks only that the student's probabilities *correlate* with the teacher's:
+# $1 - \rho(p_i, q_i)$ for the classes of an image, and the same for the images of a class. A correlation does not
+# change when one side is scaled by a positive number and shifted, and each row may have its own numbers:
 
 # %%
 p, q = softmax(z), softmax(v)  # (N, K)
@@ -347,7 +349,7 @@ print(f"KL, which notices when the teacher's logits are only doubled: {plain:.3f
 # %% [markdown]
 # ## A fair comparison
 #
-# Now all of them on one task. What is fair?
+# Now we compare all of them on one task. What is fair?
 #
 # - **The same student.** For each of five seeds there is one draw of 100 images, one teacher and one student, 64-64-10.
 #   All methods start from its initial weights, see the same batches in the same order, and take the same number of
@@ -357,7 +359,7 @@ print(f"KL, which notices when the teacher's logits are only doubled: {plain:.3f
 #   the method's default. A method with a temperature tries five temperatures, then four other strengths at the best of
 #   them. A method without one tries nine strengths. Labels alone try nine learning rates.
 # - **One look at the test images**, at the chosen setting.
-# - **Controls.** Label smoothing and an invented, "virtual" teacher (Yuan et al. 2020) regularise and know nothing.
+# - **Controls.** Label smoothing and a made-up "virtual" teacher (Yuan et al. 2020) regularise without knowledge.
 #   "dist, τ = 1" is DIST at its default temperature, at nine strengths.
 # - **One rule for verdicts.** Differences are taken between students of the same seed, then averaged, with a 95 %
 #   interval. A method *helps* if the whole interval lies above 0, *hurts* if it lies below, and is *undecided*
@@ -434,14 +436,14 @@ plots.show(figure)
 #
 # - **Answers help most.** Soft targets, logits, DKD, DIST, standardised logits and FitNets, which ends in soft targets,
 #   err on 5.3 to 6.1 % of the test images. Labels alone err on 11.2 %, the teachers on 3.1 %.
-# - **Relations help less.** RKD, SP and PKT err on 8.0 to 9.8 %. They do not say to which class an image belongs, so
+# - **Relations help less.** RKD, SP and PKT err on 8.0 to 9.8 %. They do not say which class an image belongs to, so
 #   the classes still come from 100 labels.
 # - **Controls gain little.** Label smoothing (+0.6 ± 1.3 points) and the virtual teacher (+0.4 ± 1.6) are undecided. So
-#   knowledge helps here, not regularisation: the teacher has learned from 799 images more.
-# - **Cost.** Answers are computed once and looked up. Relations are computed in every batch: $B^2$ distances, and $B^3$
+#   knowledge helps here, not regularisation: the teacher has learned from 799 more images.
+# - **Cost.** Answers are computed once and stored. Relations are computed in every batch: $B^2$ distances, and $B^3$
 #   angles in minikd's `rkd`, which takes several times as long as `kd`.
 #
-# Which methods differ from each other? Take the differences by seed again.
+# Which methods differ from each other? We take the differences by seed again.
 
 
 # %%
@@ -461,16 +463,16 @@ for group, members in groups.items():
 print(f"what answers gain over relations, means of both groups: {compared('answers', 'relations')}")
 
 # %% [markdown]
-# **How often would luck look like this?** A 95 % interval misses the truth in one of twenty cases. If none of the
-# twelve had an effect, almost every second such comparison would still show one that seems to. PKT, with a gain of
-# 1.4 ± 1.2, could be such a case. The six methods that use answers gain 1.7 to 2.6 times the half-width of their
-# interval. "The best" is no verdict: one method always comes first, and among equals luck chooses it. DIST is first
-# here, but against standardised logits, DKD and logits it is undecided.
+# **How often would luck look like this?** A 95 % interval misses the true value in one of twenty cases. If none of the
+# twelve had an effect, almost every second such comparison would still show at least one apparent effect. PKT, with a
+# gain of 1.4 ± 1.2, could be such a case. The six methods that use answers gain 1.7 to 2.6 times the half-width of
+# their interval. "The best" is not a verdict: one method always comes first, and among equally good methods chance
+# decides which. DIST is first here, but against standardised logits, DKD and logits it is undecided.
 #
 # ## DIST and its temperature
 #
-# DIST asks for correlation at temperature 1 by default. There a sure teacher's probabilities are almost labels. So they
-# correlate with the student's almost as the labels do, and a larger strength mostly repeats the label. A higher
+# By default DIST asks for correlation at temperature 1. There a confident teacher's probabilities are almost labels. So
+# they correlate with the student's almost as the labels do, and a larger strength mostly repeats the label. A higher
 # temperature brings out the other classes.
 
 # %%
@@ -495,44 +497,45 @@ plots.show(figure)
 
 # %% [markdown]
 # **What to notice.** At τ = 1 DIST errs on 8.8 % of the validation images or more, at each of nine strengths. At τ = 8
-# it errs on 4.9 %, at the default strength. On test images the chosen temperature gains 3.6 ± 1.3 points over τ = 1.
-# It turns *undecided* against labels into the first place. Soft targets suffer in the same way: 7.6 % at T = 1, 4.8 %
-# at T = 8. DKD sets the weight of the other classes itself and suffers least: 6.0 and 4.9 %. A comparison of defaults
-# would have judged the default and not the method.
+# it errs on 4.9 %, at the default strength. On test images the chosen temperature gains 3.6 ± 1.3 points over τ = 1. It
+# moves DIST from *undecided* against labels to first place. Soft targets also need a higher temperature: 7.6 % at T =
+# 1, 4.8 % at T = 8. DKD, which sets the weight of the other classes itself, depends on it least: 6.0 and 4.9 %. A
+# comparison of defaults would have measured the default and not the method.
 #
 # This is one task. `minikd compare` tunes and compares the whole gallery in the same way, on any of the data sets, and
 # `minikd sweep --images 50,100,200,400,all` shows how the gain shrinks when the student is shown more.
 #
 # ## Exercises
 #
-# **1.** For two classes, what is NCKD?
+# **1.** What is NCKD for two classes?
 #
 # <details><summary>Answer</summary>
 #
-# There is one other class only, so $\hat q = \hat p = 1$ and NCKD is 0: the whole divergence is TCKD. (minikd's
-# `decoupled` refuses two classes for that reason.)
+# There is only one other class, so $\hat q = \hat p = 1$ and NCKD is 0: the whole divergence is TCKD. (minikd's
+# `decoupled` raises an error for two classes for that reason.)
 #
 # </details>
 #
-# **2.** Shift all features, $f_i \to f_i + c$. Which of RKD, SP and a hint with a regressor notices? Check it with the
+# **2.** Shift all features, $f_i \to f_i + c$. Which of RKD, SP and a hint with a regressor changes? Check it with the
 # functions above.
 #
 # <details><summary>Answer</summary>
 #
-# RKD does not: $f_i - f_j$ stays. SP does: $(f_i + c) \cdot (f_j + c)$ has two new terms, and when $c$ is large all
-# samples look alike. A hint does, unless the regressor has a bias, which can take $c R$ away: the regressor of FitNets
+# RKD does not: $f_i - f_j$ stays. SP does: $(f_i + c) \cdot (f_j + c)$ has two new terms, and if $c$ is large, all
+# samples look similar. A hint does, unless the regressor has a bias, which can subtract $c R$. The regressor of FitNets
 # has one. `rkd_by_hand(f + 1, t)[0] - rkd_by_hand(f, t)[0]` is 0 to rounding, and the same with `sp_by_hand` is not.
 #
 # </details>
 #
-# **3.** Sum $df$ of RKD over the samples of the batch: what comes out? And $f \cdot df$, summed over everything? Use
-# what RKD does not notice.
+# **3.** What is the sum of $df$ of RKD over the samples of the batch? What is the sum of $f \cdot df$ over everything?
+# Use the invariances of RKD.
 #
 # <details><summary>Answer</summary>
 #
-# Zero, both. If all features are shifted by $c$, the loss changes by $c \cdot \sum_i df_i$ to first order, and it does
-# not change, whatever $c$ is. If all are multiplied by $1 + \epsilon$, it changes by $\epsilon \sum_i f_i \cdot df_i$,
-# and again it does not. Every invariance of a loss is a direction without slope, and makes a good test.
+# Both are zero. If all features are shifted by $c$, the loss changes by $c \cdot \sum_i df_i$ to first order. But it
+# does not change, for any $c$, so the sum is 0. If all are multiplied by $1 + \epsilon$, it changes by
+# $\epsilon \sum_i f_i \cdot df_i$, which is 0 for the same reason. Every invariance of a loss is a direction without
+# slope, and makes a good test.
 #
 # </details>
 #
@@ -545,11 +548,11 @@ plots.show(figure)
 # - Huang, You, Wang, Qian, Xu (2022): *Knowledge Distillation from A Stronger Teacher*. arXiv 2205.10536 (DIST).
 # - Yuan, Tay, Li, Wang, Feng (2020): *Revisiting Knowledge Distillation via Label Smoothing Regularization*. arXiv
 #   1909.11723 (the virtual teacher).
-# - The others of the comparison: Ba and Caruana 2014, arXiv 1312.6184 (logits); Sun et al. 2024, arXiv 2403.01427
-#   (standardised); Passalis and Tefas 2018, arXiv 1803.10837 (pkt); Szegedy et al. 2016, arXiv 1512.00567 (label
-#   smoothing).
+# - The other methods of the comparison: Ba and Caruana 2014, arXiv 1312.6184 (logits); Sun et al. 2024, arXiv
+#   2403.01427 (standardised); Passalis and Tefas 2018, arXiv 1803.10837 (pkt); Szegedy et al. 2016, arXiv 1512.00567
+#   (label smoothing).
 #
-# Next: `10_mutual_and_born_again`, where nobody is the teacher, or everybody.
+# Next: `10_mutual_and_born_again`, where two students teach each other.
 
 # %%
 # What the text claims, checked each time this runs.

@@ -1,15 +1,19 @@
 # %% [markdown]
 # # 10 · Can two students teach each other? Can a student teach its teacher?
 #
-# **In short.** They can learn together, as long as both also hear the labels and each takes the other's answer as
-# given; a teacher that simply follows its student forgets what it knew. On 300 images of digits peers and generations
-# are undecided after ten seeds: they have seen no more than the student. A teacher that has learned from 599 images
-# more takes away a quarter of the student's errors.
+# **In short.** They can learn together if both also learn from the labels and each treats the other's answer as a
+# constant. A teacher that only follows its student forgets what it knew. On 300 images of digits peers and generations
+# are undecided after ten seeds: they have seen no more than the student. A teacher that has learned from 599 more
+# images removes a quarter of the student's errors.
 #
-# So far a teacher was finished before its student began, and never changed again. This tutorial drops that. Two
-# networks learn at the same time, each from the other; the large one of two learns from the small one; and a student
-# becomes the teacher of the next, again and again. A well-known recipe for distillation even ends with the step "the
-# teacher is trained on the student's output". We ask what that can mean, and what comes of it.
+# - **What you will learn:** mutual learning, born-again networks and mean teachers, and when they can help
+# - **Prerequisites:** tutorials 03 and 04
+# - **Hours:** 1.5
+#
+# So far the teacher was trained before its student and then stayed fixed. In this tutorial it does not. Two networks
+# learn at the same time, each from the other; a large network learns from a small one; and a student becomes the
+# teacher of the next student, repeatedly. A well-known recipe for distillation even ends with the step "the teacher is
+# trained on the student's output". We ask what this can mean, and what it leads to.
 
 # %%
 import os
@@ -54,13 +58,12 @@ def errors(model, part="test"):
 #
 # $$ L_1 = CE(y, p_1) + KL(p_2 \| p_1), \qquad L_2 = CE(y, p_2) + KL(p_1 \| p_2) . $$
 #
-# Each network goes down its own loss and takes the other's answer as a constant. With respect to $z_1$, then, $KL(p_2
-# \| p_1) = CE(p_2, p_1) - H(p_2)$ is a cross-entropy with soft targets, and from tutorial 03
+# Each network minimises its own loss and treats the other's answer as a constant. So with respect to $z_1$,
+# $KL(p_2 \| p_1) = CE(p_2, p_1) - H(p_2)$ is a cross-entropy with soft targets up to a constant, and tutorial 03 gives
 #
 # $$ dz_1 = \frac{(p_1 - y) + (p_1 - p_2)}{B}, \qquad dz_2 = \frac{(p_2 - y) + (p_2 - p_1)}{B} . $$
 #
-# Look at the sum of both: $p_1 - p_2$ cancels. The peers pull each other together and nowhere else; where the two go
-# together, the labels decide.
+# In the sum of both, $p_1 - p_2$ cancels. The peers only pull each other together. The labels decide where the two go.
 
 
 # %%
@@ -84,14 +87,14 @@ print(f"by hand and minikd's `mutual_loss`, largest difference: {loss_difference
 # %% [markdown]
 # ## Why the peer is a constant
 #
-# $L_1$ depends on $z_2$, too. What if we did not hold it still? One more term would reach network 2. With $KL = \sum_k
-# p_{2k} (\log p_{2k} - \log p_{1k})$ and $dp_{2k}/dz_{2j} = p_{2k} ([k = j] - p_{2j})$,
+# $L_1$ also depends on $z_2$. What if we did not treat it as a constant? Then network 2 gets an additional term. With
+# $KL = \sum_k p_{2k} (\log p_{2k} - \log p_{1k})$ and $dp_{2k}/dz_{2j} = p_{2k} ([k = j] - p_{2j})$,
 #
 # $$ \frac{d\,KL}{dz_{2j}} = \sum_k \frac{dp_{2k}}{dz_{2j}} \left( \log \frac{p_{2k}}{p_{1k}} + 1 \right)
 # = p_{2j} \left( \log \frac{p_{2j}}{p_{1j}} - KL(p_2 \| p_1) \right) , $$
 #
-# since the $p_{2k}$ sum to 1, and so $\sum_k dp_{2k} = 0$: the $+1$ says nothing. The term lowers the classes in which
-# 2 believes more than 1 does. It asks network 2 to say what network 1 can already follow.
+# because the $p_{2k}$ sum to 1, so $\sum_k dp_{2k} = 0$ and the $+1$ drops out. The term lowers the classes that
+# network 2 finds more likely than network 1. It asks network 2 to give answers that network 1 already gives.
 
 
 # %%
@@ -105,10 +108,9 @@ report = check_gradients(lambda z2: mutual_by_hand(z1, z2, y[:32])[0], z2.copy()
 print(report)
 
 # %% [markdown]
-# Labels, where there are any, pull the other way. The danger shows where there are none. Take a trained teacher, and a
-# student that learns from nothing but $KL(q \| p)$, the teacher's answers $q$. If whoever writes the loop minimises
-# this "loss of both" in both networks (with autograd it takes no more than a forgotten `detach`), the teacher gets the
-# extra term. Here are the teacher's own errors, and the student's.
+# Labels pull the other way. The danger shows if there are none. Take a trained teacher, and a student that learns only
+# from $KL(q \| p)$, the teacher's answers $q$. If the loop minimises this common loss in both networks (with autograd a
+# forgotten `detach` is enough), the teacher gets the extra term. Here are the errors of the teacher and of the student.
 
 
 # %%
@@ -146,13 +148,13 @@ for name, runs in curves.items():
     print(f"{name:20} {runs[:, -1].mean():5.1f} % at the end")
 
 # %% [markdown]
-# **What to notice.** Nobody told this teacher anything wrong; it was only allowed to agree. The student knows nothing
-# at first, and the cheapest way to agree with it is to know less.
+# **What to notice.** This teacher got no wrong target. It was only trained to agree with the student. The student is
+# untrained at first, so the easiest way to agree with it is to forget.
 #
 # ## The loop for two
 #
-# Here is mutual learning written out: both answer, each is told what the other said, both step. minikd's
-# `mutual.learn_together` hands the same thing to `fit`.
+# Here is mutual learning written out: both answer, each gets the other's answer as a target, and both step. minikd's
+# `mutual.learn_together` does the same with `fit`.
 
 
 # %%
@@ -177,13 +179,13 @@ loop_difference = max(np.abs(a.theta - b.theta).max() for a, b in zip(ours, thei
 print(f"our loop and `learn_together`, largest difference of a weight in both networks: {loop_difference:.0e}")
 
 # %% [markdown]
-# ## Does it help? And does the large one learn from the small one?
+# ## Does it help? Does the large network learn from the small one?
 #
-# This is the recipe's last step, done right: the teacher learns from its student's output **while it also learns from
-# the labels**, and the student does the same with the teacher's. In mutual learning the peers need not be equal. So we
-# train small networks (64-16-10) and large ones (64-128-128-10) alone, with a peer of their own size, and with one of
-# the other. Each is compared with the network of the same size that starts from the same weights and sees the same
-# batches alone. Test errors, 10 seeds.
+# This is the right form of the recipe's last step: the teacher learns from its student's output **while it also learns
+# from the labels**, and the student does the same with the teacher's. In mutual learning the peers may have different
+# sizes. So we train small networks (64-16-10) and large ones (64-128-128-10) alone, with a peer of their own size, and
+# with one of the other size. Each is compared with the network of the same size that starts from the same weights and
+# sees the same batches alone. We report test errors over 10 seeds.
 
 
 # %%
@@ -227,20 +229,21 @@ peer_rows = gains(pairs)
 # %% [markdown]
 # ## Born again: a student becomes the teacher
 #
-# **Born-again networks** (Furlanello et al. 2018) teach a fresh network of the *same* size by a trained one, and the
-# next by that. Nothing is compressed. Parent and child are different objects, with different initial weights; a
-# network that is taught by itself has nothing to learn, since $p - q = 0$. With $p$ the child's probabilities and $q$
-# its parent's, at temperature 1, with half of the weight on the labels:
+# In **born-again networks** (Furlanello et al. 2018) a trained network teaches a new network of the *same* size, which
+# then teaches the next. Nothing is compressed. Parent and child are different objects with different initial weights. A
+# network that is its own teacher learns nothing, because $p - q = 0$. With $p$ the child's probabilities and $q$ its
+# parent's, at temperature 1, and half of the weight on the labels,
 #
 # $$ L = \tfrac12 CE(y, p) + \tfrac12 CE(q, p), \qquad dz = \frac{\tfrac12 (p - y) + \tfrac12 (p - q)}{B} . $$
 #
-# If a child is better than its parent: why? Is it the ranking of the wrong classes, or does the parent just say which
-# images matter? The paper has two controls.
+# If a child is better than its parent, what is the reason: the ranking of the wrong classes, or only the weight that
+# the parent gives to each image? The paper has two controls.
 #
-# - **CWTM**, confidence weighted by teacher max: labels alone, but each image counts in proportion to how sure the
-#   parent is, $c_i = \max_k q_{ik} / \sum_j \max_k q_{jk}$, so $dz_i = c_i (p_i - y_i)$. No dark knowledge at all.
-# - **DKPP**, dark knowledge with permuted predictions: as born again, but the probabilities of all classes other than
-#   the parent's first are shuffled in each image. How sure the parent is stays; whom it suspects is lost.
+# - **CWTM**, confidence weighted by teacher max: labels alone, but each image is weighted with the parent's confidence,
+#   $c_i = \max_k q_{ik} / \sum_j \max_k q_{jk}$, so $dz_i = c_i (p_i - y_i)$. This has no dark knowledge.
+# - **DKPP**, dark knowledge with permuted predictions: as born again, but in each image the probabilities of all
+#   classes except the parent's first are shuffled. The parent's confidence stays, and its ranking of the other classes
+#   is lost.
 
 
 # %%
@@ -307,16 +310,16 @@ plots.show(figure)
 family_rows = gains({f"{name}, last generation": (SMALL, runs[:, -1]) for name, runs in families.items()})
 
 # %% [markdown]
-# The last generation starts from the weights, and sees the batches, of a small network above that learnt from labels
-# alone, and is compared with that.
+# The last generation starts from the same weights and sees the same batches as a small network above that learned from
+# labels alone, and is compared with it.
 #
-# ## One's own past
+# ## Mean teacher: the average of past weights
 #
-# There is a teacher that costs nothing: the average of one's own weights over the last steps, $\bar\theta \leftarrow
-# d\, \bar\theta + (1 - d)\, \theta$ (**mean teacher**, Tarvainen and Valpola 2017). The student learns from labels and
-# is pulled to the average's answers by $w \cdot \mathrm{mean}\, (p - \bar p)^2$, the average a constant again. It was
-# made for many unlabelled images beside few labels, with different noise on both; here there are neither, and one line
-# must do. The weight is chosen on the validation images.
+# One teacher costs nothing: the average of the student's own weights over the last steps,
+# $\bar\theta \leftarrow d\, \bar\theta + (1 - d)\, \theta$ (**mean teacher**, Tarvainen and Valpola 2017). The student
+# learns from labels, and $w \cdot \mathrm{mean}\, (p - \bar p)^2$ pulls it to the answers of the average, which is
+# again treated as a constant. The method was made for few labelled and many unlabelled images, with different noise for
+# student and average. Here we have neither, and only test the pull. The weight is chosen on the validation images.
 
 
 # %%
@@ -333,10 +336,10 @@ weight = min(tried, key=lambda w: tried[w][:, 0].mean())
 own_row = gains({f"mean teacher, w = {weight:g}": (SMALL, tried[weight][:, 1])})
 
 # %% [markdown]
-# ## A teacher that knows more
+# ## A teacher with more data
 #
-# So far nobody had seen more than the same 300 images. For comparison, take a large teacher that has learned from all
-# 899 images, and teach the small network by soft targets on the 300.
+# So far no network has seen more than the same 300 images. For comparison, a large teacher that has learned from all
+# 899 images teaches the small network by soft targets on the 300.
 
 
 # %%
@@ -364,58 +367,58 @@ plots.show(figure)
 
 # %% [markdown]
 # **What to notice.** The teacher that has seen 899 images helps: 7.5 % errors instead of 9.9 %, a gain of 2.5 ± 0.6
-# points. All other rows are undecided: peers, parents, a parent's mere confidence, a parent with shuffled suspicions,
-# one's own past, for the small network and for the large one. Their intervals reach about half a point to either side
-# or less, so a gain of a whole point would hardly have been missed in any row. What differs is knowledge: peers and
-# parents have learned from the same 300 images and nothing else, so there is little that one could tell the other.
+# points. All other rows are undecided: peers, parents, a parent's confidence alone, a parent with shuffled wrong
+# classes, and the mean teacher, for the small network and for the large one. The half-widths of their intervals are
+# about half a point or less, so a gain of a whole point would probably have been found in every row. The difference is
+# knowledge: peers and parents have learned only from the same 300 images, so they have little to teach each other.
 #
-# The large "teacher" that listens to a small student is also undecided, −0.3 ± 0.5 points. The published gains of
-# peers and generations were found with far larger networks, on tasks of many classes where labels leave much unsaid.
-# The zigzag of the generations is common to all three curves: all three use the same initial weights in the same
-# generation, and some weights are luckier than others. A single curve, from one seed, would have told a fine story.
+# The large "teacher" that learns from a small student is also undecided, −0.3 ± 0.5 points. The published gains of
+# peers and generations were found with far larger networks, on tasks of many classes, where labels say less. All three
+# curves of the generations have the same zigzag, because all three use the same initial weights in the same generation,
+# and some weights are better than others. A single curve from one seed would have been misleading.
 #
-# ## So, can a student teach its teacher?
+# ## Can a student teach its teacher?
 #
-# Three readings of "the teacher is trained on the student's output":
+# "The teacher is trained on the student's output" can mean three things:
 #
-# 1. *The teacher is moved by the student's loss.* It forgets; the picture above is what comes of it. minikd's
-#    `distill` never does it, and refuses a teacher that is the student itself.
-# 2. *Peers.* Both learn from labels and from each other at the same time, from the first step. This is the reading
-#    that makes sense, `mutual.learn_together`. Whether the larger one gains by it is a question for measurement, each
-#    time anew.
-# 3. *Generations.* The student becomes the teacher of the next network, a fresh object. The old teacher is retired,
-#    not retrained: `born_again.train`.
+# 1. *The student's loss changes the teacher.* The teacher forgets, as the picture above shows. minikd's `distill` never
+#    does this, and raises an error if the teacher is the student itself.
+# 2. *Peers.* Both learn from labels and from each other at the same time, from the first step. This reading makes
+#    sense, and is `mutual.learn_together`. Whether the larger network gains must be measured in each case.
+# 3. *Generations.* The student becomes the teacher of the next network, a new object. The old teacher is not trained
+#    again: `born_again.train`.
 #
 # ## Exercises
 #
-# **1.** Leave the labels out of mutual learning, so that each peer learns from the other alone. Where does $dz_1 +
-# dz_2$ go, and what is the end of it?
+# **1.** Leave the labels out of mutual learning, so that each peer learns from the other alone. What is $dz_1 + dz_2$,
+# and where does training end?
 #
 # <details><summary>Answer</summary>
 #
-# $dz_1 + dz_2 = (p_1 - p_2) + (p_2 - p_1) = 0$: the two meet in between, and stop where they agree, wherever that is.
-# Nothing tells them what a digit is; started at random they end about where guessing is. Agreement is not truth.
+# $dz_1 + dz_2 = (p_1 - p_2) + (p_2 - p_1) = 0$: the two meet in between, and stop wherever they agree. Nothing tells
+# them what a digit is. From random initial weights they end with about the errors of guessing. Agreement does not mean
+# that the answer is right.
 #
 # </details>
 #
-# **2.** The paper lets network 1 take its step first, and network 2 answer to what network 1 says *afterwards*. Which
-# lines of `together_by_hand` change?
+# **2.** In the paper network 1 takes its step first, and network 2 uses the answer of network 1 *after* that step.
+# Which lines of `together_by_hand` change?
 #
 # <details><summary>Answer</summary>
 #
-# Move `step1.step()` up to just behind `one.backward`, and compute `z1` anew by `one.predict(x[rows])` before
-# `two.backward`. One more forward pass for each step; for small steps the difference is of the order of the learning
-# rate.
+# Move `step1.step()` to directly after `one.backward`, and compute `z1` again with `one.predict(x[rows])` before
+# `two.backward`. This costs one more forward pass for each step. For small steps the difference is of the order of the
+# learning rate.
 #
 # </details>
 #
-# **3.** In CWTM, let the parent be equally sure of all images. What is left?
+# **3.** In CWTM, let the parent be equally confident in all images. What remains?
 #
 # <details><summary>Answer</summary>
 #
-# $c_i = 1/B$, and $dz_i = (p_i - y_i)/B$: plain labels. So CWTM differs from labels alone as far as the parent's
-# confidence differs from image to image. A parent that has learnt its 300 images by heart is sure of all of them, and
-# this control cannot do anything.
+# $c_i = 1/B$, and $dz_i = (p_i - y_i)/B$: plain labels. So CWTM differs from labels alone only if the parent's
+# confidence differs between images. A parent that has memorised its 300 images is certain of all of them, so this
+# control has no effect.
 #
 # </details>
 #
@@ -424,10 +427,9 @@ plots.show(figure)
 # - Zhang, Xiang, Hospedales, Lu (2018): *Deep Mutual Learning*. arXiv 1706.00384 (peers, equal and unequal).
 # - Furlanello, Lipton, Tschannen, Itti, Anandkumar (2018): *Born-Again Neural Networks*. arXiv 1805.04770
 #   (generations, CWTM, DKPP).
-# - Tarvainen, Valpola (2017): *Mean teachers are better role models*. arXiv 1703.01780 (the average of one's own
-#   weights).
+# - Tarvainen, Valpola (2017): *Mean teachers are better role models*. arXiv 1703.01780 (the average of past weights).
 #
-# Next: `11_without_data_or_labels`, when the data are gone, or nobody has labelled them.
+# Next: `11_without_data_or_labels`, when the data are gone or have no labels.
 
 # %%
 # What the text claims, checked each time this runs.

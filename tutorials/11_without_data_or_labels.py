@@ -1,15 +1,19 @@
 # %% [markdown]
 # # 11 · What if the data are gone, or nobody has labelled them?
 #
-# **In short.** A student can learn most of what its teacher knows of digits from made-up samples, without ever seeing
-# a digit; whether a generator that learns serves better than plain noise of the right kind is undecided here. And where
-# images are many but labels few, a student can take over how near samples are to each other, with no label: that makes
-# a handful of labels go further, if the teacher had labels. Last, a student learns to read digits from noise, out of
-# logits that stand for no digit, if it began with its teacher's initial weights, and learns nothing otherwise.
+# **In short.** A student can learn most of its teacher's knowledge of digits from made-up samples, without ever seeing
+# a digit. Whether a trained generator is better than plain noise of the right kind is undecided here. If there are many
+# images but few labels, a student can learn the similarities between samples without labels. Then it needs fewer labels
+# itself, if its teacher had labels. Last, a student learns to read digits from noise, through logits that stand for no
+# digit, if it starts from its teacher's initial weights. From other weights it learns nothing.
 #
-# Three times something is missing. First the images: the teacher's weights are there, what it was trained on may not be
-# kept or shown. Then the labels: the images are there, and nobody has said what is on them. In the end both are
-# missing, and the classes as well. What can still be handed on?
+# - **What you will learn:** how to distil without images, without labels, and through logits that stand for nothing
+# - **Prerequisites:** tutorials 03, 04 and 09
+# - **Hours:** 2
+#
+# Each of three parts leaves something out. First the images are missing: you have the teacher's weights, but its
+# training data must not be kept or shown. Then the labels are missing. In the end images, labels and classes are
+# missing. What can a teacher still pass on?
 
 # %%
 import os
@@ -59,28 +63,28 @@ teachers = [train_teacher(seed) for seed in range(seeds)]
 print("teachers, test images read rightly, %:", np.round([accuracy(teacher) for teacher in teachers], 1))
 
 # %% [markdown]
-# ## Without data: ask about what a generator makes up
+# ## Without data: samples from a generator
 #
-# A **generator** is a network that turns random numbers into samples. It learns to make such samples as are worth
-# asking the teacher about, and the student learns from the answers. Nobody has an image:
+# A **generator** is a network that turns random numbers into samples. It learns to make samples that are worth asking
+# the teacher about, and the student learns from the answers. No image is needed:
 #
 #     noise n (B, 64) -> generator -> sample s (B, D) -> teacher -> logits v (B, K), last hidden layer h (B, W)
 #                                                     -> student -> logits z (B, K)
 #
-#     the student's step:    v is a constant; z shall come near v (soft targets, no labels)
-#     the generator's step:  both networks are frozen; the gradient goes back through them to s, and on to n's side
+#     the student's step:    v is a constant; z moves towards v (soft targets, no labels)
+#     the generator's step:  both networks are frozen; the gradient goes back through them to s and to the generator
 #
-# What is worth asking? The first terms are from Chen et al. 2019, the last is from Fang et al. 2019. With $q =
-# \mathrm{softmax}(v)$, $\bar q$ its mean over the batch, and $o$ the one-hot of the class that the teacher chooses,
+# Which samples are worth asking about? The first three terms are from Chen et al. 2019, the last is from Fang et
+# al. 2019. With $q = \mathrm{softmax}(v)$, $\bar q$ its mean over the batch, and $o$ the one-hot of the class that the
+# teacher chooses,
 #
 # $$ L_G = a\, CE(o, q) + b \sum_k \bar q_k \log \bar q_k - c\, \mathrm{mean}\, |h| - d\, \mathrm{mean}\, |v - z| . $$
 #
-# - **one-hot:** the teacher should be sure of the sample, as it is of real ones;
-# - **information:** over a batch all classes should come up: $\sum \bar q \log \bar q$ is least when $\bar q$ is
-#   uniform;
-# - **activation:** a real image excites the teacher's features;
-# - **disagreement** (the minus makes it wanted): the student should still be wrong there. This makes the game
-#   adversarial: the generator looks for the student's mistakes, and the student mends them.
+# - **one-hot:** the teacher should be certain of the sample, as it is of real ones;
+# - **information:** over a batch all classes should occur: $\sum \bar q \log \bar q$ is least when $\bar q$ is uniform;
+# - **activation:** a real image activates the teacher's features;
+# - **disagreement** (with a minus, so it is maximised): the student should still be wrong there. This makes training
+#   adversarial: the generator looks for the student's mistakes, and the student corrects them.
 #
 # **Gradient at the logits.** One-hot: $dv = a\, (q - o)/B$, as for any label. Disagreement: $|u|$ has slope
 # $\mathrm{sign}\, u$, and the mean is over $BK$ numbers, so $dv = -d\, \mathrm{sign}(v - z)/(BK)$ and $dz = +d\,
@@ -89,9 +93,9 @@ print("teachers, test images read rightly, %:", np.round([accuracy(teacher) for 
 #
 # $$ dv_j = \sum_k dq_k\, q_k ([k = j] - q_j) = q_j \Big( dq_j - \sum_k dq_k\, q_k \Big) . $$
 #
-# **Back to the input.** A frozen network is one whose weights take no step. Its layers still hand gradients down, $dx
-# = dz\, W^\top$, through relu, and so on to the very first line, where in training we always stopped: $ds = da_1
-# W_1^\top$. The sample reaches the loss through both networks, and the two gradients add up.
+# **Back to the input.** The weights of a frozen network do not change. Its layers still pass gradients back,
+# $dx = dz\, W^\top$, through relu, and so on to the input, where training always stopped: $ds = da_1 W_1^\top$. The
+# sample affects the loss through both networks, so the two gradients add up.
 
 
 # %%
@@ -143,18 +147,18 @@ input_difference = max(abs(value - value_of_minikd), np.abs(ds - ds_of_minikd).m
 print(f"by hand and minikd's `Generator.loss_of`, largest difference: {input_difference:.0e}")
 
 # %% [markdown]
-# From $ds$ the generator's own backward pass is that of any MLP. minikd's generator ends in one more line: $s =
-# \mathrm{sigmoid}(g\,(u - t))$, where $u$ is the generator's output normalised over the batch (each pixel with mean 0
-# and deviation 1), $g = 6$ and $t = 1.5$; its gradient is derived in `minikd/methods/data_free.py`. So the generator
-# cannot make all samples alike, which would be its easiest way to please two networks: every pixel is bright now and
-# then and dark mostly, whatever the generator does. Note that this is a little knowledge about images, put in by hand;
-# the comparison below has a control for it.
+# From $ds$ on, the generator's backward pass is that of any MLP. minikd's generator ends in one more line:
+# $s = \mathrm{sigmoid}(g\,(u - t))$, where $u$ is the generator's output normalised over the batch (each pixel with
+# mean 0 and deviation 1), $g = 6$ and $t = 1.5$. Its gradient is derived in `minikd/methods/data_free.py`. So the
+# generator cannot make all samples equal, which would be its easiest way to a low loss: every pixel is sometimes bright
+# and mostly dark, whatever the generator does. This is a little knowledge about images that was put in by hand. The
+# comparison below has a control for it.
 #
 # ## Training, and a proof that no image is read
 #
-# `data_free.train` does what the drawing says: one step of the generator for five of the student. It takes `x`, for
-# the number of rows says how many steps an epoch has. Is it read? We hand it the images, and then zeros of the same
-# shape.
+# `data_free.train` does what the drawing shows, with one step of the generator for five of the student. It takes `x`
+# because the number of rows gives the number of steps in an epoch. Does it read the images? We pass the images, and
+# then zeros of the same shape.
 
 
 # %%
@@ -168,8 +172,8 @@ given_images, given_zeros = without_data(0, x), without_data(0, np.zeros_like(x)
 print("the same weights, to the bit:", np.array_equal(given_images.theta, given_zeros.theta))
 
 # %% [markdown]
-# Now the same from its parts, to keep hold of the generator and see what it makes. To `fit`, a generator is an
-# `augment` that ignores the rows that it is given, and the teacher is a target that is computed from the sample.
+# Now we build the same from its parts, to keep the generator and see its samples. In `fit`, a generator is an `augment`
+# that ignores its input rows, and the teacher is a target that is computed from the sample.
 
 # %%
 student = MLP(STUDENT, seed=1000)
@@ -197,23 +201,23 @@ figure.suptitle("Made-up samples, and what the teacher takes them for")
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** Of 400 samples these are the ones of which the teacher is surest, one for each class. The teacher
-# says it is sure; no person would be. Why do they look like nothing? Because nothing in $L_G$ asks for it. An MLP does
-# not know which pixels are neighbours: shuffle all pixels, and the rows of its first matrix with them, and it is the
-# same network with the same answers. What makes a stroke a stroke to our eyes is not in it. It is a bundle of slopes,
-# and a sample that goes along the right slopes satisfies it. For the student that is enough, as far as it goes: it has
-# to learn the teacher's function, and any sample tells something about that.
+# **What to notice.** Of 400 samples these are the ones of which the teacher is most certain, one for each class. No
+# person would be certain of them. They do not look like digits because nothing in $L_G$ asks for it. An MLP does not
+# know which pixels are neighbours: if all pixels are shuffled, and the rows of its first matrix with them, the network
+# gives the same answers. So it has no notion of a stroke. It weights pixels, and any sample with bright pixels at the
+# right places gets a confident answer. This is enough for the student: it must learn the teacher's function, and any
+# sample tells something about that.
 #
-# ## How good is that? Controls
+# ## Controls: does the generator help?
 #
-# The same teachers, the same student, the same number of steps, on soft targets alone at $T = 4$. What differs is the
-# samples:
+# Teachers, student and number of steps are the same, and the student learns from soft targets alone at $T = 4$. Only
+# the samples differ:
 #
-# - **uniform noise**, each pixel between 0 and 1: knows nothing;
+# - **uniform noise**, each pixel between 0 and 1: has no knowledge;
 # - **the generator's kind of noise**: $\mathrm{sigmoid}(6\,(u - 1.5))$ with $u$ drawn from a normal distribution. It
-#   has the last line of the generator, and learns nothing;
-# - **noise with the data's mean and deviation** for each pixel. This is *not* without data: somebody has kept 128
-#   numbers about the training images;
+#   has the last line of the generator, and does not learn;
+# - **noise with the data's mean and deviation** for each pixel. This is *not* without data: it uses 128 numbers about
+#   the training images;
 # - **the real images**, without their labels.
 
 
@@ -263,33 +267,33 @@ over_kind = compared("generator", "noise of the generator's kind", samples)
 over_statistics = compared("generator", "noise with the data's statistics", samples)
 
 # %% [markdown]
-# **What to notice.** Every kind of sample teaches the student most of the digits; real images come out first, as they
-# should. But look at the control: against **noise of the generator's kind** the generator is undecided, −1.0 ± 1.9
-# points. What matters on these small images is to ask about samples that are dark in most places and bright in some,
-# as digits are, and the last line of the generator sees to that by itself. Uniform noise is grey all over, and how
-# much it teaches depends on the seed, so that the generator is undecided against it as well, +5.6 ± 7.2 points.
+# **What to notice.** With every kind of sample the student learns to read most of the digits, and real images are best,
+# as expected. But look at the control: against **noise of the generator's kind** the generator is undecided, −1.0 ± 1.9
+# points. For these small images the samples must be dark in most places and bright in some, as digits are, and the last
+# line of the generator ensures this by itself. Uniform noise is grey everywhere, and the result with it depends
+# strongly on the seed, so the generator is also undecided against it, +5.6 ± 7.2 points.
 #
-# The strength of the four terms was not tuned here, and must not be on images that nobody has: without data there is
-# no validation set either. That is the true price of having no data. With larger images and convolutional teachers,
-# noise is no rival, and there generators earn their keep, as the papers show; an MLP on 8 × 8 pixels is an easy
-# victim.
+# The strengths of the four terms were not tuned here, and cannot be: without data there is no validation set either.
+# This is the main cost of having no data. With larger images and convolutional teachers noise does not work as well,
+# and generators help, as the papers show. An MLP on 8 × 8 pixels is an easy case.
 #
-# ## Without labels: hand on who is near to whom
+# ## Without labels: pass on similarities
 #
-# Now the images are there and the labels are not. Soft targets would do without labels, too (the last row above); but
-# they need a teacher of just these classes. Take one that has no classes at all, or others, and only makes
-# **embeddings**: a vector for each image, say its last hidden layer. **SEED** (Fang et al. 2021) asks the student to
-# have the same neighbours. Let $u = e/|e|$ be a student's embedding at length 1, $w$ the teacher's alike, and $A$ ($M
-# \times W$) the teacher's embeddings of $M$ images, the **anchors**, also at length 1. How near is an image to each
-# anchor, and to its own teacher's embedding?
+# Now there are images but no labels. Soft targets also work without labels (the last row above), but they need a
+# teacher of exactly these classes. Suppose that the teacher has other classes or none, and only gives **embeddings**: a
+# vector for each image, for example its last hidden layer. In **SEED** (Fang et al. 2021) the student learns to have
+# the same neighbours. Let $u = e/|e|$ be a student's embedding at length 1, $w$ the same of the teacher, and $A$
+# ($M \times W$) the teacher's embeddings of $M$ images, the **anchors**, also at length 1. The similarities of an image
+# to each anchor, and to its own teacher's embedding, are
 #
 # $$ s = (A u,\ w \cdot u)/\tau, \qquad r = (A w,\ w \cdot w)/\tau_T, $$
 #
 # $$ L = -\frac1B \sum_i \sum_j \mathrm{softmax}(r_i)_j \log \mathrm{softmax}(s_i)_j . $$
 #
-# These are soft targets once more: the $M + 1$ "classes" are other images. So $ds = (\mathrm{softmax}(s) -
-# \mathrm{softmax}(r))/B$. Each similarity is a dot product with $u$, so $du = (A^\top ds_{1..M} + ds_{M+1}\, w)/\tau$,
-# and through the length, as in tutorial 09, $de = (du - (du \cdot u)\, u)/|e|$.
+# These are again soft targets, where the $M + 1$ "classes" are other images. So
+# $ds = (\mathrm{softmax}(s) - \mathrm{softmax}(r))/B$. Each similarity is a dot product with $u$, so
+# $du = (A^\top ds_{1..M} + ds_{M+1}\, w)/\tau$, and through the length, as in tutorial 09,
+# $de = (du - (du \cdot u)\, u)/|e|$.
 
 
 # %%
@@ -317,17 +321,17 @@ print(f"by hand and minikd's `similarity_loss`, largest difference: {similarity_
 # %% [markdown]
 # ## How good is a representation? A linear probe
 #
-# Freeze the features, and train one linear layer on them with a few labels: what it reads rightly tells how plainly
-# the classes lie in the features. We compare, with 50, 100 and 300 labels:
+# Freeze the features, and train one linear layer on them with a few labels. Its accuracy shows how well the features
+# separate the classes. We compare, with 50, 100 and 300 labels:
 #
-# - the student's hidden layer, **taught by the teacher** above, on all 899 images and no label. Mind that the teacher
-#   itself was trained *with* labels: they reach the student by way of its embeddings;
-# - the same, taught by a teacher that **never saw a label** either: an MLP 64-128-64 that learns to give back its own
-#   input while a third of the input is dropped (a denoising autoencoder, Vincent et al. 2008), of which we take the
-#   hidden layer;
-# - **random features**: the student as it was before anything was learnt;
+# - the student's hidden layer, **taught by the teacher** above, on all 899 images and no label. Note that the teacher
+#   itself was trained *with* labels, which reach the student through the embeddings;
+# - the same, taught by a teacher that also **never saw a label**: an MLP 64-128-64 that learns to reconstruct its own
+#   input while a third of the input is dropped (a denoising autoencoder, Vincent et al. 2008). We take its hidden
+#   layer;
+# - **random features**: the student before training;
 # - **raw pixels**, no features at all;
-# - and no probe, but a network 64-64-10 trained as a whole on the few labels.
+# - no probe, but a network 64-64-10 that is trained as a whole on the few labels.
 
 
 # %%
@@ -386,36 +390,36 @@ without_pixels = compared("teacher without labels", "raw pixels", fewest)
 without_random = compared("teacher without labels", "random features", fewest)
 
 # %% [markdown]
-# **What to notice.** The features of the student that was taught by a teacher with labels need far fewer labels than
-# anything else: with 50, they beat the raw pixels by 9.4 ± 3.0 points and a whole network by 7.6 ± 3.1. But those
-# labels were not saved, they were spent earlier, on the teacher. With a teacher that has never seen a label the
-# features are better than random ones, +7.0 ± 3.4 points, which shows that something was handed on. Against raw pixels
-# they are undecided, +1.3 ± 2.5 points. Digits of 8 × 8 pixels are nearly linear to begin with, and a denoising
-# autoencoder of one layer does not find what they have in common. SEED's teachers were trained on far more images by
-# contrastive learning, which knows that two views of one image belong together.
+# **What to notice.** The student's features from a teacher with labels need far fewer labels than all others: with 50,
+# they beat the raw pixels by 9.4 ± 3.0 points and a whole network by 7.6 ± 3.1. But those labels were not saved,
+# because the teacher used them. With a teacher that has never seen a label the features are better than random ones,
+# +7.0 ± 3.4 points, which shows that the teacher passed something on. Against raw pixels they are undecided, +1.3 ± 2.5
+# points. Digits of 8 × 8 pixels are nearly linearly separable already, and a denoising autoencoder of one layer does
+# not find what they have in common. SEED's teachers were trained on far more images by contrastive learning, which uses
+# that two views of one image belong together.
 #
 # ## Without data, labels or classes: subliminal learning
 #
-# Now the student gets as little as can be. Its samples are noise. Its teacher's ten class logits are kept from it. It
-# imitates some **auxiliary logits**: further outputs of the same network, which stand for nothing and which the teacher
-# was never trained on. Cloud et al. (2025) found that it learns to read digits all the same, if one condition holds:
-# it must begin with the same initial weights as its teacher.
+# Now the student gets even less. Its samples are noise, and it does not see its teacher's ten class logits. It imitates
+# some **auxiliary logits**: additional outputs of the same network, which stand for nothing and on which the teacher
+# was never trained. Cloud et al. (2025) found that the student still learns to read digits, if it starts from the same
+# initial weights as its teacher.
 #
 #     teacher:   digits -> hidden layers -> 10 class logits (learn the labels), m auxiliary logits (left alone)
 #     student:   noise  -> hidden layers -> 10 class logits (left alone),       m auxiliary logits (imitate)
 #
 # **Why it can work.** Let $\theta_0$ be the common initial weights, $\theta_0 + \Delta$ the teacher's after training,
-# and $f(\theta)$ the auxiliary logits for some sample. Training changed the hidden layers, so $f$ changed as well: by
-# $J \Delta$ for a small $\Delta$, with $J = \partial f / \partial \theta$. Let the student take a step down the
-# squared error $\tfrac12 |f(\theta) - f(\theta_0 + \Delta)|^2$ from $\theta_0$. Its gradient there is
-# $-J^\top J \Delta$, so the step goes along $J^\top J \Delta$, and
+# and $f(\theta)$ the auxiliary logits for some sample. Training changed the hidden layers, so $f$ also changed: by
+# $J \Delta$ for a small $\Delta$, with $J = \partial f / \partial \theta$. Let the student take a step down the squared
+# error $\tfrac12 |f(\theta) - f(\theta_0 + \Delta)|^2$ from $\theta_0$. Its gradient there is $-J^\top J \Delta$, so
+# the step goes along $J^\top J \Delta$, and
 #
 # $$ \Delta \cdot J^\top J \Delta = |J \Delta|^2 \ge 0 . $$
 #
-# The student cannot move away from its teacher, whatever the sample is. The argument needs the same $\theta_0$: from
-# other initial weights the difference of the logits says nothing about $\Delta$.
+# For no sample does the step move the student away from its teacher. The argument needs the same $\theta_0$: from other
+# initial weights the difference of the logits says nothing about $\Delta$.
 #
-# The losses are those we know, on some of the columns. The other columns get the gradient 0.
+# The losses are the known ones, on some of the columns. The other columns get the gradient 0.
 
 
 # %%
@@ -479,8 +483,8 @@ for m in widths:
     subliminal[m] = pupils, compared("same initial weights", "other initial weights", pupils)
 
 # %% [markdown]
-# And the argument in numbers: the first gradient of the squared error, on noise, in float64. The teacher is not a small
-# step away here but a whole training, so nothing guarantees the sign any more.
+# We check the argument in numbers, with the first gradient of the squared error, on noise, in float64. Here the teacher
+# is not a small step away but a whole training, so the sign is no longer guaranteed.
 
 
 # %%
@@ -504,48 +508,48 @@ for name, values in cosines.items():
 
 # %% [markdown]
 # **What to notice.** With 20 auxiliary logits the student reads 82 ± 10 % of the test images. It has seen neither an
-# image nor a label, and no loss ever touched its class logits: it reads with the class weights that it was born with,
-# because its hidden layers came to do what its teacher's do. With three auxiliary logits it reads 27 ± 6 %, where
-# chance is 10 %. From other initial weights it learns nothing in either case, although it imitates the same logits on
-# the same noise. Its first step points more than twice as much towards the teacher (cosine 0.073 against 0.028), and
-# that is already enough, step after step.
+# image nor a label, and no loss was applied to its class logits. It reads with its initial class weights, because its
+# hidden layers have become similar to its teacher's. With three auxiliary logits it reads 27 ± 6 %, where chance is 10
+# %. From other initial weights it learns nothing in either case, although it imitates the same logits on the same
+# noise. With the same initial weights the first step points more than twice as much towards the teacher (cosine 0.073
+# against 0.028), and over many steps this is enough.
 #
-# Who distils a network hands on more than the outputs show. That is good news for data-free distillation, and bad news
-# for whoever hopes that a filter on the samples keeps a teacher's faults from its student.
+# So distillation passes on more than the outputs show. This helps data-free distillation. It also means that a filter
+# on the samples may not keep a teacher's faults from its student.
 #
-# Is it the weights that must be the same? Brockers et al. (2026) say that the last layer is enough, if there are many
+# Must all weights be the same? According to Brockers et al. (2026) the same last layer is enough, if there are many
 # auxiliary logits. `minikd reproduce subliminal2025 --committed` has the answer for MNIST, with both papers' settings.
 #
 # ## Exercises
 #
-# **1.** The generator could make one perfect sample of a 7, again and again. Which term of $L_G$ forbids it, and what
-# is its value then, and at best?
+# **1.** The generator could always make the same perfect sample of a 7. Which term of $L_G$ prevents this, what is its
+# value then, and what is its best value?
 #
 # <details><summary>Answer</summary>
 #
-# The information term: then $\bar q$ is nearly one-hot, and $\sum_k \bar q_k \log \bar q_k$ is near 0, its largest
+# The information term. Then $\bar q$ is nearly one-hot, and $\sum_k \bar q_k \log \bar q_k$ is near 0, its largest
 # value. At best all ten classes are equally frequent, and it is $-\log 10 \approx -2.30$.
 #
 # </details>
 #
-# **2.** Which of the four terms sends a gradient through the student? What would it mean if the student's weights took
-# a step along it, too?
+# **2.** Which of the four terms sends a gradient through the student? What would happen if the student's weights also
+# took a step along it?
 #
 # <details><summary>Answer</summary>
 #
-# Disagreement only, $dz = d\, \mathrm{sign}(v - z)/(BK)$. A step of the student down $L_G$ would make it *disagree*
-# with the teacher: the two play against each other, and each must step along its own loss.
+# Only disagreement, $dz = d\, \mathrm{sign}(v - z)/(BK)$. A step of the student down $L_G$ would make it *disagree*
+# with the teacher. The two have opposite goals, so each must step along its own loss.
 #
 # </details>
 #
-# **3.** Lower $\tau_T$ towards 0. What do the targets of SEED become, and what does the loss ask for then?
+# **3.** Lower $\tau_T$ towards 0. What do the targets of SEED become, and what does the loss then ask for?
 #
 # <details><summary>Answer</summary>
 #
-# $\mathrm{softmax}(r)$ goes to one-hot at the greatest similarity, which is $w \cdot w = 1$, the sample's own
-# embedding (unless it is one of the anchors itself, when the two share). The others are forgotten: the student is to
-# be nearer to its own teacher's embedding than to any anchor, and nothing is said of which neighbours are near. It is
-# the warm part of the targets that tells about neighbours.
+# $\mathrm{softmax}(r)$ goes to one-hot at the greatest similarity, which is $w \cdot w = 1$, the sample's own embedding
+# (if it is itself one of the anchors, the two share the probability). The others get 0: the student must be nearer to
+# its own teacher's embedding than to any anchor, and the loss no longer says which neighbours are near. Targets tell
+# about neighbours only at a higher temperature.
 #
 # </details>
 #
@@ -560,7 +564,7 @@ for name, values in cosines.items():
 # - Vincent, Larochelle, Bengio, Manzagol (2008): *Extracting and Composing Robust Features with Denoising
 #   Autoencoders*. ICML (a teacher without labels).
 #
-# Next: `12_when_it_does_not_help`, where the student would have been better off alone.
+# Next: `12_when_it_does_not_help`, cases in which the student learns better alone.
 
 # %%
 # What the text claims, checked each time this runs.

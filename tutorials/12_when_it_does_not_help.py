@@ -1,14 +1,18 @@
 # %% [markdown]
 # # 12 · When does distillation not help?
 #
-# **In short.** When labels suffice. Shown 50 of 899 images of digits, a student errs on 8.8 % of the test images with
-# a teacher and on 19.2 % without. Shown all of them, a gain is undecided (−0.07 ± 0.25 points), and label smoothing,
-# which knows nothing, does better. When the teacher is worse than the student would be alone, or the student far too
-# small. And when there is a bug: ten mistakes that were found in published distillation code, most of which pass a
-# gradient check and hardly show in training, each fall to a test of one line.
+# **In short.** If labels suffice. With 50 of 899 images of digits, a student errs on 8.8 % of the test images with a
+# teacher and on 19.2 % without. With all of them, a gain is undecided (−0.07 ± 0.25 points), and label smoothing, which
+# has no knowledge, does better. It does not help either if the teacher is worse than the student alone, if the student
+# is far too small, or if there is a bug. Of ten mistakes found in published code, most pass a gradient check and hardly
+# show in training. A test of one line finds each.
 #
-# Papers report what worked. This tutorial looks for the edges: on one small task we change the data, the rivals, the
-# teacher, the student and the code, and measure each time, with ten seeds, whether a teacher is worth having.
+# - **What you will learn:** when a teacher helps, hurts or is undecided, and how to find ten published bugs
+# - **Prerequisites:** tutorials 03 to 05
+# - **Hours:** 2.5
+#
+# Papers report what worked. This tutorial looks for the limits. On one small task we change the data, the baselines,
+# the teacher, the student and the code, and measure with ten seeds each time whether a teacher helps.
 
 # %%
 import os
@@ -47,7 +51,7 @@ ALL, FEW = len(x), 100  # training images: all 899, and as many as the student i
 T, w = 4.0, 0.9  # temperature, and the weight of the teacher's part
 
 # %% [markdown]
-# ## The right thing first
+# ## The right loss
 #
 # Everything below is compared with the distillation loss of tutorial 03. With the student's logits $z$, the teacher's
 # $v$, the labels $y$ as one-hot rows, $p = \mathrm{softmax}(z)$, $p^T = \mathrm{softmax}(z/T)$ and
@@ -83,12 +87,12 @@ largest = max(float(np.abs(a - b).max()) for a, b in zip(right(z_try, y_try, v_t
 print(f"largest difference from minikd's distillation_loss: {largest:.0e}")
 
 # %% [markdown]
-# ## 1. When data suffice
+# ## 1. If data suffice
 #
 # The teacher has two layers of 256 units with dropout, and learns from all 899 training images. The student has 64
-# units and is shown a few of them, drawn anew for each seed. It learns from their labels alone, from smoothed labels
-# (a tenth of the probability spread over all classes), or from the teacher's answers. All three see the same images,
-# from the same first weights, for the same number of steps, at the same learning rate (section 2 gives each its own).
+# units and is shown some of them, drawn anew for each seed. It learns from their labels alone, from smoothed labels (a
+# tenth of the probability spread over all classes), or from the teacher's answers. All three have the same images,
+# initial weights, number of steps and learning rate (section 2 tunes the rate for each).
 
 
 # %%
@@ -166,17 +170,16 @@ words = f"distilled with {counts[1]} images, fewer than labels alone with {count
 say(words, curves["labels"][:, -2] - curves["distilled"][:, 1])
 
 # %% [markdown]
-# **What to notice.** This picture is the whole subject. At the left, where images are few, the gap is wide: with 50
-# images a teacher saves 10.4 ± 2.4 points, *helps*. It closes to the right: 6.1, 3.0 and 1.1 points, and with all 899
-# images −0.07 ± 0.25, *undecided*. A distilled student with 100 images errs on 6.1 %, labels alone with 400 on 5.3 %:
-# the difference is *undecided*. What the teacher passes on is what it learned from images that the student has not
-# seen. A student that has seen them all has little left to learn from it.
+# **What to notice.** With few images the gap is wide: with 50 images a teacher *helps* by 10.4 ± 2.4 points. It closes
+# with more: 6.1, 3.0 and 1.1 points, and with all 899 images −0.07 ± 0.25, *undecided*. A distilled student with 100
+# images errs on 6.1 %, labels alone with 400 on 5.3 %: the difference is *undecided*. The teacher passes on what it
+# learned from images that the student has not seen. A student that has seen them all has little left to learn from it.
 #
-# ## 2. When the rival was kept small
+# ## 2. If the baseline is badly tuned
 #
-# The easiest way to make distillation look good is to compare it with a badly trained student. A fair rival has a
-# **learning rate of its own**, chosen on validation images, and an **equal budget**: whoever distils has trained a
-# teacher, too, with thirty times this student's multiplications. We give labels alone nine times the epochs.
+# Distillation looks good against a badly trained student. A fair baseline has its **own learning rate**, chosen on
+# validation images, and an **equal budget**: distillation also trains a teacher, with thirty times this student's
+# multiplications. We give labels alone nine times the epochs.
 
 # %%
 rates, best, test = (0.03,) if FAST else (0.01, 0.03, 0.1), {}, {}
@@ -198,18 +201,19 @@ longer = students("labels", FEW, best["labels", FEW], epochs=(2 if FAST else 9) 
 say(f"{FEW} images: fewer than labels alone with 9 times the epochs", errors(longer) - test["distilled", FEW])
 
 # %% [markdown]
-# **What to notice.** Shown 100 images, distillation *helps* at each of these rates, but by 5.9 points at 0.01 and by
-# 9.3 at 0.1, where labels alone suffer. With each at its own rate it helps by 5.5 ± 1.5 points on test images, and nine
-# times the epochs do not make up for a teacher. Shown all 899, the rate decides: on validation images it *hurts* at
-# 0.01, is *undecided* at 0.03 and *helps* at 0.1, by 0.94 ± 0.86 points, a gain that is gone as soon as labels alone
-# have their own rate. *Undecided* does not mean that there is no gain. It means that nobody may report one.
+# **What to notice.** With 100 images, distillation *helps* at each of these rates, but by 5.9 points at 0.01 and by 9.3
+# at 0.1, where labels alone get worse. With each at its own rate it helps by 5.5 ± 1.5 points on test images, and nine
+# times the epochs do not replace a teacher. With all 899, the rate decides: on validation images it *hurts* at 0.01, is
+# *undecided* at 0.03 and *helps* at 0.1 by 0.94 ± 0.86 points, a gain that vanishes if labels alone have their own
+# rate. *Undecided* does not mean that there is no gain. It means that none was shown.
 #
-# ## 3. When it is regularisation that helps
+# ## 3. If regularisation helps, not knowledge
 #
-# A soft target does two things at once. It keeps the student from being too sure, as any softened label would
-# (**regularisation**: whatever keeps a network from trusting its training images too far); and it says which other
-# digits this one resembles. Only the second needs a teacher. Label smoothing is the control: it softens, and knows
-# nothing. So what smoothing gains over labels is softening, and what a teacher gains over smoothing is what it knows.
+# A soft target does two things. It keeps the student from being overconfident, as any softened label does
+# (**regularisation**: anything that keeps a network from fitting its training images too closely). And it says which
+# other digits this one resembles. Only the second needs a teacher. The control is label smoothing, which softens
+# without knowledge. So the gain of smoothing over labels is the effect of softening, and the gain of a teacher over
+# smoothing is the effect of its knowledge.
 
 # %%
 for n in (FEW, ALL):
@@ -229,9 +233,9 @@ say(f"{ALL} images, w = 0.1: fewer errors than smoothed labels", test["smoothed"
 
 # %% [markdown]
 # **A teacher that learned from smoothed labels.** Müller, Kornblith and Hinton (2019) found that such a teacher can be
-# better itself and yet teach worse. Smoothing asks for the same small probability in every wrong class, whatever the
-# image, and so erases what made one 7 more like a 1 and another more like a 9. To see it we measure, for each class,
-# how much the log probabilities of the wrong classes differ from image to image.
+# better itself but teach worse. Smoothing asks for the same small probability in every wrong class of every image. So
+# it erases that one 7 is more like a 1 and another more like a 9. To show this we measure, for each class, how much the
+# log probabilities of the wrong classes vary between images.
 
 # %%
 smooth_teachers = [train_teacher(soft_cross_entropy, smoothed(y), seed) for seed in SEEDS]
@@ -254,9 +258,9 @@ nll_lost = val_nll(of_smooth) - val_nll(of_labels)  # (seeds,)
 print(table("its student's validation NLL, more than the other's, nats", nll_lost))
 
 # %% [markdown]
-# **Is it the size of its logits?** A smoothed teacher is less sure of itself: its logits are smaller. If that were what
-# its student suffers from, scaling would mend it. Logits that are multiplied by a number keep their order and their
-# ratios. So we make the smoothed teacher's logits as large as the other's, and the other's half and twice as large.
+# **Is it the size of its logits?** A smoothed teacher is less confident: its logits are smaller. If this is what hurts
+# its student, scaling corrects it, because it keeps the order and the ratios of the logits. So we make the smoothed
+# teacher's logits as large as the other's, and the other's half and twice as large.
 
 
 # %%
@@ -277,26 +281,26 @@ for factor in (0.5, 2.0):
     say(f"teacher on labels, logits × {factor:g}: fewer errors than as they are", errors(of_labels) - errors(of_scaled))
 
 # %% [markdown]
-# **What to notice.** Shown 100 images, what the teacher knows is most of the gain: 4.8 ± 1.7 points, and softening
-# alone 0.8 ± 0.5. Shown all 899, smoothed labels *help* by 1.06 ± 0.38 points, and what the teacher knows
-# *hurts* by 1.14 ± 0.34. With a weight of 0.1, which suits all images better (tutorial 05), a teacher
-# *helps* by 0.34 ± 0.24 points against labels alone, and still *hurts* against smoothed labels: soften them instead.
+# **What to notice.** With 100 images, the teacher's knowledge is most of the gain: 4.8 ± 1.7 points, and softening
+# alone 0.8 ± 0.5. With all 899, smoothed labels *help* by 1.06 ± 0.38 points, and the teacher's knowledge *hurts* by
+# 1.14 ± 0.34. With a weight of 0.1, which is better for all images (tutorial 05), a teacher *helps* by 0.34 ± 0.24
+# points against labels alone, and still *hurts* against smoothed labels: use smoothing instead.
 #
-# The smoothed teacher is what Müller et al. describe, in part. The spread within classes, where the dark knowledge is,
-# falls to a third. The teacher itself makes fewer errors, 0.5 ± 0.3 points. Its student pays in NLL, 0.18 ± 0.01 nats;
-# in errors, −0.2 ± 0.7 points are *undecided*. On MNIST, with larger networks, its student errs more: `minikd reproduce
-# muller2019 --committed`.
+# The smoothed teacher is partly as Müller et al. describe it. The spread within classes, which holds the dark
+# knowledge, falls to a third. The teacher itself errs less, by 0.5 ± 0.3 points. Its student's NLL is worse by 0.18 ±
+# 0.01 nats; in errors, −0.2 ± 0.7 points are *undecided*. On MNIST, with larger networks, its student errs more:
+# `minikd reproduce muller2019 --committed`.
 #
-# The size of the logits is part of the answer. The smoothed teacher's are a third as large. Enlarged to the other's
-# size they cost the student 0.06 ± 0.02 nats instead of 0.18, so two thirds of the loss in NLL were the size, and one
-# third is what smoothing erased. Larger is not better, though: twice the logits of the teacher on labels *hurt* by
-# 0.9 ± 0.7 points, and half of them are *undecided*. Halving logits is the same as doubling the teacher's temperature.
+# The size of the logits is part of the reason. The smoothed teacher's are a third as large. Scaled to the other's size
+# they cost the student 0.06 ± 0.02 nats instead of 0.18. So two thirds of the loss in NLL came from the size, and one
+# third from what smoothing erased. But larger is not better: doubled logits of the teacher on labels *hurt* by 0.9 ±
+# 0.7 points, and halved ones are *undecided*. Halving logits is the same as doubling the teacher's temperature.
 #
-# ## 4. When the teacher is bad
+# ## 4. If the teacher is bad
 #
-# How good must a teacher be? We spoil some in two ways. Some learn from wrong labels: a part of the training images
-# gets a label drawn at random. Others learn from few images, one of them from the very 100 that its student is shown.
-# The student's own labels remain right, with a tenth of the weight.
+# How good must a teacher be? We spoil teachers in two ways. Some learn from wrong labels: a part of the training images
+# gets random labels. Others learn from few images, one of them from the same 100 as its student. The student's own
+# labels stay right, with a tenth of the weight.
 
 
 # %%
@@ -342,21 +346,21 @@ axes.legend(loc="upper left", fontsize=8)
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** Shown 100 images, the four teachers that err less than the student alone, 11.7 %, *help*, and the
+# **What to notice.** With 100 images, the student alone errs on 11.7 %. The four teachers that err less *help*, and the
 # two that err more *hurt*. Even after 30 % random labels the gain is 2.9 ± 1.0 points. The teacher that has seen no
-# more than the student errs on 9.9 %, perhaps because it is larger and has dropout, and helps by 1.25 ± 0.60 points,
-# less than a quarter of the full gain: the rest is what only a teacher of more images can know. Shown all 899, the
-# student alone errs on 3.1 %, and every spoilt teacher *hurts*.
+# more than the student errs on 9.9 %, perhaps because it is larger and has dropout. It helps by 1.25 ± 0.60 points,
+# less than a quarter of the full gain: the rest is knowledge from more images. With all 899, the student alone errs on
+# 3.1 %, and every spoilt teacher *hurts*.
 #
-# Two kinds of badness differ. A teacher that saw few images errs in a consistent way, and its student learns to err
-# like it: those points lie near the dotted line. One that learned from wrong labels errs at random, and random errors
-# average out over many images: after 80 % random labels the teacher errs on 25 %, its student on 14.6 % after 100
-# images and on 6.9 % after 899.
+# The two kinds of spoilt teachers differ. The errors of a teacher that saw few images are consistent, and its student
+# learns to make them: those points lie near the dotted line. A teacher that learned from wrong labels errs at random,
+# and random errors average out over many images: after 80 % random labels the teacher errs on 25 %, its student on 14.6
+# % with 100 images and on 6.9 % with 899.
 #
-# ## 5. When the student is too small
+# ## 5. If the student is too small
 #
-# A teacher can only help with what the student could do but would not find. We change the width of the student. Its
-# units are tanh, because among two relu units one that never becomes active would let luck decide.
+# A teacher can only help with what the student can represent but does not find alone. We change the width of the
+# student. Its units are tanh, because of two relu units one might never become active, and then chance would decide.
 
 # %%
 widths = (4, 16) if FAST else (2, 4, 8, 16)
@@ -368,20 +372,20 @@ for H in widths:
     say(table(f"{H:>2} hidden units, labels alone", found[0]) + " %: distilled, fewer", found[0] - found[1])
 
 # %% [markdown]
-# **What to notice.** With 2 hidden units being taught *hurts* by 4.0 ± 2.6 points, perhaps because two numbers cannot
-# hold what ten are asked for, and a student of labels only has to get the largest right. With 4 it is *undecided*, and
-# from 8 on a teacher *helps*.
+# **What to notice.** With 2 hidden units a teacher *hurts* by 4.0 ± 2.6 points, perhaps because two numbers cannot
+# determine ten, while with labels only the largest must be right. With 4 it is *undecided*, and from 8 on a teacher
+# *helps*.
 #
-# ## 6. When there is a bug: the museum
+# ## 6. If there is a bug: ten exhibits
 #
-# What follows are ten mistakes that were found in published code for distillation. Nobody is named; all of them are
-# easily made. Each exhibit has the broken lines beside the right ones, and a plate: **what** it is, its **symptom**,
-# and the **test**, one line that the right code passes and the broken code fails.
+# The following ten mistakes were found in published code for distillation. The authors are not named, because all of
+# the mistakes are easily made. Each exhibit shows the broken lines beside the right ones, and says **what** the mistake
+# is, its **symptom**, and the **test**, one line that the right code passes and the broken code fails.
 #
-# Under each plate stand the same measurements. *Gradient check*: does the code's gradient fit its own loss (tutorial
-# 01)? *Gradient*: how long is the student's gradient for a batch, as a multiple of the right one, and what is the
-# cosine of the angle between the two? *Training*: how much larger or smaller is the NLL on validation images after
-# training on 100 images, against the right code?
+# Each exhibit has the same measurements. *Gradient check*: does the code's gradient belong to its own loss (tutorial
+# 01)? *Gradient*: the length of the student's gradient for a batch, as a multiple of the right one, and the cosine of
+# the angle between the two. *Training*: how much larger or smaller than with the right code is the NLL on validation
+# images, after training on 100 images?
 
 # %%
 n_try = 24
@@ -425,12 +429,12 @@ def plate(name, broken, v=vb, *, true=None, got=None, nll=None, true_nll=right_n
 
 
 # %% [markdown]
-# ### Exhibit 1: the lost T²
+# ### Exhibit 1: T² is missing
 #
 # - **What.** The teacher's part without the factor $T^2$.
-# - **Symptom.** Hardly any. The part's gradient shrinks like $1/T^2$, so at $T = 4$ the teacher counts a
-#   sixteenth of what `soft_weight` says, and whoever tunes $T$ tunes the weight without knowing.
-# - **Test.** At high temperatures, doubling $T$ must leave the gradient as it is.
+# - **Symptom.** Hardly any. The part's gradient shrinks like $1/T^2$, so at $T = 4$ the teacher has a sixteenth of the
+#   weight in `soft_weight`, and tuning $T$ also changes the weight.
+# - **Test.** At high temperatures, doubling $T$ must not change the gradient.
 
 
 # %%
@@ -447,11 +451,11 @@ tests = [bool(soft_slope(400, 400**n) > 0.9 * soft_slope(200, 200**n)) for n in 
 plate("T² lost", without_t2, tests=tests)
 
 # %% [markdown]
-# ### Exhibit 2: a mean over too much
+# ### Exhibit 2: the mean over classes
 #
-# - **What.** The divergence is averaged over the batch **and** over the classes, as a library's default has it, where
-#   the formula sums over classes.
-# - **Symptom.** The teacher counts a $K$-th of what it should: with 10 classes a tenth, with 1,000 a thousandth.
+# - **What.** The divergence is averaged over the batch **and** over the classes, which is a library's default. The
+#   formula sums over classes.
+# - **Symptom.** The teacher has $1/K$ of its weight: a tenth with 10 classes, a thousandth with 1,000.
 # - **Test.** With one-hot targets and $T = 1$, soft cross-entropy is cross-entropy.
 
 
@@ -473,12 +477,12 @@ tests = [bool(abs(f(zb, np.eye(K)[yb]) - cross_entropy(zb, yb)[0]) < 1e-9) for f
 plate("mean over classes", mean_over_classes, tests=tests)
 
 # %% [markdown]
-# ### Exhibit 3: softmax, twice
+# ### Exhibit 3: softmax twice
 #
-# - **What.** The network ends in a softmax, and the loss, which wants logits, takes another. Written as it is, its
-#   gradient goes back through both.
-# - **Symptom.** Training works, slowly. Numbers between 0 and 1 are poor logits: with $K = 10$ the second softmax can
-#   give a class at most $e / (e + 9) = 0.23$.
+# - **What.** The network ends in a softmax, and the loss, which takes logits, applies another. The gradient goes back
+#   through both.
+# - **Symptom.** Training works, but slowly. Numbers between 0 and 1 are poor logits: with $K = 10$ the second softmax
+#   can give a class at most $e / (e + 9) = 0.23$.
 # - **Test.** A student with its teacher's logits has nothing to learn: the gradient is zero.
 
 
@@ -498,11 +502,11 @@ def nothing_to_learn(loss):
 plate("softmax twice", softmax_twice, tests=(nothing_to_learn(right), nothing_to_learn(softmax_twice)))
 
 # %% [markdown]
-# ### Exhibit 4: the logarithm of nothing
+# ### Exhibit 4: the logarithm of 0
 #
 # - **What.** `log(softmax(z))` in two steps. A probability that is smaller than the smallest number becomes 0, its
-#   logarithm $-\infty$, and $0 \cdot \infty$ is not a number.
-# - **Symptom.** None for days, and then NaN: it waits for the first logit that is far enough from the others.
+#   logarithm is $-\infty$, and $0 \cdot \infty$ is not a number.
+# - **Symptom.** None at first, and NaN as soon as one logit is far enough from the others.
 # - **Test.** Logits of ±10,000 give a finite loss.
 
 
@@ -520,15 +524,15 @@ with np.errstate(all="ignore"):
 plate("log of softmax", log_of_softmax, tests=tests)
 
 # %% [markdown]
-# ### Exhibit 5: the divergence the wrong way round
+# ### Exhibit 5: the KL divergence is reversed
 #
-# - **What.** $\mathrm{KL}(p \Vert q)$ for $\mathrm{KL}(q \Vert p)$: the arguments of a library's function were taken
-#   in the order of the formula. With $p = p^T$, $q = q^T$ and $r_j = \log (p_j / q_j)$ the gradient is
+# - **What.** $\mathrm{KL}(p \Vert q)$ instead of $\mathrm{KL}(q \Vert p)$: the arguments of a library's function were
+#   taken in the order of the formula. With $p = p^T$, $q = q^T$ and $r_j = \log (p_j / q_j)$ the gradient is
 #   $T\, p_j (r_j - \sum_k p_k r_k) / B$.
-# - **Symptom.** It vanishes at the right place, so training ends well; on the way it forgives a student who leaves out
-#   what the teacher thinks possible.
-# - **Test.** A student that is sure of one class where its teacher wavers between two must pay without bound, more
-#   than $T^2 \log 2$.
+# - **Symptom.** The gradient vanishes at the right place, so training ends well. Before that it does not penalise a
+#   student that leaves out what the teacher finds possible.
+# - **Test.** If a student is certain of one class and its teacher gives two classes a half each, the loss must grow
+#   without bound, above $T^2 \log 2$.
 
 
 # %%
@@ -545,11 +549,11 @@ tests = [bool(loss(sure, label, wavers)[0] > w * T * T * np.log(2) + 1) for loss
 plate("divergence swapped", swapped, tests=tests)
 
 # %% [markdown]
-# ### Exhibit 6: one object, two names
+# ### Exhibit 6: the teacher is the student
 #
-# - **What.** `teacher = student` where a copy was meant, or one network handed over twice. Then $q^T = p^T$.
-# - **Symptom.** The teacher's part has no gradient; what is left of learning are the labels, at a tenth of their
-#   weight. Its loss moves all the same, which is why the gradient check speaks up.
+# - **What.** `teacher = student` instead of a copy, or one network is passed twice. Then $q^T = p^T$.
+# - **Symptom.** The teacher's part has no gradient, so the student learns only from the labels, at a tenth of their
+#   weight. The loss of that part still changes, so the gradient check fails.
 # - **Test.** `teacher is not student`; minikd raises a ValueError.
 
 
@@ -572,11 +576,11 @@ alias = pupil  # right: a copy of it, or another network
 plate("own teacher", its_own_teacher, tests=(can_teach(teachers[0], pupil), can_teach(alias, pupil)))
 
 # %% [markdown]
-# ### Exhibit 7: a teacher that goes on practising
+# ### Exhibit 7: the teacher in training mode
 #
-# - **What.** The teacher answers in training mode: with dropout on, it drops other units each time it is asked.
-# - **Symptom.** An image gets another answer in each epoch, so the loss is noisier; little else.
-# - **Test.** Asked twice, it gives the same answer.
+# - **What.** The teacher answers in training mode: with dropout on, it drops different units each time.
+# - **Symptom.** An image gets a different answer in each epoch, so the loss is noisier. There is little else to see.
+# - **Test.** It gives the same answer twice.
 
 
 # %%
@@ -599,11 +603,11 @@ nll = nll_after(right, practising)
 plate("teacher with dropout on", noisy_teacher, got=noisy_gradient, nll=nll, tests=tests)
 
 # %% [markdown]
-# ### Exhibit 8: a student that does not practise
+# ### Exhibit 8: the student in evaluation mode
 #
-# - **What.** Between two epochs someone evaluated, and nobody switched back: the student trains in evaluation mode,
-#   its dropout off. Here the right student has dropout of 0.2 on its hidden units, and is its own measure.
-# - **Symptom.** Two settings of dropout that give the same curve.
+# - **What.** The student was evaluated between two epochs and not switched back, so it trains in evaluation mode, with
+#   dropout off. Here the right student has dropout of 0.2 on its hidden units, and is compared with itself.
+# - **Symptom.** Two settings of dropout give the same curve.
 # - **Test.** In training, two passes of the same batch differ.
 
 # %%
@@ -623,13 +627,12 @@ true_nll = nll_after(right, lambda seed: knowledge[seed], dropout=(0, 0.2))
 plate("student in evaluation mode", right, true=true, got=got, nll=right_nll, true_nll=true_nll, tests=tests)
 
 # %% [markdown]
-# ### Exhibit 9: the other norm
+# ### Exhibit 9: the wrong norm
 #
 # - **What.** Methods that compare the similarities between images (here Tung and Mori 2019, on logits) scale each row
-#   of $G = z z^\top$ to length 1. A library's `normalize` was called with `p=1`: the sum of absolute values is 1, and
-#   not that of squares.
-# - **Symptom.** For a batch of $B$ the loss is about $B$ times too small, and the published weight is no longer a
-#   weight.
+#   of $G = z z^\top$ to length 1. A library's `normalize` was called with `p=1`: the sum of absolute values is 1, not
+#   the sum of squares.
+# - **Symptom.** For a batch of $B$ the loss is about $B$ times too small, so the published weight no longer fits.
 # - **Test.** The squares of a row sum to 1.
 
 
@@ -665,13 +668,12 @@ true, true_nll = student_gradient(right_alike, vb), nll_after(right_alike, lambd
 plate("L1 for L2", l1_alike, true=true, true_nll=true_nll, tests=tests)
 
 # %% [markdown]
-# ### Exhibit 10: answers to other questions
+# ### Exhibit 10: answers to other images
 #
-# - **What.** The teacher's logits were computed once and kept, and the images were shuffled since, or whatever reads
-#   them shuffled while they were computed. Image and answer no longer belong together.
-# - **Symptom.** This one nobody overlooks: the NLL ends above that of a network that knows nothing,
-#   $\log 10 \approx 2.30$.
-# - **Test.** The kept answers agree with the labels as often as the teacher is right.
+# - **What.** The teacher's logits were computed once and stored, and the images were shuffled afterwards, or during the
+#   computation. Image and answer no longer belong together.
+# - **Symptom.** This mistake is obvious: the NLL ends above that of equal probabilities, $\log 10 \approx 2.30$.
+# - **Test.** The stored answers agree with the labels as often as the teacher is right.
 
 
 # %%
@@ -685,7 +687,7 @@ nll = nll_after(right, lambda seed: out_of_step(knowledge[seed]))  # (seeds,)
 plate("logits out of step", right, v=out_of_step(vb), nll=nll, tests=tests)
 
 # %% [markdown]
-# ### The way out: all ten at a glance
+# ### All ten in one picture
 
 # %%
 figure = Figure(figsize=(9.2, 4.3), layout="constrained")
@@ -713,18 +715,17 @@ figure.suptitle("Ten bugs (*: found by a gradient check; right, in orange: hurts
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** Most of these bugs are invisible to the two things that people look at. A **gradient check**
-# passes eight of ten, because the code computes the right gradient of the wrong loss; it speaks up only where the loss
-# itself moves when it should not (exhibit 6) or is different each time (exhibit 7). And **training** shows three:
-# softmax twice, the own teacher, which loses all that a teacher brings, and the answers out of step. The other seven
-# move the NLL by less than 0.05 nats, up or down. The first two cost less than 0.02, because a smaller weight does
-# nearly as well here (tutorial 05), and exhibit 8 even ends better than the right code. Nobody sees this without the
-# right code to compare with. So such code comes to be published, and the comparison that was made with it means
-# nothing: the method that was measured is not the method that was described.
+# **What to notice.** The two usual checks miss most of these bugs. A **gradient check** passes eight of ten, because
+# the code computes the right gradient of the wrong loss. It fails only if the loss itself changes when it should not
+# (exhibit 6) or differs each time (exhibit 7). **Training** shows three: softmax twice, the student as its own teacher,
+# which loses the whole gain of a teacher, and the shuffled answers. The other seven change the NLL by less than 0.05
+# nats, up or down. The first two cost less than 0.02, because a smaller weight does nearly as well here (tutorial 05),
+# and exhibit 8 even ends better than the right code. These bugs show only in comparison with the right code. So such
+# code gets published, and its comparisons mean nothing: the measured method is not the described one.
 #
-# What finds them are identities, things that must be so whatever the data. Nothing to learn at $z = v$. One-hot
-# targets give cross-entropy. The size of the gradient at high $T$. The same question twice, the same answer. Each
-# costs a line; minikd's own tests are full of such lines, and `distill(m, m, ...)` is an error there.
+# Identities find them: facts that hold for any data. The gradient is zero at $z = v$. One-hot targets give
+# cross-entropy. The gradient has a constant size at high $T$. The same image gets the same answer twice. Each takes one
+# line. minikd's own tests have many such lines, and its `distill(m, m, ...)` raises an error.
 #
 # ## Exercises
 #
@@ -735,31 +736,31 @@ plots.show(figure)
 #
 # Yes. Shown 100 images, at 0.9 it *hurts* by 2.9 ± 1.6 points; at 0.5 it *helps* by 1.2 ± 0.7 and at 0.1 by 1.8 ± 0.9:
 # `taught_by(answers, FEW, 0.5)` of the last spoilt teachers with random labels. Even this teacher is right three times
-# in four. One that you are not sure of should not have nine tenths of the weight.
+# in four. A teacher of unknown quality should not have nine tenths of the weight.
 #
 # </details>
 #
-# **2.** Exhibit 3 has a floor: however well the student learns, the loss of softmax applied twice stays above a
-# number. Which, for one-hot targets and $K = 10$?
+# **2.** In exhibit 3 the loss of softmax applied twice has a lower bound, however well the student learns. What is it
+# for one-hot targets and $K = 10$?
 #
 # <details><summary>Answer</summary>
 #
-# The first softmax gives at best 1 for the right class and 0 for the others. The second makes $e / (e + 9)$ of that,
-# so the loss is at least $\log(1 + 9/e) \approx 1.46$ nats: `log_softmax(np.eye(10)[:1])[0, 0]` shows it. A training
-# loss that levels out at a number that depends on $K$ alone is worth a look.
+# The first softmax gives at best 1 for the right class and 0 for the others. The second makes $e / (e + 9)$ of that, so
+# the loss is at least $\log(1 + 9/e) \approx 1.46$ nats: `log_softmax(np.eye(10)[:1])[0, 0]` shows it. A training loss
+# that levels out at a number that depends on $K$ alone suggests this bug.
 #
 # </details>
 #
 # **3.** Derive the gradient of exhibit 5, $\mathrm{KL}(p \Vert q)$ with $p = \mathrm{softmax}(z/T)$, and say why it
-# forgives.
+# does not penalise missing classes.
 #
 # <details><summary>Answer</summary>
 #
 # $\mathrm{KL} = \sum_k p_k r_k$ with $r_k = \log p_k - \log q_k$. A change of $p$ changes it by
 # $\sum_k (r_k + 1)\, dp_k$, and $\sum_k dp_k = 0$. With $dp_k = p_k ([k = j] - p_j)\, dz_j / T$ this is
-# $p_j (r_j - \sum_k p_k r_k)\, dz_j / T$; times $T^2$, it is the code. The factor $p_j$ is what forgives: where the
-# student gives a class nothing, the slope is nothing, too, whatever the teacher says. In the right order the slope is
-# $p_j - q_j$, which is there as long as they differ.
+# $p_j (r_j - \sum_k p_k r_k)\, dz_j / T$; times $T^2$, it is the code. The reason is the factor $p_j$: if the student
+# gives a class probability 0, the slope is also 0, whatever the teacher says. In the right order the slope is
+# $p_j - q_j$, which is nonzero as long as they differ.
 #
 # </details>
 #

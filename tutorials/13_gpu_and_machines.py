@@ -1,13 +1,16 @@
 # %% [markdown]
 # # 13 · Does the same code run on a GPU, and on many machines?
 #
-# **In short.** The arrays decide where a line of code runs, so the training step on a GPU is the one on the CPU, and
-# ends with the same network up to rounding. Several machines can share a batch because the gradient of a mean is the
-# weighted mean of the parts' gradients, and all of a network's gradients lie in one vector: one sum, and they agree.
+# **In short.** Yes. The arrays decide where a line of code runs, so the training step is the same on GPU and CPU, and
+# gives the same network up to rounding. Several machines can share a batch because the gradient of a mean is the
+# weighted mean of the parts' gradients. All gradients of a network lie in one vector, so one sum per step is enough.
 #
-# This tutorial is about what stays the same when the computer changes, how to check that it does, and how to measure
-# whether the change was worth it. It runs with or without a GPU. The figures that it prints are from the machine that
-# it ran on.
+# - **What you will learn:** how to compare devices, time code, and share a batch among machines
+# - **Prerequisites:** tutorials 01 and 04
+# - **Hours:** 1.5
+#
+# This tutorial shows what stays the same on another computer, how to check it, and how to measure the gain. It runs
+# with or without a GPU. The printed numbers are from the machine that it ran on.
 
 # %%
 import os
@@ -29,12 +32,12 @@ data = load_data("digits")
 K = len(data.class_names)
 
 # %% [markdown]
-# ## The switch
+# ## The device
 #
-# A GPU has its own memory. CuPy is a library of arrays that live there, with NumPy's names: `cupy.exp(x)` for
-# `np.exp(x)`. In minikd the device is named once, where a network is made: `MLP(sizes, device="cuda")`. From then on
-# nobody asks any more. A function looks at the array it is given, and calls the library that the array belongs to. So
-# this training step, the one of tutorial 01, does not say where it runs:
+# A GPU has its own memory. CuPy is a library of arrays in that memory, with NumPy's names: `cupy.exp(x)` for
+# `np.exp(x)`. In minikd you name the device once, when you make a network: `MLP(sizes, device="cuda")`. After that,
+# each function calls the library that its input array belongs to. So this training step, the one of tutorial 01, does
+# not mention the device:
 
 
 # %%
@@ -47,9 +50,9 @@ def step(model, optimizer, x, y):
 
 
 # %% [markdown]
-# A program that should use whatever is there must ask. minikd never falls back to the CPU in silence, since a run that
-# takes far longer than it should is a mistake that one wants to hear of. It raises a `DeviceError` that says what is
-# missing, and the program decides:
+# A program that should use a GPU only if there is one must check. minikd never falls back to the CPU silently, because
+# the run would take far longer without a reason that you can see. It raises a `DeviceError` that says what is missing,
+# and the program decides:
 
 # %%
 try:
@@ -61,23 +64,23 @@ except DeviceError as error:
 print("this notebook runs on:", device)
 
 # %% [markdown]
-# ## Is it the same?
+# ## Is the result the same?
 #
-# First weights and the order of the images are drawn on the CPU from the seed, so that every device starts from the
-# same numbers and sees the same batches. What can differ is rounding. float32 keeps 24 binary digits, so each result
-# is off by up to $2^{-24} \approx 6 \cdot 10^{-8}$ of its size. And a sum of many products comes out differently in
-# another order, and each library has its own order.
+# Initial weights and the order of the images are drawn on the CPU from the seed, so every device starts from the same
+# numbers and sees the same batches. Only rounding can differ. float32 keeps 24 binary digits, so each result is off by
+# up to $2^{-24} \approx 6 \cdot 10^{-8}$ of its size. And the result of a long sum depends on its order, which differs
+# between libraries.
 #
-# So "the same" cannot mean the same bits, and one needs to know how large a difference is innocent. We train the same
+# So "the same" cannot mean the same bits, and we must know how large a difference rounding can cause. We train the same
 # network twice, in float32 and in float64, on the same batches, and measure how far the weights drift apart:
 #
 # $$ \frac{\lVert \theta_{32} - \theta_{64} \rVert}{\lVert \theta_{64} \rVert} . $$
 #
-# Where there is a GPU, one more curve compares its float32 with the CPU's float64. **Where the line above says "cpu",
-# there is none: then the cell compares two precisions on the CPU, and no figure in this tutorial is a GPU's.**
+# If there is a GPU, one more curve compares its float32 with the CPU's float64. **If the line above says "cpu", there
+# is none: then the cell compares two precisions on the CPU, and no number in this tutorial comes from a GPU.**
 #
-# relu has a kink at 0, so a hidden unit that is very nearly 0 may be just above it in one run and just below in the
-# other. We count how often that happens, and train a network with tanh, which has no kink, as a control.
+# relu has a kink at 0, so a hidden unit close to 0 may be just above it in one run and just below in the other. We
+# count how often this happens. As a control we train a network with tanh, which has no kink.
 
 # %% tags=["cover"]
 STEPS = 60 if FAST else 600
@@ -129,27 +132,27 @@ for name, (differences, flips, (exact, rounded)) in results.items():
 
 # %% [markdown]
 # **What to notice.** After one step the runs differ by less than the rounding of one number. For hundreds of steps the
-# difference grows about as the square root of the number of steps, as sums of random errors do. With relu it then
-# jumps: a unit was on different sides of 0, its gradient was passed on in one run and not in the other, and the two
-# are now slightly different networks. tanh goes on as before. Neither run is wrong, and here both answer the test
-# images alike.
+# difference grows about as the square root of the number of steps, like a sum of random errors. With relu it then
+# jumps: a unit was on different sides of 0, so its gradient was passed on in one run and not in the other, and now the
+# two networks differ slightly. tanh has no such jump. Neither run is wrong, and here both give the same answers to the
+# test images.
 #
-# So a test that compares two devices should look at a single step, or a few, with a tolerance of some $10^{-6}$; after
-# thousands of steps only scores can be compared. Differences of $10^{-3}$ in the first step are no rounding: look for
+# So a test that compares two devices should look at a single step, or a few, with a tolerance of about $10^{-6}$. After
+# thousands of steps only scores can be compared. Differences of $10^{-3}$ in the first step are not rounding: look for
 # a mistake.
 #
-# ## Is it faster? Timing done right
+# ## Is it faster? How to measure time
 #
 # Four rules:
 #
-# - *Warm up.* First calls reserve memory, load libraries, and on a GPU compile its small programs (kernels).
-# - *Repeat, and take the median.* Other programs disturb single rounds. Take what you compare in turns, so that a
-#   disturbance hits all of it.
-# - *On a GPU, wait before you look at the clock.* A call only queues the work and returns; without `deviceSynchronize`
-#   one measures how fast one can queue.
+# - *Warm up.* The first calls reserve memory, load libraries, and on a GPU compile its small programs (kernels).
+# - *Repeat, and take the median.* Other programs disturb single rounds. Alternate between the things that you compare,
+#   so that a disturbance affects all of them.
+# - *On a GPU, wait before you read the clock.* A call only queues the work and returns. Without `deviceSynchronize` you
+#   measure the time of queueing.
 # - *Report ratios.* Seconds belong to one machine on one day.
 #
-# What does a sample cost in a batch of $B$, compared with a sample alone?
+# What is the cost of a sample in a batch of $B$, compared with a sample alone?
 
 
 # %%
@@ -198,10 +201,10 @@ if device == "cuda":
 
 # %% [markdown]
 # **What to notice.** A sample in a large batch costs a small fraction of a sample alone. A matrix product with one row
-# reads every weight from memory for one multiplication; with 256 rows each weight that was read is used 256 times, and
-# Python's share of a step is paid once. Then the curve flattens: the processor is busy, and twice the samples take
-# twice as long. On a GPU, which can do more at once, expect the curve to flatten later; a small batch cannot keep it
-# busy, and there a GPU may well be slower than the CPU. So measure with *your* sizes.
+# reads every weight from memory for one multiplication. With 256 rows each weight is used 256 times, and the Python
+# code of a step runs once for all rows. Then the curve flattens: the processor is fully used, and twice the samples
+# take twice as long. A GPU can do more at once, so expect its curve to flatten later. With a small batch a GPU may be
+# slower than the CPU. So measure with *your* sizes.
 #
 # ## Many machines: share the batch
 #
@@ -211,13 +214,12 @@ if device == "cuda":
 #
 # $$ L = \frac1N \sum_i L_i = \sum_m \frac{n_m}{N} L_m, \qquad g = \frac{dL}{d\theta} = \sum_m \frac{n_m}{N} g_m . $$
 #
-# That is the whole of **data parallel** training: differentiation is linear. The weights $n_m/N$ matter where parts
-# differ in size, and they do whenever $M$ does not divide the last batch of an epoch. Because minikd keeps all
-# gradients in one vector `grad`, the sum over machines is the sum of one vector.
+# **Data parallel** training uses only that differentiation is linear. The weights $n_m/N$ matter if parts differ in
+# size, which happens whenever $M$ does not divide the last batch of an epoch. Because minikd keeps all gradients in one
+# vector `grad`, the sum over machines is the sum of one vector.
 #
-# Here four threads play four machines, each with its own copy of the network. (With threads there is nothing to set
-# up, and this works as a script and as a notebook on every system. What each machine computes and what it sends would
-# be the same in four processes.)
+# Here four threads stand for four machines, each with its own copy of the network. (Threads need no setup and work in a
+# script and in a notebook on every system. Four processes would compute and send the same.)
 
 # %%
 sizes = (64, 256, 256, K)
@@ -250,14 +252,14 @@ for name, ends in ways.items():
     print(f"{name}: relative error {weighted[-1]:.0e}; without weights {unweighted[-1]:.0e}")
 
 # %% [markdown]
-# With the weights, four machines are one up to rounding. The plain mean of the four gradients is right only where all
-# parts are equal; that is why the mistake gets through tests that take 128 samples and four machines. Elsewhere,
-# samples in small parts count too much. It does not crash, and the network still learns: it just is another gradient.
+# With the weights, four machines give the same as one up to rounding. The plain mean of the four gradients is right
+# only if all parts are equal, so tests with 128 samples and four machines do not find this mistake. Otherwise samples
+# in small parts count too much. The program does not crash, and the network still learns, but with a wrong gradient.
 #
-# ## Train so, for 20 steps
+# ## Train for 20 steps
 #
-# All copies start from the same weights, get the same summed gradient, and make the same step. So they stay the same,
-# and weights never need to be sent. We use uneven parts, and Adam, whose state each machine keeps for itself.
+# All copies start from the same weights, get the same summed gradient, and make the same step. So they stay equal, and
+# weights are never sent. We use uneven parts and Adam, whose state each machine keeps.
 
 
 # %%
@@ -284,9 +286,9 @@ for dtype in ("float64", "float32"):
 # %% [markdown]
 # ## With real machines
 #
-# `fit` shares its batches among processes in this way when it is asked to; the README says how. One can also do it by
-# hand: `model.grad` is an ordinary array, and the sum goes between `backward` and `step`. With MPI, the usual library
-# for programs that run as many processes on many machines, and its Python interface mpi4py, it is three lines, here
+# `fit` can share its batches among processes in this way; the documentation says how. You can also do it by hand:
+# `model.grad` is an ordinary array, and the sum goes between `backward` and `step`. MPI is the usual library for
+# programs that run as many processes on many machines. With its Python interface mpi4py this takes three lines, here
 # with `comm = MPI.COMM_WORLD` and `x` the rows of this machine:
 #
 # ```python
@@ -297,22 +299,22 @@ for dtype in ("float64", "float32"):
 # optimizer.step()
 # ```
 #
-# Started with `mpiexec -n 4 python train.py`. All machines must make the same number of steps, or the others wait for
-# ever. (This notebook does not run these lines; on a GPU, it takes an MPI that can read its memory.)
+# Start it with `mpiexec -n 4 python train.py`. All machines must make the same number of steps, or some wait forever.
+# (This notebook does not run these lines. With GPUs, MPI must be able to read GPU memory.)
 #
-# ## How many machines are worth it? A model on paper
+# ## How many machines are useful? A model on paper
 #
 # A step on $M$ machines takes
 #
 # $$ t(M) = \frac{C}{M} + \lambda \log_2 M + \frac{4 P}{\beta} \quad (M > 1), \qquad C = \frac{6 P B}{F} . $$
 #
-# $C$ is the arithmetic: $P$ weights, a batch of $B$, and for each weight and sample a multiplication and an addition
-# forward, and twice that backward; $F$ is how many a machine does a second. $\lambda$ is the **latency**, how long the
-# shortest message takes, and a sum over $M$ machines needs about $\log_2 M$ rounds of them. The gradient has $4 P$
-# bytes in float32 (the best sums over many machines send nearly twice as much, which this model leaves out), and
-# $\beta$ is the **bandwidth**, in bytes a second. **All three constants are assumed, not measured**: $F = 50$ billion
-# a second, $\lambda = 50\,\mu s$, $\beta = 1.25$ GB/s (a 10 Gbit network). So these curves are arithmetic, not
-# results.
+# $C$ is the time for arithmetic: $P$ weights, a batch of $B$, and for each weight and sample a multiplication and an
+# addition forward, and twice that backward. $F$ is the number of these operations that a machine does a second.
+# $\lambda$ is the **latency**, the time of the shortest message, and a sum over $M$ machines needs about $\log_2 M$
+# rounds of them. The gradient has $4 P$ bytes in float32 (the best sums over many machines send nearly twice as much,
+# which this model leaves out), and $\beta$ is the **bandwidth**, in bytes a second. **All three constants are assumed,
+# not measured**: $F = 50$ billion a second, $\lambda = 50\,\mu s$, $\beta = 1.25$ GB/s (a 10 Gbit network). So these
+# curves are calculations, not results.
 
 # %%
 F, latency, bandwidth = 50e9, 50e-6, 1.25e9  # operations/s, s, bytes/s: assumed
@@ -348,14 +350,14 @@ for name, curve in speedup.items():
 
 # %% [markdown]
 # **What to notice.** Both the arithmetic and the message grow with $P$, so the number of parameters drops out of their
-# ratio: whatever the latency, the speed-up can never pass $C \beta / (4 P) = 6 B \beta / (4 F)$, which is a matter of
-# the batch alone. A larger batch for each message is what helps. Latency is what makes the small network worse than
-# the large one: its messages are short, but there are as many of them. And at a batch of 128 the small network gets
-# slower again with more machines.
+# ratio: for any latency, the speed-up is at most $C \beta / (4 P) = 6 B \beta / (4 F)$, which depends on the network
+# and the data only through the batch. So a larger batch for each message helps. The small network does worse than the
+# large one because of latency: its messages are short, but there are as many of them. At a batch of 128 the small
+# network gets slower again with more machines.
 #
-# A larger batch is not free either: it makes fewer steps an epoch, and beyond some size needs another learning rate,
-# and then more samples (Goyal et al. 2017). For networks and data as small as in these tutorials one machine is
-# enough, and several are best used for several seeds, which need no messages at all.
+# But a larger batch also has a cost: it makes fewer steps an epoch, and beyond some size it needs another learning
+# rate, and then more samples (Goyal et al. 2017). For networks and data as small as in these tutorials one machine is
+# enough. Several machines are best used for several seeds, which need no messages.
 #
 # ## Exercises
 #
@@ -364,22 +366,22 @@ for name, curve in speedup.items():
 #
 # <details><summary>Answer</summary>
 #
-# For SGD without momentum it is, for one step: $\sum_m \frac{n_m}{N} (\theta - \eta g_m) = \theta - \eta g$, since a
-# step is linear in the gradient. With Adam it is not: the first step divides each gradient by its own size, so it is
-# about $\eta$ times the sign, and the mean of signs is not the sign of the mean. The last cell does both. (Several
-# steps before averaging are another method again, known as local SGD.)
+# Yes for one step of SGD without momentum: $\sum_m \frac{n_m}{N} (\theta - \eta g_m) = \theta - \eta g$, because a step
+# is linear in the gradient. No for Adam: the first step divides each gradient by its own size, so it is about $\eta$
+# times the sign, and the mean of signs is not the sign of the mean. The last cell does both. (Several steps before
+# averaging are another method, local SGD.)
 #
 # </details>
 #
-# **2.** The sum works for any loss that is a mean over samples, the distillation loss among them: each machine asks
-# the teacher about its own rows. Which losses cannot be shared out like this? Look at `minikd/methods/dist.py`.
+# **2.** The sum works for any loss that is a mean over samples, such as the distillation loss: each machine asks the
+# teacher about its own rows. Which losses cannot be shared in this way? Look at `minikd/methods/dist.py`.
 #
 # <details><summary>Answer</summary>
 #
-# Those in which samples of a batch meet. DIST correlates, for each class, the probabilities over the *samples* of the
-# batch, and a correlation within four small parts is not the one over all. `rkd`, `sp` and `pkt` compare samples in
-# pairs, too. Machines would have to exchange logits or features before the loss. The last cell shows that DIST's
-# gradient differs by far more than rounding, and that it does not once $\gamma = 0$ leaves out the part over samples.
+# Losses that combine several samples of a batch. DIST correlates, for each class, the probabilities over the *samples*
+# of the batch, and a correlation within four small parts is not the correlation over all. `rkd`, `sp` and `pkt` also
+# compare pairs of samples. Machines would have to exchange logits or features before the loss. The last cell shows that
+# DIST's gradient differs by far more than rounding, and that it does not if $\gamma = 0$ drops the part over samples.
 #
 # </details>
 #
@@ -387,7 +389,7 @@ for name, curve in speedup.items():
 #
 # <details><summary>Answer</summary>
 #
-# $dt/dM = -C/M^2 + \lambda/(M \ln 2) = 0$ gives $M = C \ln 2 / \lambda$; the bandwidth's part does not depend on $M$.
+# $dt/dM = -C/M^2 + \lambda/(M \ln 2) = 0$ gives $M = C \ln 2 / \lambda$; the bandwidth term does not depend on $M$.
 # With $C = 6 \cdot 85{,}002 \cdot 128 / (5 \cdot 10^{10}) \approx 1.3$ ms it is about 18. The curve is flat there: 16
 # machines do as well.
 #
@@ -402,7 +404,7 @@ for name, curve in speedup.items():
 # - Dalcín, Fang (2021): *mpi4py: Status Update After 12 Years of Development*. Computing in Science & Engineering 23.
 # - Huang et al. (2022): *Knowledge Distillation from A Stronger Teacher*. arXiv 2205.10536 (DIST, exercise 2).
 #
-# Next: `14_language_models`, where the student speaks.
+# Next: `14_language_models`, where a language model is distilled.
 
 # %%
 # What the text claims, checked each time this runs.

@@ -2,18 +2,22 @@
 # # 14 · How is a language model distilled?
 #
 # **In short.** Like a classifier, one letter at a time. A small student that learns the teacher's probabilities along
-# 1,000 words has an NLL of 2.08 nats a letter on held-out words, instead of 2.27 with labels; the teacher has 1.94.
-# If it learns only words that the teacher makes up, it has 2.10, and needs no data. The reverse KL costs likelihood,
-# 2.12, but the teacher finds the student's own words more likely (2.05 nats instead of 2.14). Training on the student's
-# own words helps, 2.05, and words of the teacher help just as much: in words this short there is no exposure bias to
-# cure. Knowing only 5 of the 27 probabilities costs 0.13 nats if the rest counts as one class, and 0.75 or more if it
-# counts as 0.
+# 1,000 words has an NLL of 2.08 nats a letter on held-out words, instead of 2.27 with labels; the teacher has 1.94. If
+# it learns only from words that the teacher makes up, it has 2.10, and needs no data. With the reverse KL it has 2.12,
+# but the teacher finds the student's own words more likely (2.05 nats instead of 2.14). Training on the student's own
+# words helps, 2.05, and words of the teacher help as much: in words this short there is no exposure bias. With only 5
+# of the 27 probabilities the NLL is 0.13 nats higher if the rest counts as one class, and 0.75 or more if it counts
+# as 0.
+#
+# - **What you will learn:** soft targets, reverse KL, JSD, on-policy training and top-k answers for language models
+# - **Prerequisites:** tutorials 01 to 04
+# - **Hours:** 3
 #
 # A large language model is a classifier that is asked again and again: which symbol comes next? So everything that
-# tutorials 01 to 04 derived holds for it. Four things are new. A language model *speaks*: its own answers become its
-# next inputs. So we must choose whose texts the student is trained on, in which direction the divergence is taken, and
-# what to do if only a few of the teacher's probabilities are known. This tutorial writes each choice out by hand, with
-# a language model so small that it trains in a second: it guesses the next letter of an English word.
+# tutorials 01 to 04 derived holds for it. Four things are new. A language model generates text: its own answers become
+# its next inputs. So we must choose whose texts the student is trained on, in which direction the divergence is taken,
+# and what to do if only a few of the teacher's probabilities are known. This tutorial writes each choice out by hand,
+# with a language model so small that it trains in a second: it predicts the next letter of an English word.
 
 # %%
 import os
@@ -50,21 +54,21 @@ print(f"{len(english):,} words; {len(parts['train']):,} to learn on, {len(held_o
 # %% [markdown]
 # ## A language model is a classifier
 #
-# A **context** is the last six symbols. A symbol is a letter or the end mark `_`, which ends a word and fills up the
-# context at its beginning. The label is the next symbol, one of 27 classes. With one-hot columns for the context, the
-# network is the MLP of tutorial 01.
+# A **context** is the last six symbols. A symbol is a letter or the end mark `_`, which ends a word and fills the
+# context before its first letter. The label is the next symbol, one of 27 classes. With one-hot columns for the
+# context, the network is the MLP of tutorial 01.
 #
 # The model gives a whole word a probability by the chain rule. With $x_t$ the symbols of the word and $c_t$ the context
 # of each,
 #
 # $$ \log p(\text{word}) = \sum_t \log p(x_t \mid c_t) . $$
 #
-# Divided by the number of symbols and with a minus, this is the **NLL a letter**, in nats: the cross-entropy of
-# tutorial 01. A model that knows nothing has $\log 27 \approx 3.30$.
+# With a minus and divided by the number of symbols, this is the **NLL per letter**, in nats: the cross-entropy of
+# tutorial 01. Equal probabilities for all symbols give $\log 27 \approx 3.30$.
 #
-# The teacher has two hidden layers of 256 units and learns from 24,000 words. The student has one of 64 units, a
+# The teacher has two hidden layers of 256 units and learns from 24,000 words. The student has one layer of 64 units, a
 # ninth of the parameters, and is shown 1,000 words. No test word derives from a word of the other parts: "walked" is
-# never in the test if "walk" is in the training. Learning rate and epochs were chosen on validation words.
+# never in the test part if "walk" is in the training part. Learning rate and epochs were chosen on validation words.
 
 
 # %%
@@ -93,7 +97,7 @@ print(f"teacher: {teacher.num_params:,} parameters, student: {new_student(0).num
 print(f"{SHOWN:,} words give the student {N:,} contexts")
 
 # %% [markdown]
-# Here is the loop that trains every student of this tutorial. `gradient` says what is different: it takes the logits
+# Here is the loop that trains every student of this tutorial. Only `gradient` differs between them: it takes the logits
 # and returns $dz$, one row for each context. `epoch_codes` will let a student change its contexts later on. First the
 # gradient of tutorial 01, with the symbols of the data as labels: $dz = (p - y)/B$.
 
@@ -126,11 +130,11 @@ gaps = {"labels": np.abs(by_hand.theta - by_fit.theta).max()}
 print(f"our loop and fit, two epochs: largest difference of a weight {gaps['labels']:.0e}")
 
 # %% [markdown]
-# ## Sampling: how a language model speaks
+# ## Sampling: how a language model generates words
 #
-# Draw a symbol from $p(\cdot \mid c)$, append it to the context, and go on until the end mark comes. To draw from $p$,
-# add the probabilities up and see between which two sums a uniform number $u$ falls. We draw all words at once, one
-# letter of each at a time. No word may be empty, so the end mark is left out of the first draw.
+# Draw a symbol from $p(\cdot \mid c)$, append it to the context, and repeat until the end mark is drawn. To draw from
+# $p$, compute the cumulative sums of the probabilities and find the two between which a uniform number $u$ falls. We
+# draw all words at once, one letter of each at a time. No word may be empty, so the first draw excludes the end mark.
 
 
 # %%
@@ -159,15 +163,17 @@ print("the same 200 words as minikd's `sample`:", ours == theirs)
 # %% [markdown]
 # ## Two scores
 #
-# A student can fail in two ways, so we keep two scores; less is better for both.
+# A student can fail in two ways, so we use two scores. Lower is better for both.
 #
-# - **Held-out words:** the student's NLL of real words. It is large if the student finds impossible what people write.
-# - **Its own words:** the teacher's NLL of words that the student makes up. It is large if the student says what the
-#   teacher would not say. A student that repeats one good word does well here, so it must be read with the first.
+# - **Held-out words:** the student's NLL of real words. It is large if the student gives low probability to what people
+#   write.
+# - **Its own words:** the teacher's NLL of words that the student makes up. It is large if the student writes what the
+#   teacher finds unlikely. A student that repeats one good word does well here, so it must be read together with the
+#   first score.
 #
-# We also count how many of the words that it makes up exist. Each method below is one line: five students, which differ
-# in the draw of 1,000 words and in their initial weights. Differences are paired by seed, as in tutorial 04. The
-# teacher is the same for all, so the intervals do not say what another teacher would give.
+# We also count how many of the made-up words exist. Each method below is one line: five students, which differ in the
+# draw of 1,000 words and in their initial weights. Differences are paired by seed, as in tutorial 04. The teacher is
+# the same for all, so the intervals do not cover the choice of the teacher.
 
 
 # %%
@@ -208,12 +214,12 @@ measure("labels", with_labels)
 measure("labels, as long as the others", partial(with_labels, epochs=EPOCHS))
 
 # %% [markdown]
-# Labels alone overfit soon: of the two rows, the first stops after five epochs, which was best on validation words.
+# Labels alone overfit soon. The first of the two rows stops after five epochs, which was best on validation words.
 #
 # ## Word level: the teacher's probabilities as soft targets
 #
 # The first way is that of tutorial 04. In each context of the data the student learns all 27 probabilities of the
-# teacher, and not only the one letter that happened to follow. Papers about language models call this **word-level**
+# teacher, and not only the one letter that follows in the data. Papers about language models call this **word-level**
 # or token-level distillation, and the divergence the **forward KL**, with the teacher $q$ in front:
 #
 # $$ KL(q \Vert p) = \sum_k q_k (\log q_k - \log p_k), \qquad dz = \frac{p - q}{B} . $$
@@ -256,19 +262,19 @@ forward_gain = compared("forward KL", "labels", "held-out words")
 # %% [markdown]
 # **What to notice.** A held-out letter costs 2.079 nats instead of 2.272: 0.194 ± 0.009 less, with the same 1,000
 # words. The teacher's own score is 1.941, so more than half of the distance to it is gone. Network and words are the
-# same; only the targets differ, and labels stop earlier, which is best for them. A label says that "n" followed "adve".
-# The teacher says in the same place how likely the other 26 symbols are.
+# same. Only the targets differ, and the training on labels stops earlier, which is best for it. A label says that "n"
+# followed "adve". The teacher also says how likely the other 26 symbols are there.
 #
 # ## Sequence level: the teacher's own words as labels
 #
-# What if the teacher does not show probabilities, but only what it says? Then let it write, and train the student on
-# that text with plain cross-entropy, as if people had written it (Kim and Rush 2016). The label $\tilde y$ is drawn
-# from $q$, so its mean is $q$. The gradient is linear in the label, so its mean is that of soft targets:
+# What if the teacher does not show probabilities, but only its text? Then let it write, and train the student on that
+# text with plain cross-entropy, as if people had written it (Kim and Rush 2016). The label $\tilde y$ is drawn from
+# $q$, so its mean is $q$. The gradient is linear in the label, so its mean is that of soft targets:
 #
 # $$ E\,[\,p - \tilde y\,] = p - q . $$
 #
-# The draw only adds noise. We draw 20,000 labels for each of 200 contexts and average. On whole words the same is done
-# with the words that the teacher makes up, as many in each epoch as the others see of the data, and new ones each time.
+# The draw only adds noise. To check this, we draw 20,000 labels for each of 200 contexts and average. Then we train on
+# words that the teacher makes up, new ones in each epoch, as many as the other students see of the data.
 
 # %%
 rng = np.random.default_rng(1)
@@ -292,7 +298,7 @@ sequence_own = compared("sequence level", "forward KL", "own words")
 # still 0.169 ± 0.012 lower than with labels. It is 0.024 ± 0.007 higher than with soft targets, and the teacher's NLL
 # of its words is 0.127 ± 0.019 higher. It sees one drawn letter in each context, instead of 27 probabilities.
 #
-# ### Which contexts count?
+# ### Which contexts does the divergence use?
 #
 # By the chain rule, the divergence of whole words is a sum over their symbols,
 #
@@ -300,9 +306,10 @@ sequence_own = compared("sequence level", "forward KL", "own words")
 # p(\cdot \mid c_t)\big), $$
 #
 # and the contexts $c_t$ are those of words **that the teacher makes up**. So the sequence level is the forward KL of
-# words. Word-level distillation replaces the teacher's contexts by those of the data. Turned around, $KL(p \Vert q)$ of
-# words sums over words **that the student makes up**. We come back to that. First a check of the formula: the mean of
-# $\log q(\text{word}) - \log p(\text{word})$ over the teacher's words must be the mean of the sum of divergences.
+# words. Word-level distillation replaces the teacher's contexts by those of the data. In the other direction,
+# $KL(p \Vert q)$ of words sums over words **that the student makes up**. We come back to this. First we check the
+# formula: the mean of $\log q(\text{word}) - \log p(\text{word})$ over the teacher's words must be the mean of the sum
+# of divergences.
 
 
 # %%
@@ -333,7 +340,7 @@ print(f"difference {left.mean() - right.mean():+.3f}, standard error {error:.3f}
 #
 # $KL(q \Vert p)$ is large where the teacher puts probability and the student does not. So the student must cover
 # everything that the teacher finds possible. $KL(p \Vert q)$ is large where the *student* puts probability and the
-# teacher does not. So the student may leave out what it cannot imitate. The difference shows only if the student is too
+# teacher does not. So the student may omit what it cannot imitate. The difference shows only if the student is too
 # small to copy the teacher. The smallest example is a teacher with two bumps, and a student that is one Gaussian: its
 # logits are $z_k = -(x_k - \mu)^2 / 2\sigma^2$ at points $x_k$, and it has two parameters.
 #
@@ -342,8 +349,8 @@ print(f"difference {left.mean() - right.mean():+.3f}, standard error {error:.3f}
 #
 # $$ \frac{d\,KL(p \Vert q)}{dz_j} = \sum_k \frac{dp_k}{dz_j} (g_k + 1) = p_j \big(g_j - KL(p \Vert q)\big) . $$
 #
-# The 1, which comes from the $p$ inside the logarithm, drops out because the $p_k$ sum to 1. From $dz$ it goes on to
-# the parameters: $d\mu = \sum_k dz_k (x_k - \mu)/\sigma^2$ and $d\log\sigma = \sum_k dz_k (x_k - \mu)^2/\sigma^2$.
+# The 1, which comes from the $p$ inside the logarithm, drops out because the $p_k$ sum to 1. The parameters get the
+# gradients $d\mu = \sum_k dz_k (x_k - \mu)/\sigma^2$ and $d\log\sigma = \sum_k dz_k (x_k - \mu)^2/\sigma^2$.
 
 
 # %%
@@ -406,7 +413,7 @@ plots.show(figure)
 # The reverse KL takes one bump and leaves the other out. Which one depends on the start. This is called **mode
 # seeking**.
 #
-# A language model that says what lies in the valley says something that nobody would say. Now the same with words:
+# For a language model, the valley is text that nobody would write. Now the same with words:
 
 
 # %%
@@ -423,20 +430,20 @@ reverse_held = compared("reverse KL", "forward KL", "held-out words")
 reverse_own = compared("reverse KL", "forward KL", "own words")
 
 # %% [markdown]
-# **What to notice.** Held-out words cost 0.041 ± 0.004 nats a letter more than
-# with the forward KL, but the student's own words cost the teacher 0.094 ± 0.006 nats less. Which one is better
-# depends on what the student is for: to judge texts of others, or to write.
+# **What to notice.** The NLL of held-out words is 0.041 ± 0.004 nats per letter higher than with the forward KL, but
+# the teacher's NLL of the student's own words is 0.094 ± 0.006 nats lower. Which one is better depends on the use of
+# the student: to score texts of others, or to write.
 #
 # ## Between the two: the generalised Jensen-Shannon divergence
 #
-# Compare both with a mixture $m = \beta q + (1 - \beta) p$ in place of each other (Agarwal et al. 2023):
+# Compare both with a mixture $m = \beta q + (1 - \beta) p$ instead of with each other (Agarwal et al. 2023):
 #
 # $$ JSD_\beta = \beta\, KL(q \Vert m) + (1 - \beta)\, KL(p \Vert m) . $$
 #
-# $m$ is nowhere small where $p$ or $q$ is large, so no logarithm explodes, and $JSD_\beta$ is bounded. The gradient:
-# $p$ stands in the second term and within $m$, where $dm_k/dp_k = 1 - \beta$. With $d/dp_k\, [-\beta q_k \log m_k] =
+# $m$ is never small where $p$ or $q$ is large, so no logarithm explodes, and $JSD_\beta$ is bounded. For the gradient,
+# $p$ appears in the second term and in $m$, where $dm_k/dp_k = 1 - \beta$. With $d/dp_k\, [-\beta q_k \log m_k] =
 # -\beta (1 - \beta) q_k/m_k$ and $d/dp_k\, [(1 - \beta) p_k \log(p_k/m_k)] = (1 - \beta) [\log(p_k/m_k) + 1 - (1 -
-# \beta) p_k/m_k]$, the fractions add up to $-(1 - \beta)\, m_k/m_k$, which cancels the 1. What is left goes through the
+# \beta) p_k/m_k]$, the fractions add up to $-(1 - \beta)\, m_k/m_k$, which cancels the 1. The rest goes through the
 # softmax as before, with $m$ for $q$:
 #
 # $$ \frac{dJSD_\beta}{dz_j} = (1 - \beta)\, p_j \big(\log(p_j/m_j) - KL(p \Vert m)\big) . $$
@@ -463,10 +470,10 @@ for beta in (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999):
     print(f"{beta:>8}{value:10.5f}{value / beta:10.4f}{value / (1 - beta):16.4f}{ends[beta][1]:10.5f}")
 
 # %% [markdown]
-# **The ends.** As $\beta \to 0$ the mixture becomes $p$, and as $\beta \to 1$ it becomes $q$. At both ends
-# $JSD_\beta$ goes to **0**, and its gradient with it. Only after division by $\beta$ is there a limit, the forward KL,
-# and after division by $1 - \beta$ the reverse KL; the table shows both. Several libraries return the two KLs
-# themselves at exactly $\beta = 0$ and $\beta = 1$. Their loss then jumps:
+# **The ends.** As $\beta \to 0$ the mixture becomes $p$, and as $\beta \to 1$ it becomes $q$. At both ends $JSD_\beta$
+# goes to **0**, and its gradient with it. Only after division by $\beta$ is there a limit, the forward KL, and after
+# division by $1 - \beta$ the reverse KL; the table shows both. Several libraries return the two KLs themselves at
+# exactly $\beta = 0$ and $\beta = 1$. Then their loss jumps:
 
 
 # %%
@@ -482,21 +489,22 @@ jsd_own = compared("JSD, β = 0.5", "forward KL", "own words")
 
 # %% [markdown]
 # **What to notice.** At $\beta = 0.01$ the special loss is 0.0037, and at $\beta = 0$ it is 0.3786: a hundred times as
-# much. If you tune $\beta$ over a grid from 0 to 1 at one learning rate, you compare losses of very different size.
-# minikd takes $\beta$ from between the ends only; the ends are methods of their own. At $\beta = 0.5$ the student lies
-# between the two: held-out words cost 0.010 ± 0.004 more than with the forward KL, its own words 0.057 ± 0.008 less.
+# much. If you tune $\beta$ over a grid from 0 to 1 at one learning rate, you compare losses of very different size. In
+# minikd $\beta$ must lie between the ends, and the ends are separate methods. At $\beta = 0.5$ the student lies between
+# the two: its NLL of held-out words is 0.010 ± 0.004 higher than with the forward KL, and the teacher's NLL of its own
+# words 0.057 ± 0.008 lower.
 #
 # ## On-policy: the student's own contexts
 #
-# A language model that speaks reads its own symbols. In training it reads those of people or of a teacher. After a
-# mistake of its own it is in a context that training never showed, and the next mistake is likelier. This drift is
-# called **exposure bias**. The cure: let the student write in training as well, and ask the teacher what should come
-# next in just those contexts. No data set has labels for them. Only a teacher can answer.
+# A language model that generates text reads its own symbols. In training it reads those of people or of a teacher.
+# After its own mistake it is in a context that training never showed, and the next mistake is more likely. This drift
+# is called **exposure bias**. The remedy is to let the student write during training, and to ask the teacher what
+# should come next in those contexts. No data set has labels for them, so only a teacher can answer.
 #
-# At the beginning of each epoch the student of that moment makes up words, and half of the contexts are replaced by
-# those of its words. The gradient is $p - q$ as before. The contexts depend on the student's weights as well, since it
-# wrote them, but we treat them as data. This is the choice of GKD: differentiating through the draw needs a policy
-# gradient, which is noisy.
+# At the beginning of each epoch the current student makes up words, and half of the contexts are replaced by those of
+# its words. The gradient is $p - q$ as before. The contexts also depend on the student's weights, because it wrote
+# them, but we treat them as data, as GKD does. Differentiating through the draw needs a policy gradient, which is
+# noisy.
 
 
 # %%
@@ -535,17 +543,16 @@ pairs += [("forward KL, half its own", "forward KL, half the teacher's")]
 policy = {(*pair, score): compared(*pair, score) for pair in pairs for score in ("held-out words", "own words")}
 
 # %% [markdown]
-# **What to notice.** With half of its own contexts held-out words cost 0.029 ± 0.002 nats less (forward), and 0.017 ±
-# 0.008 less (reverse). Whether its own words become better is undecided, in both directions. Now look at the control.
-# There the other half of the contexts is made up by the *teacher*, and everything else is the same. It helps as much,
-# to within 0.004 nats. So what helps here is that the contexts are new. That they are the student's own adds nothing
-# that five seeds show.
+# **What to notice.** With half of its own contexts the NLL of held-out words falls by 0.029 ± 0.002 nats (forward), and
+# by 0.017 ± 0.008 (reverse). Whether its own words become better is undecided in both directions. In the control the
+# *teacher* makes up this half of the contexts, and everything else is the same. It helps as much, to within 0.004 nats.
+# So new contexts help here. Whether the student's own contexts help more than the teacher's is undecided.
 #
 # ### Is there any exposure bias?
 #
-# Measure it. Along the prefixes of held-out words and along the prefixes of its own words, how far is the student from
-# the teacher? If drift were the trouble, the divergence along its own words would be larger, and would grow with the
-# place in the word.
+# We measure it. How far is the student from the teacher along the prefixes of held-out words, and along the prefixes of
+# its own words? With exposure bias, the divergence along its own words would be larger, and would grow with the place
+# in the word.
 
 
 # %%
@@ -585,18 +592,17 @@ figure.axes[0].set_title("How far the student is from the teacher", fontsize=11)
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** There is none. The student that has never seen its own words in training is nearer to the teacher
-# along them, 0.134 nats instead of 0.140 along held-out words. The divergence grows up to the sixth or seventh letter
-# and then falls, and it does so along both kinds of words. A likely reason is that a longer beginning is rarer among
-# the 1,000 words. Training on its own contexts takes away 0.027 ± 0.002 nats along its own words, and 0.025 along
-# held-out words.
+# **What to notice.** There is no sign of it. The student that has never seen its own words in training is closer to the
+# teacher along them, 0.134 nats instead of 0.140 along held-out words. Along both kinds of words the divergence grows
+# up to the sixth or seventh letter and then falls. A likely reason is that a longer prefix is rarer among the 1,000
+# words. Training on its own contexts reduces the divergence by 0.027 ± 0.002 nats along its own words, and by 0.025
+# along held-out words.
 #
-# So on words of eight letters there is no exposure bias to cure. In a text of a thousand symbols an early mistake has
-# more time to do harm; MiniLLM finds there that the bias grows with the length of the text. Measure it in your own
-# setting first: it takes the two numbers above. And add the control: new contexts of the teacher's are easier to get
-# than the student's own.
+# So words of eight letters show no exposure bias. In a text of a thousand symbols an early mistake has more effect:
+# MiniLLM finds that the bias grows with the length of the text. First measure it in your own setting, with the two
+# numbers above. And add the control: new contexts from the teacher are easier to get than the student's own.
 #
-# ## All of them in one picture
+# ## All methods in one picture
 
 # %%
 figure = Figure(figsize=(7.4, 3.4), layout="constrained")
@@ -614,11 +620,11 @@ figure.legend(fontsize=9, frameon=False, loc="outside right center")
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** The teacher is at the lower left, where both scores are small. From the forward KL one gets nearer
-# to it downwards, with JSD and the reverse KL, or to the left, with new contexts. Both students on labels are far off
-# in one of the scores: the one that stops early speaks badly, and the one that learns long judges badly.
+# **What to notice.** The teacher is at the lower left, where both scores are small. Compared with the forward KL, JSD
+# and the reverse KL are closer to it vertically, and new contexts horizontally. Both students on labels are far off in
+# one of the scores: the one that stops early writes badly, and the one that trains long scores held-out words badly.
 #
-# ## Reading a divergence from samples: k1, k2, k3
+# ## Estimating a divergence from samples: k1, k2, k3
 #
 # For a large model, a sum over all answers is rarely possible. We draw $x \sim p$ and have two numbers, $p(x)$ and
 # $q(x)$. With $r = q(x)/p(x)$ and $l = \log r$, three estimators of $KL(p \Vert q) = -E\,l$ are in use (Schulman 2020):
@@ -656,8 +662,9 @@ for name, k in values_of.items():
 #
 # $$ -p_j f'(l_j) + p_j \sum_x p_x f'(l_x) . $$
 #
-# Put in $f' = -1$, $l$ and $r - 1$. $k_1$ gives 0: nothing is learned. $k_2$ gives $p_j (\log(p_j/q_j) - KL(p \Vert
-# q))$, the gradient of the reverse KL. $k_3$ gives $p_j - q_j$, the gradient of the **forward** KL.
+# The three have $f' = -1$, $l$ and $r - 1$. $k_1$ gives 0: nothing is learned. $k_2$ gives
+# $p_j (\log(p_j/q_j) - KL(p \Vert q))$, the gradient of the reverse KL. $k_3$ gives $p_j - q_j$, the gradient of the
+# **forward** KL.
 
 # %%
 wanted = {"k1": np.zeros(K), "k2": reverse_slope(p, np.exp(logq)), "k3": forward_slope(p, np.exp(logq))}  # (K,) each
@@ -677,17 +684,17 @@ for name, slope in slopes.items():
 # %% [markdown]
 # ## Only the top k
 #
-# Many services show the probabilities of the $k$ likeliest symbols and no others. Stored answers of a teacher also save
-# space this way. The rest, $Q = 1 - \sum_{\text{known}} q$, is there, but nobody says how it is divided. There are
-# three ways to make a target $t$ of it. With $P$ the probability that the student gives to the rest,
+# Many services show only the probabilities of the $k$ most likely symbols. This also saves space for stored answers of
+# a teacher. The rest, $Q = 1 - \sum_{\text{known}} q$, is known, but not how it is divided. There are three ways to
+# make a target $t$. With $P$ the probability that the student gives to the rest,
 #
 # | | known classes | the others |
 # |---|---|---|
-# | rest | $q_j$ | $Q\,p_j/P$: the rest is one class, divided as the student has it |
+# | rest | $q_j$ | $Q\,p_j/P$: the rest is one class, divided in the student's proportions |
 # | renormalised | $q_j/(1 - Q)$ | 0 |
 # | cut | $q_j$ | 0 |
 #
-# The loss is $\sum_j t_j (\log t_j - \log p_j)$ each time and the gradient $dz_j = p_j \sum_k t_k - t_j$. For "rest"
+# In each case the loss is $\sum_j t_j (\log t_j - \log p_j)$ and the gradient $dz_j = p_j \sum_k t_k - t_j$. For "rest"
 # the target depends on $p$, but the formula is the same: there the loss is the KL divergence of $k + 1$ classes.
 
 
@@ -713,15 +720,15 @@ cut_own = compared("top 5, cut", "top 5, rest", "own words")
 renormalised_cut = compared("top 5, renormalised", "top 5, cut", "held-out words")
 
 # %% [markdown]
-# **What to notice.** The five likeliest of 27 symbols hold 77.6 % of the probability. With the rest as one class this
-# costs 0.130 ± 0.024 nats. Taking the unknown for 0 costs 0.618 ± 0.045 more when cut, and again 0.052 ± 0.017 more
-# when renormalised: such a student finds rare letters nearly impossible, and real words have rare letters. Its own
-# words look excellent, 1.823 for "cut", better than the teacher's own, which have 1.893. Nothing is won: it says only
-# what is likeliest. The two scores must be read together.
+# **What to notice.** The five most likely of 27 symbols have 77.6 % of the probability. With the rest as one class the
+# NLL is 0.130 ± 0.024 nats higher. With the unknown as 0 it is another 0.618 ± 0.045 higher if cut, and again 0.052 ±
+# 0.017 higher if renormalised: such a student finds rare letters nearly impossible, and real words have rare letters.
+# Its own words look excellent, 1.823 for "cut", better than the teacher's own, which have 1.893. But this is no gain,
+# because it only writes the most likely letters. The two scores must be read together.
 #
-# ## What they say
+# ## Sampled words
 #
-# Twelve words each, drawn with one seed. A star marks words that exist.
+# Each model makes up twelve words, drawn with one seed. A star marks words that exist.
 
 # %%
 speakers = {"teacher": teacher} | {name: students[name][0] for name in ("labels", "forward KL", "reverse KL")}
@@ -732,13 +739,14 @@ for line in zip(*marked.values(), strict=True):
     print("".join(f"{word:<26}" for word in line).rstrip())
 
 # %% [markdown]
-# **What to notice.** Most of these words do not exist, but many could. Of 3,000 words each, 11.6 % of the teacher's
-# exist, 6.5 % and 6.9 % of the two distilled students', and 2.9 % of the student's on labels. All columns are drawn
+# **What to notice.** Most of these words do not exist, but many could. Of 3,000 words each, 11.6 % exist for the
+# teacher, 6.5 % and 6.9 % for the two distilled students, and 2.9 % for the student on labels. All columns are drawn
 # with the same uniform numbers, so the words often begin alike.
 #
-# ## What other libraries call it
+# ## Names in other libraries
 #
-# You can now open these four and find each piece again. The names are those of the versions of 2026; they change.
+# You can now find each piece in the following paper and libraries. The names are those of the versions of 2026 and may
+# change.
 #
 # | here | paper of GKD | TRL | MiniLLM | DistiLLM |
 # |---|---|---|---|---|
@@ -751,18 +759,18 @@ for line in zip(*marked.values(), strict=True):
 # | share of its own contexts | $\lambda$ | `lmbda` | always its own | `--student-gen`, `--mixed-alpha` |
 #
 # - **TRL.** `GKDTrainer` (by now in `trl.experimental.gkd`) replaces a whole batch with probability `lmbda`, where we
-#   replace a share of the rows. Its `generalized_jsd_loss` has the special ends of above, so `beta=0` and `beta=0.01`
-#   need different learning rates. `temperature` is that of the sampling. With `seq_kd=True` the teacher writes the
-#   text, but the loss is still the divergence; plain cross-entropy on the teacher's text is `SFTTrainer`. The newer
-#   `DistillationTrainer` always takes the student's own contexts, and its `beta` is 1 by default: reverse.
+#   replace a share of the rows. Its `generalized_jsd_loss` has the special ends described above, so `beta=0` and
+#   `beta=0.01` need different learning rates. `temperature` is that of the sampling. With `seq_kd=True` the teacher
+#   writes the text, but the loss is still the divergence; plain cross-entropy on the teacher's text is `SFTTrainer`.
+#   The newer `DistillationTrainer` always takes the student's own contexts, and its `beta` is 1 by default: reverse.
 # - **MiniLLM** takes the reverse KL of whole texts and also differentiates the draw, with a policy gradient. The part
-#   that has a closed form is our reverse KL in each context, along the student's own texts (`--single-step-reg`).
-#   `--teacher-mixed-alpha` lets the teacher write along, so that the first texts are not noise. `--length-norm` divides
-#   by the length, because a sum over symbols rewards short answers.
+#   that has a closed form is our reverse KL in each context, along the student's own texts (`--single-step-reg`). With
+#   `--teacher-mixed-alpha` the teacher takes part in the writing, so that the first texts are not noise.
+#   `--length-norm` divides by the length, because a sum over symbols rewards short answers.
 # - **DistiLLM** mixes a little of one distribution into the other before it compares them, like our `skewed`. With
 #   `adaptive` in `--type` the share of the student's own texts grows by 0.1 whenever the validation loss has risen by
 #   `--loss-eps`. `--replay-ratio` decides how many of them are old ones, because sampling from a large model is slow.
-# - **Top k** is `gkd_logits_topk` in ms-swift. Check what such an option does with the rest.
+# - **Top k** is `gkd_logits_topk` in ms-swift. Check how such an option treats the rest.
 # - **$k_3$** is the KL term of GRPO. As a loss on samples of the student, it is the forward KL.
 #
 # ## Exercises
@@ -772,9 +780,9 @@ for line in zip(*marked.values(), strict=True):
 #
 # <details><summary>Answer</summary>
 #
-# It finds a third local minimum, $\mu \approx 0$ and $\sigma \approx 2.23$, which covers both bumps. Its $KL(p \Vert
-# q)$ is 1.17 nats, against 0.51 and 0.92 of the two narrow ones. So mode seeking is what the best minimum does, and
-# descent may not find it. The forward KL goes to the same place from every start.
+# It finds a third local minimum, $\mu \approx 0$ and $\sigma \approx 2.23$, which covers both bumps. Its
+# $KL(p \Vert q)$ is 1.17 nats, against 0.51 and 0.92 of the two narrow ones. So the best minimum is mode seeking, but
+# descent may not find it. The forward KL ends at the same place from every start.
 #
 # </details>
 #
@@ -785,20 +793,20 @@ for line in zip(*marked.values(), strict=True):
 #
 # $m \ge \beta q$, so $q/m \le 1/\beta$ and $KL(q \Vert m) \le -\log \beta$. In the same way
 # $KL(p \Vert m) \le -\log(1 - \beta)$. Weighted with $\beta$ and $1 - \beta$ this is the bound, which is
-# $\log 2 \approx 0.69$ at $\beta = 0.5$. It is reached if $p$ and $q$ have no class in common. $KL(p \Vert q)$ is
-# infinite there.
+# $\log 2 \approx 0.69$ at $\beta = 0.5$. It is reached if $p$ and $q$ have no class in common. Then $KL(p \Vert q)$ is
+# infinite.
 #
 # </details>
 #
-# **3.** In reinforcement learning one gives each sample $x \sim p$ a reward $R(x)$ and steps along $R(x)$ times the
+# **3.** In reinforcement learning each sample $x \sim p$ gets a reward $R(x)$, and the step goes along $R(x)$ times the
 # gradient of $\log p(x)$. Which divergence does the reward $R = l = \log q(x) - \log p(x)$ descend? Which of the three
-# estimators has the same gradient, sample by sample? Why does $k_1$ not learn anything, if $k_1 = -R$?
+# estimators has the same gradient, sample by sample? Why is nothing learned with $k_1$, although $k_1 = -R$?
 #
 # <details><summary>Answer</summary>
 #
 # The gradient of $\log p(x)$ at the logits is $[x = j] - p_j$. The mean of $-l_x\,([x = j] - p_j)$ over $x \sim p$ is
 # $p_j (g_j - KL(p \Vert q))$ with $g = -l$: the reverse KL. Sample by sample it is the gradient of $k_2$. As a reward,
-# $l$ is a constant that weights the gradient of $\log p$. As a loss, $k_1$ itself is differentiated, and the weight is
+# $l$ is a constant weight on the gradient of $\log p$. As a loss, $k_1$ itself is differentiated, and the weight is
 # lost.
 #
 # </details>
@@ -812,13 +820,13 @@ for line in zip(*marked.values(), strict=True):
 # - Agarwal et al. (2023): *On-Policy Distillation of Language Models*. arXiv 2306.13649 (GKD: JSD, the share
 #   $\lambda$).
 # - Ko et al. (2024): *DistiLLM*. arXiv 2402.03898 (skewed KL, replay).
-# - Anshumann et al. (2025): *Sparse Logit Sampling*. arXiv 2503.16870 (what keeping the largest $k$ does).
+# - Anshumann et al. (2025): *Sparse Logit Sampling*. arXiv 2503.16870 (the effect of keeping the largest $k$).
 # - Ranzato, Chopra, Auli, Zaremba (2015): *Sequence Level Training with Recurrent Neural Networks*. arXiv 1511.06732
 #   (exposure bias).
 # - Schulman (2020): *Approximating KL Divergence*. joschu.net/blog/kl-approx.html ($k_1$, $k_2$, $k_3$).
 # - Atkinson: *Spell Checker Oriented Word Lists*. wordlist.aspell.net (the words).
 #
-# Next: `01_learning_by_hand` once more, now with data of your own.
+# Next: `01_learning_by_hand` again, now with your own data.
 
 # %%
 # What the text claims, checked each time this runs.

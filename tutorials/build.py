@@ -3,12 +3,15 @@
     python -m tutorials.build               run every tutorial in full; write its notebooks, its picture and the index
     python -m tutorials.build 04            some of them, with their translations
     python -m tutorials.build zh            run nothing: write the notebooks in Chinese
+    python -m tutorials.build --text 04     run nothing: write changed text into notebooks whose code is unchanged
     python -m tutorials.build --check       run nothing: say which notebooks, pictures or translations are stale
     python -m tutorials.build --translate zh/05     add to zh/05_choosing.md, in English, the cells that it lacks
+    python -m tutorials.build --accept zh/05        say that zh/05_choosing.md matches the English: renew its markers
 
 A tutorial is a script in the percent format: `# %% [markdown]` begins a cell of text, `# %%` one of code. Its notebook
-has the same cells, and what they printed and drew. The cell tagged "cover" draws the picture for the index, and the
-paragraph that begins with "In short." is the answer there. Needs the extra "tutorials": pip install -e '.[tutorials]'.
+has the same cells with what they printed and drew, and two more after the title: a link to Colab, and a cell that
+installs minikd where it is missing. The cell tagged "cover" draws the picture for the index, and the paragraph that
+begins with "In short." is the answer there. Needs the extra "tutorials": pip install -e '.[tutorials]'.
 
 A translation holds only the cells of text. In `zh/01_learning_by_hand.md` each stands after a marker such as
 `<!-- the-data 765783b6 -->`: the first words of the English cell, and digits that change when the English changes. The
@@ -23,6 +26,7 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,29 @@ import nbformat
 
 HERE = Path(__file__).parent
 LIMIT = 300_000  # bytes of a notebook: more than that, GitHub shows it late or not at all
+# OWNER is a placeholder, because the repository has no public address yet. Change it, then run with --text.
+REPOSITORY = "https://github.com/OWNER/minikd"
+COLAB = REPOSITORY.replace("https://github.com", "https://colab.research.google.com/github") + "/blob/main/tutorials"
+INSTALL = f"""
+# Installs minikd where it is missing, as in Colab. Elsewhere this cell does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("minikd") is None:
+    subprocess.run([sys.executable, "-m", "pip", "install", "git+{REPOSITORY}"], check=True)
+""".strip()
+# The text above the cell that installs, by the folder of the notebook, and what it adds while the address is unknown.
+LINKS = {
+    "tutorials": (
+        "[Open this notebook in Colab]({}). The next cell installs minikd where it is missing.",
+        "`OWNER` is a placeholder: the repository has no public address yet. Replace it by the owner's name.",
+    ),
+    "zh": (
+        "[在 Colab 中打开本笔记本]({})。如果没有安装 minikd，下一个单元格会安装它。",
+        "`OWNER` 是占位符：代码仓库还没有公开地址。请换成仓库所有者的名字。",
+    ),
+}
 
 
 def scripts() -> list[Path]:
@@ -43,11 +70,21 @@ def translations() -> list[Path]:
     return sorted(HERE.glob("*/[0-9][0-9]_*.md"))
 
 
+def link(notebook: Path) -> str:
+    """The text under the title: the address at which Colab opens this notebook, and what the next cell does."""
+    folder = notebook.relative_to(HERE).parent.name or "tutorials"
+    text, placeholder = LINKS[folder]
+    text = text.format(f"{COLAB}/{notebook.relative_to(HERE).as_posix()}")
+    return f"{text}\n\n{placeholder}" if "OWNER" in REPOSITORY else text
+
+
 def read(script: Path) -> Any:
     """The notebook of a tutorial without outputs, as it comes out for everyone: numbered cells, no dates."""
     notebook = jupytext.read(script, fmt="py:percent")
     for i, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{i:02d}"
+    text = nbformat.v4.new_markdown_cell(link(script.with_suffix(".ipynb")), id="colab")
+    notebook.cells[1:1] = [text, nbformat.v4.new_code_cell(INSTALL, id="install")]
     notebook["metadata"] = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -73,10 +110,35 @@ def execute(script: Path) -> Any:
     return notebook
 
 
+def retext(script: Path) -> Any:
+    """The notebook that is there, with the text of the script. ValueError if the code of the script is another."""
+    notebook, old = read(script), nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    ours, theirs = (
+        [cell for cell in some.cells if cell["cell_type"] == "code" and cell["id"] != "install"]
+        for some in (notebook, old)
+    )
+    if [cell["source"].strip() for cell in ours] != [cell["source"].strip() for cell in theirs]:
+        raise ValueError(f"the code of {script.name} has changed: run python -m tutorials.build {script.name[:2]}")
+    for mine, executed in zip(ours, theirs, strict=True):
+        mine["outputs"] = executed["outputs"]
+    for count, cell in enumerate((cell for cell in notebook.cells if cell["cell_type"] == "code"), start=1):
+        cell["execution_count"] = count  # as in a run from top to bottom
+        for output in cell["outputs"]:
+            if output["output_type"] == "execute_result":
+                output["execution_count"] = count
+    return notebook
+
+
 def marker(text: str) -> tuple[str, str]:
     """The two parts of the marker of an English cell: its first words, and a short hash, which ignores line breaks."""
     words = re.findall(r"[a-z0-9]+", text.split("\n\n")[0].lower())
     return "-".join(words[:5]), hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:8]
+
+
+def numbered(texts: Iterable[str]) -> list[str]:
+    """The first words of English cells, with a number where cells begin alike: the-data, the-data-2."""
+    keys = [marker(text)[0] for text in texts]
+    return [f"{key}-{keys[: i + 1].count(key)}" if key in keys[:i] else key for i, key in enumerate(keys)]
 
 
 def translated(source: Path) -> dict[str, tuple[str, str]]:
@@ -92,11 +154,9 @@ def translated(source: Path) -> dict[str, tuple[str, str]]:
 
 def english(source: Path) -> dict[str, tuple[str, str]]:
     """The cells that a translation should have, in the same form: key, hash, and the English text."""
-    texts = [text for kind, text in cells(read(HERE / f"{source.stem}.py")) if kind == "markdown"]
-    keys, hashes = zip(*map(marker, texts), strict=True)
-    if len(set(keys)) < len(keys):
-        raise ValueError(f"{source.stem}.py has two cells that begin with {max(keys, key=keys.count)}")
-    return dict(zip(keys, zip(hashes, texts, strict=True), strict=True))
+    first, _, *rest = [text for kind, text in cells(read(HERE / f"{source.stem}.py")) if kind == "markdown"]
+    texts = [first, *rest]  # the link to Colab is nobody's to translate
+    return {key: (marker(text)[1], text) for key, text in zip(numbered(texts), texts, strict=True)}
 
 
 def lagging(source: Path) -> list[str]:
@@ -120,12 +180,25 @@ def begin(source: Path) -> None:
     source.write_text("\n".join(parts), "utf-8")
 
 
+def accept(source: Path) -> None:
+    """Give each cell of a translation the marker of the English cell at its place: it says the same as that."""
+    wanted, there = english(source), translated(source)
+    if len(wanted) != len(there):
+        raise ValueError(f"{source.name} has {len(there)} cells, and the English {len(wanted)}")
+    pairs = zip(wanted.items(), there.values(), strict=True)
+    parts = [f"<!-- {key} {digits} -->\n\n{text}\n" for (key, (digits, _)), (_, text) in pairs]
+    source.write_text("\n".join(parts), "utf-8")
+
+
 def translate(source: Path) -> Any:
     """The notebook of a translation. A cell that is not translated stays English."""
     notebook, texts = nbformat.read(HERE / f"{source.stem}.ipynb", as_version=4), translated(source)
     for cell in notebook.cells:
-        if cell["cell_type"] == "markdown":
-            cell["source"] = texts.get(marker(cell["source"])[0], ("", cell["source"]))[1]
+        if cell["id"] == "colab":
+            cell["source"] = link(source.with_suffix(".ipynb"))
+    english_cells = [cell for cell in notebook.cells if cell["cell_type"] == "markdown" and cell["id"] != "colab"]
+    for key, cell in zip(numbered(cell["source"] for cell in english_cells), english_cells, strict=True):
+        cell["source"] = texts.get(key, ("", cell["source"]))[1]
     return notebook
 
 
@@ -143,24 +216,26 @@ def picture(notebook: Any) -> bytes:
     return base64.b64decode(images[0])
 
 
-def head(script: Path) -> tuple[str, str]:
-    """Title and short answer of a tutorial, from its first cell."""
+def head(script: Path) -> dict[str, str]:
+    """What the first cell of a tutorial states: title, short answer, what you will learn, prerequisites, hours."""
     text = read(script).cells[0]["source"]
-    title = re.match(r"# (.+)", text)
-    short = re.search(r"\*\*In short\.\*\*\s*(.+?)(?:\n\n|$)", text, re.DOTALL)
-    if title is None or short is None:
-        raise ValueError(f"{script.name} must begin with a title and a paragraph that starts **In short.**")
-    return title[1], short[1].replace("\n", " ")
+    patterns = {"title": r"# (.+?)\n", "In short": r"\*\*In short\.\*\*\s*(.+?)\n\n"}
+    patterns |= {name: rf"- \*\*{name}:\*\* (.+?)\n" for name in ("What you will learn", "Prerequisites", "Hours")}
+    found = {name: re.search(rf"^{pattern}", text, re.DOTALL | re.MULTILINE) for name, pattern in patterns.items()}
+    missing = [name for name, match in found.items() if match is None]
+    if missing:
+        raise ValueError(f"the first cell of {script.name} must state: {', '.join(missing)}")
+    return {name: match[1].replace("\n", " ") for name, match in found.items() if match}
 
 
 def index() -> str:
     """The rows of tutorials/README.md."""
     rows = []
     for script in scripts():
-        title, short = head(script)
-        name = script.stem
+        stated, name = head(script), script.stem
         picture = f"[![picture of {name[:2]}](pictures/{name}.png)]({name}.ipynb)"
-        rows.append(f"### [{title}]({name}.ipynb)\n\n{picture}\n\n{short}\n")
+        facts = f"Prerequisites: {stated['Prerequisites']}. Hours: {stated['Hours']}."
+        rows.append(f"### [{stated['title']}]({name}.ipynb)\n\n{picture}\n\n{stated['In short']}\n\n{facts}\n")
     return "\n".join(rows)
 
 
@@ -199,11 +274,12 @@ def stale() -> list[str]:
     return found
 
 
-def build(source: Path) -> None:
+def build(source: Path, text_only: bool = False) -> None:
     """Write the notebook of a tutorial, which runs, and its picture; or the notebook of a translation."""
-    notebook = translate(source) if source.suffix == ".md" else execute(source)
+    notebook = translate(source) if source.suffix == ".md" else (retext if text_only else execute)(source)
+    nbformat.validate(notebook)
     nbformat.write(notebook, source.with_suffix(".ipynb"))
-    if source.suffix == ".py":
+    if source.suffix == ".py" and not text_only:
         (HERE / "pictures").mkdir(exist_ok=True)
         (HERE / "pictures" / f"{source.stem}.png").write_bytes(picture(notebook))
     size = source.with_suffix(".ipynb").stat().st_size
@@ -214,8 +290,10 @@ def main() -> None:
     """Build; or with --check tell what is stale and exit with 1, or with --translate begin a translation."""
     parser = argparse.ArgumentParser(prog="python -m tutorials.build", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NN", help="numbers of tutorials, 04 or zh/04 (default all)")
+    parser.add_argument("--text", action="store_true", help="run nothing: write changed text into the notebooks")
     parser.add_argument("--check", action="store_true", help="run nothing: say what is stale")
     parser.add_argument("--translate", metavar="zh/NN", help="add what is not translated to zh/NN_*.md")
+    parser.add_argument("--accept", action="store_true", help="renew the markers of translations, zh or zh/04")
     options = parser.parse_args()
     if options.check:
         found = stale()
@@ -227,7 +305,7 @@ def main() -> None:
             parser.error(f"--translate takes a language and the number of a tutorial, zh/05, got {options.translate}")
         begin(HERE / language / f"{names[0]}.md")
         return
-    if os.environ.get("MINIKD_FAST"):
+    if os.environ.get("MINIKD_FAST") and not (options.text or options.accept):
         sys.exit("unset MINIKD_FAST: the notebooks show the full runs")
     wanted = tuple(options.names) or ("",)
     chosen = [
@@ -238,7 +316,10 @@ def main() -> None:
     if not chosen:
         sys.exit(f"there is no tutorial {' or '.join(options.names)}")
     for source in chosen:
-        build(source)
+        if options.accept and source.suffix == ".md":
+            accept(source)
+        elif not options.accept:
+            build(source, options.text)
     (HERE / "README.md").write_text(readme((HERE / "README.md").read_text()))
 
 
