@@ -34,7 +34,6 @@ language = "en"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
@@ -60,7 +59,7 @@ html_copy_source = html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": False}
-pygments_style, pygments_dark_style = "friendly", "monokai"
+pygments_style, pygments_dark_style = "friendly", "native"
 copybutton_prompt_text = ">>> "
 copybutton_exclude = ".linenos, .gp, .go"
 
@@ -127,12 +126,13 @@ def show_source(app: Any, doctree: nodes.document, docname: str) -> None:
 
 
 def rewrite(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Render a plain docstring; NumPy's sections, where it has any, are left to Napoleon."""
-    text = "\n".join(lines)
-    plain, sections = text, ""
-    if found := re.search(r"^\w[\w ]*\n-{3,}$", text, re.MULTILINE):
-        plain, sections = text[: found.start()], text[found.start() :]
-    lines[:] = [*prose.rst(plain, pages.link), *sections.split("\n")]
+    """Render a docstring, with or without NumPy's sections."""
+    lines[:] = prose.rst("\n".join(lines), pages.link)
+
+
+def plain_types(app: Any, what: str, name: str, obj: Any, options: Any, signature: str, returns: str) -> Any:
+    """Signatures name the package's own types as its source does."""
+    return tuple(text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returns))
 
 
 def chinese(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
@@ -146,6 +146,7 @@ def setup(app: Any) -> dict[str, bool]:
     pages.write_all()
     app.connect("source-read", prepare)
     app.connect("doctree-resolved", show_source)
-    app.connect("autodoc-process-docstring", rewrite, priority=400)
+    app.connect("autodoc-process-docstring", rewrite)
+    app.connect("autodoc-process-signature", plain_types)
     app.connect("html-page-context", chinese)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -14,7 +14,6 @@ from typing import Any
 
 import prose
 from formulas import FORMULAS
-from lessons import LESSONS
 
 import minikd
 from minikd.course.exercises import EXERCISES
@@ -215,21 +214,32 @@ def notebooks() -> list[Path]:
     return [*sorted(TUTORIALS.glob("[0-9][0-9]_*.ipynb")), *sorted(TUTORIALS.glob("zh/[0-9][0-9]_*.ipynb"))]
 
 
+# What the first cell of a notebook states, in either language.
+STATED = {
+    "title": r"#\s*\d+\s*·\s*(.+?)\n",
+    "short": r"\*\*(?:In short\.|简而言之。)\*\*\s*(.+?)\n\n",
+    "learn": r"- \*\*(?:What you will learn:|学习目标：)\*\* *(.+?)\n",
+    "needs": r"- \*\*(?:Prerequisites:|先修内容：)\*\* *(.+?)\n",
+    "hours": r"- \*\*(?:Hours:|学时：)\*\* *([\d.]+)",
+}
+GOALS = re.compile(r"(?:^- \*\*.+\n(?:  .+\n)*)+", re.MULTILINE)  # the list in which learn, needs and hours stand
+
+
 def first_cell(path: Path) -> str:
-    """The first cell of a notebook: its title and the answer in short."""
+    """The first cell of a notebook."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return "".join(cells[0]["source"])
+    return "".join(cells[0]["source"]) + "\n"
 
 
-def title_of(path: Path) -> str:
-    """The title of a notebook without its number."""
-    return re.sub(r"^#\s*\d+\s*·\s*", "", first_cell(path).split("\n")[0])
-
-
-def short_of(path: Path) -> str:
-    """The answer in short."""
-    found = re.search(r"\*\*(?:In short\.|简而言之。)\*\*\s*(.+?)(?:\n\n|$)", first_cell(path), re.DOTALL)
-    return found[1].replace("\n", " ") if found else ""
+@cache
+def stated(path: Path) -> dict[str, str]:
+    """What a notebook states in its first cell: title, answer in short, goals, prerequisites, hours."""
+    text = first_cell(path)
+    found = {name: re.search(rf"^{pattern}", text, re.DOTALL | re.MULTILINE) for name, pattern in STATED.items()}
+    missing = [name for name, match in found.items() if match is None]
+    if missing:
+        raise ValueError(f"the first cell of {path} must state: {', '.join(missing)}")
+    return {name: " ".join(match[1].split()) for name, match in found.items() if match}
 
 
 def chinese_of(path: Path) -> Path:
@@ -237,64 +247,50 @@ def chinese_of(path: Path) -> Path:
     return TUTORIALS / "zh" / f"{path.stem}.ipynb"
 
 
-def box(path: Path) -> str:
-    """What stands below the title of a notebook's page."""
-    lesson, chinese = LESSONS[path.name[:2]], path.parent.name == "zh"
-    if chinese:
-        learn, needs = lesson.chinese, lesson.needs_chinese
-        title, words = "学什么", ("需要", "时间", "小时，包括练习", "脚本和 notebook")
-        other = f"[English](../{path.name})"
-    else:
-        learn, needs = lesson.learn, lesson.needs
-        title, words = "What you will learn", ("You need", "Time", "hours, with the exercises", "Script and notebook")
-        other = f"[中文](zh/{path.name})" if chinese_of(path).exists() else ""
-    script = f"`tutorials/{path.stem}.py`"
-    lines = [f":::{{admonition}} {title}", ":class: lesson", "", *(f"- {goal}" for goal in learn), ""]
-    lines += [f"**{words[0]}**: {needs}  ", f"**{words[1]}**: {lesson.hours:g} {words[2]}  "]
-    folder = "tutorials/zh" if chinese else "tutorials"
-    lines += [f"**{words[3]}**: {script}, `{folder}/{path.name}`" + (f"  \n{other}" if other else ""), ":::"]
-    return "\n".join(lines)
-
-
 def page_of(path: Path) -> str:
-    """A notebook as the site shows it: with the box after its title."""
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    text = "".join(notebook["cells"][0]["source"])
-    title, _, rest = text.partition("\n")
-    notebook["cells"][0]["source"] = f"{title}\n\n{box(path)}\n{rest}"
+    """A notebook as the site shows it: its goals in a box, which also leads to the other language."""
+    notebook, chinese = json.loads(path.read_text(encoding="utf-8")), path.parent.name == "zh"
+    other = f"[English](../{path.name})" if chinese else f"[中文](zh/{path.name})"
+    words = ("关于这一课", "脚本") if chinese else ("About this tutorial", "Script")
+    more = f"- **{words[1]}{'：' if chinese else ':'}** `tutorials/{path.stem}.py`\n"
+    more += f"- {other}\n" if chinese or chinese_of(path).exists() else ""
+    box = rf":::{{admonition}} {words[0]}\n:class: lesson\n\n\g<0>{more}:::\n"
+    stated(path)
+    notebook["cells"][0]["source"] = GOALS.sub(lambda found: found.expand(box), first_cell(path), count=1)
     return json.dumps(notebook, ensure_ascii=False)
 
 
 def lessons_table(language: str = "") -> str:
-    """The tutorials: picture, question, the answer in short, what one learns, needs and hours."""
+    """The tutorials: picture, question, the answer in short, goals, prerequisites and hours."""
     lines: list[str] = []
+    words = ("学习目标", "先修内容", "学时", "：") if language else ("You will learn", "Prerequisites", "Hours", ": ")
     for script in scripts():
         path = TUTORIALS / language / f"{script.stem}.ipynb"
         if not path.exists():
             continue
-        lesson = LESSONS[script.name[:2]]
-        page = f"/tutorials/{language}/{path.name}".replace("//", "/")
-        learn, needs = (lesson.chinese, lesson.needs_chinese) if language else (lesson.learn, lesson.needs)
-        words = ("学什么", "需要", "小时") if language else ("You will learn to", "You need", "hours")
-        lines += [f"### [{script.name[:2]} · {title_of(path)}]({page})", ""]
-        alt = f"picture of {script.name[:2]}"
-        lines += [f"[![{alt}](../tutorials/pictures/{script.stem}.png)]({page})", "", short_of(path), ""]
-        lines += [f"**{words[0]}**", "", *(f"- {goal}" for goal in learn), ""]
-        lines += [f"**{words[1]}**: {needs}. **{lesson.hours:g} {words[2]}**.", ""]
+        facts, page = stated(path), f"/tutorials/{language}/{path.name}".replace("//", "/")
+        lines += [f"### [{script.name[:2]} · {facts['title']}]({page})", ""]
+        lines += [f"[![picture of {script.name[:2]}](../tutorials/pictures/{script.stem}.png)]({page})", ""]
+        lines += [facts["short"], ""]
+        lines += [
+            f"- **{word}**{words[3]}{facts[name]}"
+            for word, name in zip(words[:3], ("learn", "needs", "hours"), strict=True)
+        ]
         if not language and chinese_of(path).exists():
-            lines[-2] += f" [中文](/tutorials/zh/{path.name})"
+            lines.append(f"- [中文](/tutorials/zh/{path.name})")
+        lines.append("")
     return "\n".join(lines)
 
 
 def lessons_short() -> str:
     """The tutorials in one table."""
-    lines = ["| | question | hours | 中文 |", "|---|---|---:|---|"]
+    lines, total = ["| | question | hours | 中文 |", "|---|---|---:|---|"], 0.0
     for script in scripts():
         number, path = script.name[:2], script.with_suffix(".ipynb")
         zh = f"[{number}](/tutorials/zh/{path.name})" if chinese_of(path).exists() else ""
-        question = f"[{title_of(path)}](/tutorials/{path.name})"
-        lines.append(f"| {number} | {question} | {LESSONS[number].hours:g} | {zh} |")
-    total = sum(lesson.hours for lesson in LESSONS.values())
+        facts = stated(path)
+        total += float(facts["hours"])
+        lines.append(f"| {number} | [{facts['title']}](/tutorials/{path.name}) | {facts['hours']} | {zh} |")
     return "\n".join([*lines, f"| | all of them | {total:g} | |", ""])
 
 

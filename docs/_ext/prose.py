@@ -1,19 +1,26 @@
 """Turn a docstring of minikd, which is plain text, into reStructuredText that renders as prose, tables and formulas.
 
-The package writes its docstrings for people who read the source. They have three kinds of blocks:
+The package writes its docstrings for people who read the source, with `|z|` and `p*` as they are. They have four kinds
+of blocks:
 
 - prose, with names in `backticks`;
 - blocks that are indented by four spaces: formulas and code, whose spaces count;
-- lists of arguments, `name   what it is`, in columns.
+- lists of arguments, `name   what it is`, in columns;
+- NumPy's sections: a title, a line of dashes, and below it arguments with types, or prose.
+
+What is none of these comes out as prose. So no docstring can break the build.
 """
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Iterable
 
 ARGUMENT = re.compile(r"([\w]+(?:, [\w]+)*) {2,}(\S.*)")
 ANOTHER = re.compile(r"; {2,}(?=[\w]+(?:, [\w]+)* {2,}\S)")  # a second argument in the line of the first
+SECTION = re.compile(r"^([A-Z][\w ]*)\n-{3,}\n", re.MULTILINE)
+TYPED = ("Parameters", "Returns", "Yields", "Raises", "Attributes", "Other Parameters", "Warns")  # name : type
 HEADING = re.compile(r"((?:[A-Z][\w'’²]*)(?: [\w'’²]+){0,4})\. |(Sources?): ")
 ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 LINK = "`arXiv {0} <https://arxiv.org/abs/{0}>`__"
@@ -74,6 +81,22 @@ def arguments(entries: list[tuple[str, str]], link: Link) -> list[str]:
     return out
 
 
+def typed(body: str, link: Link) -> list[str]:
+    """The entries of a section: `name : type`, and what it is in the lines below, which are indented."""
+    out = [".. container:: arguments", ""]
+    entries = re.split(r"\n(?=\S)", textwrap.dedent(body).strip("\n"))
+    for entry in entries:
+        head, _, text = entry.partition("\n")
+        names, colon, type_ = head.partition(" : ")
+        term = ", ".join(map(literal, names.split(", ")))
+        out += [f"   {term}{f' : {inline(type_, literal)}' if colon else ''}"]
+        out += (
+            [f"      {line}".rstrip() for line in rst(textwrap.dedent(text), link)] if text.strip() else ["      \\ "]
+        )
+        out.append("")
+    return out
+
+
 def mixed(lines: list[str], link: Link) -> list[str]:
     """A group of lines that are prose, arguments, or one after the other."""
     out: list[str] = []
@@ -83,7 +106,8 @@ def mixed(lines: list[str], link: Link) -> list[str]:
     def flush() -> None:
         nonlocal prose, entries
         if prose:
-            out.extend([inline(" ".join(prose), link), ""])
+            text = inline(" ".join(prose), link)
+            out.extend([f"\\{text}" if re.match(r"\(?\w{1,4}[.)](\s|$)", text) else text, ""])  # "M." begins no list
         if entries:
             out.extend(arguments(entries, link))
         prose, entries = [], []
@@ -127,17 +151,26 @@ def rst(text: str, link: Link = literal, headings: bool = False) -> list[str]:
     link      makes markup of what stands between backticks
     headings  whether a paragraph that begins with a few words and a full stop, "Idea.", gets them as a heading
     """
+    text, *sections = SECTION.split(text)
     out: list[str] = []
     for lines in paragraphs(text):
         if lines[0].startswith("    "):
             out += formula(lines)
             continue
+        if lines[0].startswith(">>> "):
+            out += [".. code-block:: pycon", "", *(f"   {line}" for line in lines), ""]
+            continue
+        if lines[-1].endswith("::"):  # what follows is indented, and says so
+            lines = [*lines[:-1], lines[-1][:-1]]
         if re.match(r"(-|\d+\.) ", lines[0]):
             out += items(lines, link)
             continue
-        if headings and (found := HEADING.match(lines[0])):
+        if headings and (found := HEADING.match(lines[0])) and " is " not in found[0]:
             title = inline(found[1] or found[2])
             out += [title, "-" * (2 * len(title)), ""]
             lines = [lines[0][found.end() :], *lines[1:]]
         out += mixed(lines, link)
+    for title, body in zip(sections[::2], sections[1::2], strict=True):
+        out += [f".. rubric:: {title}", ""]
+        out += typed(body, link) if title in TYPED and body.strip() else rst(body, link)
     return out
