@@ -85,7 +85,8 @@ def numbers(row: str) -> Iterator[int]:
 
 
 def test_a_docstring_comes_out_as_prose_formulas_and_arguments() -> None:
-    text = "Sums |z| and p*.\n\nx  (N, D);  y  labels\n   of x\n\nSo `a`s::\n\n    L = 1\n\nRaises\n------\nValueError\n    T <= 0."
+    text = "Sums |z| and p*.\n\nx  (N, D);  y  labels\n   of x\n\nSo `a`s::\n\n    L = 1\n\n"
+    text += "Raises\n------\nValueError\n    T <= 0."
     lines = prose.rst(text)
     assert lines[0] == "Sums \\|z\\| and p\\*."
     assert "   ``x``" in lines and "   ``y``" in lines and "      labels of x" in lines
@@ -195,6 +196,7 @@ def test_pages_fit_render_their_formulas_and_fetch_nothing(site: Path, width: in
     heard: list[str] = []
     with chromium() as browser:
         page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
+        page.set_default_timeout(120_000)  # for a machine that is busy with other tests
         page.on("console", lambda message: heard.append(f"{page.url}: {message.type}: {message.text}"))
         page.on("pageerror", lambda error: heard.append(f"{page.url}: {error}"))
         page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else heard.append(asked.url))
