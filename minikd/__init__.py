@@ -1,7 +1,7 @@
 """minikd: knowledge distillation from scratch.
 
-A tiny MLP library without autograd: every forward and backward pass, softmax with temperature and distillation
-gradient is derived and written by hand, on NumPy or, with device="cuda", on CuPy.
+A tiny MLP library without autograd. Every forward and backward pass, the softmax with temperature and the gradient of
+distillation are derived and written by hand. Arrays are NumPy's or, with `device="cuda"`, CuPy's.
 """
 
 from .data import load_data

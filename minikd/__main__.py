@@ -1,4 +1,4 @@
-"""`python -m minikd` is the `minikd` command."""
+"""`python -m minikd` runs the `minikd` command."""
 
 from .cli.main import main
 

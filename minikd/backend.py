@@ -1,9 +1,10 @@
-"""Which array library: NumPy on the CPU, CuPy on an NVIDIA GPU.
+"""The array library: NumPy on the CPU, CuPy on an NVIDIA GPU.
 
-An array knows where it lives, so functions ask `xp_of(array)` and then write `xp.exp(...)`: the same line runs
-on both. A device is named once, when something new is made (`MLP(..., device="cuda")`); there is no global
-switch, and asking for a GPU that is not there is an error, never a silent fall back to the CPU.
-This is the only file that imports CuPy, and it does so only when it is needed.
+Every array belongs to one library, so functions ask `xp_of(array)` and then write `xp.exp(...)`: the same line runs on
+both. The device is named once, when something new is made (`MLP(..., device="cuda")`). There is no global switch and no
+silent fallback: if there is no GPU, `device="cuda"` raises a DeviceError.
+
+This is the only chapter that imports CuPy, and it does so only when a GPU is needed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ DEVICES = ("cpu", "cuda")
 def get_xp(device: str) -> Any:
     """The array library of a device: NumPy for "cpu", CuPy for "cuda".
 
-    Raises ValueError for a name that is neither, DeviceError where CuPy or a GPU is missing.
+    Raises
+    ------
+    ValueError
+        The name is neither "cpu" nor "cuda".
+    DeviceError
+        CuPy or a GPU is missing. The message says what to install.
     """
     check_choice("device", device, DEVICES)
     if device == "cpu":
@@ -36,7 +42,7 @@ def get_xp(device: str) -> Any:
             raise RuntimeError("CUDA finds no GPU here")
         _try_out(cupy)
         return cupy
-    except Exception as error:  # whatever a missing GPU, driver or compiler, or a broken installation, makes of it
+    except Exception as error:  # a missing GPU, driver or compiler and a broken installation each raise their own
         why = f"an NVIDIA GPU with its driver, and a CuPy that works. CuPy says: {error}"
         if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
             why = "CuPy, which is not installed: pip install 'minikd[cuda13]' (or [cuda12], as nvidia-smi shows)"
@@ -45,32 +51,32 @@ def get_xp(device: str) -> Any:
 
 @cache
 def _try_out(cupy: Any) -> None:
-    """Make a first array and run a first kernel, once: there a driver or a compiler that is missing shows."""
+    """Make a first array and run a first kernel, once: a missing driver or compiler shows here."""
     cupy.zeros(1) + 1
 
 
 def xp_of(array: Array) -> Any:
-    """The array library that `array` belongs to; anything that is not a CuPy array counts as NumPy's."""
-    if type(array) is np.ndarray:  # a shortcut, for this is asked dozens of times a step
+    """The array library that `array` belongs to. Anything that is not a CuPy array counts as NumPy's."""
+    if type(array) is np.ndarray:  # a shortcut, because this runs dozens of times a step
         return np
-    # An array of CuPy's can only exist if CuPy was imported already, so NumPy users never pay for the import.
+    # A CuPy array can only exist if CuPy was imported already, so NumPy users never pay for the import.
     cupy = sys.modules.get("cupy")
     return cupy if cupy is not None and isinstance(array, cupy.ndarray) else np
 
 
 def to_numpy(array: Array) -> np.ndarray[Any, Any]:
-    """The values as a NumPy array: the same object if it is one already, a copy from the GPU otherwise."""
+    """The values as a NumPy array: the same object if it is one already, otherwise a copy from the GPU."""
     return np.asarray(array if xp_of(array) is np else array.get())
 
 
 def to_device(array: Array, device: str) -> Array:
-    """The array on a device: the same object if it is there already, a copy otherwise."""
+    """The array on a device: the same object if it is there already, otherwise a copy."""
     xp = get_xp(device)
     return array if xp is not np and xp_of(array) is xp else xp.asarray(to_numpy(array))
 
 
 def place(value: Any, device: str, dtype: str | None = None) -> Any:
-    """An array on a device, floats in `dtype`; a Source, a function or None comes back as it is."""
+    """The array on a device, with floats in `dtype`. A Source, a function or None is returned as it is."""
     if value is None or is_source(value) or callable(value):
         return value
     array = to_device(value, device)
@@ -78,11 +84,11 @@ def place(value: Any, device: str, dtype: str | None = None) -> Any:
 
 
 def shuffled(x: Any, seed: int, epoch: int) -> Array:
-    """The numbers of the rows of x, 0 to N - 1, in an order drawn from (seed, epoch); they are where x is."""
+    """The row numbers of x, 0 to N - 1, in an order drawn from (seed, epoch), on the device of x."""
     order = np.random.default_rng((seed, epoch)).permutation(len(x))
     return xp_of(x).asarray(order)
 
 
 def generator(device: str, *seed: int) -> Any:
-    """A random generator on a device, from one or more whole numbers."""
+    """A random generator on a device, seeded by one or more whole numbers."""
     return get_xp(device).random.default_rng(int(np.random.SeedSequence(seed).generate_state(1)[0]))

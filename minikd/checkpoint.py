@@ -1,9 +1,9 @@
 """Files of named arrays that are complete and unaltered, or not there at all.
 
-The format is safetensors: a header of names, shapes and text metadata, then raw numbers. Nothing in it can run
-code, so a file from a stranger is safe to open. Two things are added here. Saving is atomic: a full disk or a
-kill leaves the old file as it was. And the metadata carries a SHA-256 over everything else, so that a file that
-was cut short or altered is told from a good one. This module knows nothing of networks.
+The format is safetensors: a header of names, shapes and text metadata, then raw numbers. Nothing in it can run code, so
+it is safe to open a file from a stranger. Two things are added here. Saving is atomic: a full disk or a kill leaves the
+old file as it was. And the metadata contains a SHA-256 of everything else, so that a file that was cut short or altered
+is recognised. This module does not know what a network is.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ PathLike = str | os.PathLike[str]
 def save_arrays(path: PathLike, arrays: Mapping[str, Any], metadata: Mapping[str, str], *, sync: bool = True) -> None:
     """Write arrays (CPU or GPU, at least one dimension) and text metadata to `path`, atomically.
 
-    sync=False does not wait for the disk: safe against a kill and a full disk, though not against a power cut, after
-    which a file may be found damaged (and is told to be). That waiting would cost short epochs more than training.
-    CheckpointError where the file cannot be written; what was at `path` before is still there then.
+    With sync=False the call does not wait for the disk, because that would cost short epochs more time than training.
+    The file is then safe against a kill and a full disk, but not against a power cut. After a power cut it may be
+    damaged, and `load_arrays` reports that. CheckpointError if the file cannot be written; `path` then holds what it
+    held before.
     """
     from safetensors.numpy import save
 
@@ -41,9 +42,9 @@ def save_arrays(path: PathLike, arrays: Mapping[str, Any], metadata: Mapping[str
 
 
 def load_arrays(path: PathLike) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
-    """Read back what `save_arrays` wrote: NumPy arrays and metadata.
+    """Read what `save_arrays` wrote: NumPy arrays and metadata.
 
-    CheckpointError for a file that is missing, truncated, altered, of another format or of another version.
+    CheckpointError for a file that is missing, truncated or altered, or that has another format or version.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -64,7 +65,7 @@ def load_arrays(path: PathLike) -> tuple[dict[str, np.ndarray[Any, Any]], dict[s
         words = f"{str(error)[:200]}; it begins with {np.fromfile(path, np.uint8, 24).tobytes()!r}"
         raise CheckpointError(f"{path} is not a whole safetensors file: {words}") from error
     if header.pop("sha256", None) != _digest(arrays, header):
-        words = "was altered or damaged after it was written: its SHA-256 does not fit its contents"
+        words = "was altered or damaged after it was written: its SHA-256 does not match its contents"
         raise CheckpointError(f"{path} {words}")
     return arrays, header
 
@@ -72,9 +73,9 @@ def load_arrays(path: PathLike) -> tuple[dict[str, np.ndarray[Any, Any]], dict[s
 def write_atomically(path: PathLike, content: bytes, *, sync: bool = True) -> None:
     """Write bytes so that `path` holds either all of them or what it held before, whatever happens in between.
 
-    CheckpointError where that is impossible.
+    CheckpointError if the file cannot be written.
     """
-    # The new file is complete and on the disk before it takes the old one's name, which is one indivisible step.
+    # The new file is complete and on the disk before it gets the name of the old one, which is one atomic step.
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
@@ -88,14 +89,14 @@ def write_atomically(path: PathLike, content: bytes, *, sync: bool = True) -> No
         kept = "the file there before, if any, is untouched"
         raise CheckpointError(f"cannot write {target}: {error.strerror or error}; {kept}") from error
     finally:
-        with suppress(OSError):  # it is not there after success, nor where it could not be made
+        with suppress(OSError):  # it is not there after success, or if it could not be created
             temporary.unlink()
 
 
 def save_run(path: PathLike, theta: Any, metadata: Mapping[str, str], state: Any, progress: Any) -> None:
-    """Write a training run: the parameters with their metadata, the optimizer's state, settings and history.
+    """Write a training run: the parameters with their metadata, the optimizer's state, and the progress.
 
-    state     {"t": steps, name: vector, ...};  progress  plain values, "settings" among them
+    `state` is {"t": steps, name: vector, ...}. `progress` holds plain values, among them "settings" and the history.
     """
     arrays = {f"optimizer.{name}": vector for name, vector in state.items() if name != "t"}
     training = json.dumps({**progress, "t": state["t"]})
@@ -103,7 +104,7 @@ def save_run(path: PathLike, theta: Any, metadata: Mapping[str, str], state: Any
 
 
 def run_in(path: Any, arrays: Mapping[str, Any], metadata: Mapping[str, str], settings: Mapping[str, Any]) -> Any:
-    """(state, progress) as `save_run` wrote them. CheckpointError where the file has other `settings`."""
+    """(state, progress) as `save_run` wrote them. CheckpointError if the file has other `settings`."""
     progress = json.loads(metadata["training"])
     then, now = {**progress["settings"], **metadata}, json.loads(json.dumps(settings))
     different = [f"{name} (then {then.get(name)}, now {now[name]})" for name in now if then.get(name) != now[name]]
@@ -116,8 +117,8 @@ def run_in(path: Any, arrays: Mapping[str, Any], metadata: Mapping[str, str], se
 def fingerprint(value: Any) -> Any:
     """What a checkpoint records of data or of a function, so that a run is not resumed with others.
 
-    An array gives a checksum, an object its attribute `fingerprint`, a function its name, a partial function also its
-    keyword arguments. All of them are the same in the next process.
+    An array gives a checksum, an object its attribute `fingerprint`, a function its name, and a partial function also
+    its keyword arguments. All of them are the same in every process.
     """
     if hasattr(value, "fingerprint"):
         return value.fingerprint

@@ -1,9 +1,9 @@
-"""Checks that turn a bad argument into a sentence, and normalise what is good.
+"""Checks that turn a bad argument into a readable error, and return a good one in its normal form.
 
-Each message names the argument, says what came and what was wanted. A check of an array returns it as the code after
-it may use it: what pandas or PyTorch hold in memory comes back as a NumPy array (`as_array`). The checks use only what
-NumPy and CuPy arrays share; those that must look at *values* do so on NumPy alone, since on a GPU a look means waiting
-for it (only `check_target`, which `fit` calls once, waits).
+Each message names the argument, what came and what was wanted. A check of an array returns the array in the form that
+the code after it uses: data that pandas or PyTorch hold in memory come back as a NumPy array (`as_array`). The checks
+use only what NumPy and CuPy arrays share. Checks of *values* look at NumPy arrays only, because on a GPU a look means
+waiting for it. Only `check_target`, which `fit` calls once, waits.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from .errors import DivergedError
 
 
 def is_array(value: Any) -> bool:
-    """Whether `value` is a NumPy or CuPy array (or walks like one, as a tensor of torch does not)."""
+    """Whether `value` is a NumPy or CuPy array, or looks like one: it has a shape and a NumPy dtype."""
     return isinstance(value, np.ndarray) or (
         isinstance(getattr(value, "shape", None), tuple) and hasattr(getattr(value, "dtype", None), "kind")
     )
 
 
 def as_array(name: str, value: Any, wanted: str = "be a NumPy or CuPy array") -> Any:
-    """`value` as an array: NumPy's and CuPy's as they are, what has its numbers in memory (pandas, PyTorch) as NumPy's.
+    """`value` as an array: NumPy and CuPy arrays as they are, other arrays in memory (pandas, PyTorch) as NumPy arrays.
 
-    A list has to be copied and is refused, and so is an array with a mask, which computing would forget.
+    A list is refused, because it would have to be copied. An array with a mask is refused, because computations would
+    ignore the mask.
     """
     if type(value) in (np.ndarray, np.memmap):
         return value
@@ -39,7 +40,7 @@ def as_array(name: str, value: Any, wanted: str = "be a NumPy or CuPy array") ->
     if hasattr(value, "to_numpy") or (hasattr(value, "__dlpack__") and not hasattr(value, "get")):  # CuPy's have get
         try:
             return np.asarray(value)
-        except Exception as error:  # each library has its own, and its own advice
+        except Exception as error:  # each library raises its own type, with its own advice
             raise wrong(name, "be readable by np.asarray", value, f": {error}", TypeError) from error
     if not is_array(value):
         hint = f"; np.asarray({name}) makes one" if isinstance(value, list | tuple) else ""
@@ -53,7 +54,7 @@ def is_source(value: Any) -> bool:
 
 
 def describe(value: Any) -> str:
-    """What came, in a few words and on one line: 'float64 array of shape (3, 4)', or the value with its type."""
+    """What came, in a few words on one line: 'float64 array of shape (3, 4)', or the value with its type."""
     if is_array(value):
         return f"{value.dtype} array of shape {tuple(value.shape)}"
     if isinstance(value, str):
@@ -69,7 +70,7 @@ def wrong(name: str, wanted: str, value: Any, hint: str = "", kind: type[Excepti
 def check_number(
     name: str, value: Any, low: float, high: float = math.inf, *, open_low: bool = False, open_high: bool = False
 ) -> float:
-    """`value` as a float in [low, high], without its ends where they are open; infinity and NaN never pass."""
+    """`value` as a float in [low, high], without the ends that are open. Infinity and NaN never pass."""
     if isinstance(value, bool) or not isinstance(value, (float, int, Real)):
         raise wrong(name, "be a number", value, kind=TypeError)
     # An int may be too large for a float.
@@ -99,7 +100,7 @@ def check_choice(name: str, value: Any, choices: Any) -> None:
 
 
 def check_matrix(name: str, value: Any, columns: int | None = None, rows: int | None = None) -> Any:
-    """`value` as a 2-D array of real numbers with at least one row, and of the given size where one is given."""
+    """`value` as a 2-D array of real numbers with at least one row, and with the given number of columns and rows."""
     value = as_array(name, value)
     if value.ndim != 2:
         hint = f"; for a single sample write {name}[None, :]" if value.ndim == 1 and name.isidentifier() else ""
@@ -126,7 +127,7 @@ def check_labels(name: str, value: Any, rows: int, classes: int) -> Any:
         raise wrong(name, f"be integers in [0, {classes})", value, f"; cast with {name}.astype(int)", TypeError)
     if value.shape[0] != rows:
         raise wrong(name, f"have one entry for each of {rows} rows", value)
-    # One look for both ends: read as unsigned, a negative label is larger than any that its type can hold.
+    # One comparison checks both ends: read as unsigned, a negative label is larger than any that its type can hold.
     top = min(classes, 1 << (8 * value.dtype.itemsize - (value.dtype.kind == "i")))
     if isinstance(value, np.ndarray) and not value.view(value.dtype.str.replace("i", "u")).max() < top:
         index = int(np.argmax((value < 0) | (value >= classes)))
@@ -135,15 +136,15 @@ def check_labels(name: str, value: Any, rows: int, classes: int) -> Any:
 
 
 def check_finite(name: str, value: Any) -> None:
-    """A NumPy array must hold neither NaN nor infinity (a GPU array is not looked at)."""
-    # The extremes first: they need no second array, and NaN is its own minimum.
+    """A NumPy array must hold neither NaN nor infinity. A GPU array is not checked."""
+    # The extremes come first, because they need no second array. The minimum of an array with NaN is NaN.
     if isinstance(value, np.ndarray) and not (np.isfinite(value.min()) and np.isfinite(value.max())):
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
         raise ValueError(f"{name} must be finite, got {value[index]} at index {index}")
 
 
 def check_source(name: str, value: Any) -> None:
-    """An array of which training draws rows must be in memory, or a Source: the rows of a file are not read singly."""
+    """An array from which training draws rows must be in memory or a Source: single rows of a file are slow to read."""
     if not is_array(value) or is_source(value):
         return
     in_memory = hasattr(value, "get") or hasattr(value, "__dlpack__") or isinstance(value, np.generic)  # CuPy, NumPy
@@ -153,7 +154,7 @@ def check_source(name: str, value: Any) -> None:
 
 
 def check_samples(name: str, value: Any, columns: int | None = None, dtype: str = "float64") -> Any:
-    """`value` as a matrix of numbers, one row a sample, that are finite also in `dtype`."""
+    """`value` as a matrix of numbers, one row a sample, that are finite in `dtype` also."""
     value = check_matrix(name, value, columns)
     if is_source(value):
         value.check(lambda rows: check_samples(name, rows, columns, dtype))
@@ -165,20 +166,20 @@ def check_samples(name: str, value: Any, columns: int | None = None, dtype: str 
 
 
 def check_targets(values: Any, rows: int, classes: int) -> tuple[Any, ...]:
-    """The targets as a tuple, each entry of which must pass `check_target`."""
+    """The targets as a tuple whose entries have all passed `check_target`."""
     if not isinstance(values, tuple):
         return (check_target("targets", values, rows, classes),)
-    # Labels stand first, as in every loss here; later integers may mean anything.
+    # Labels come first, as in every loss here. Integers in later targets may mean anything.
     return tuple(check_target(f"targets[{i}]", v, rows, None if i else classes) for i, v in enumerate(values))
 
 
 def check_target(name: str, value: Any, rows: int, classes: int | None) -> Any:
-    """`value` as a function or an array with a row a sample: labels, if it is integers (rows,), else finite numbers."""
+    """`value` as a function or an array with one row a sample: labels, if integers (rows,), else finite numbers."""
     if callable(value):
         return value
     check_source(name, value)
     array = as_array(name, value, "be an array with one row for each row of x")
-    value = array.get() if hasattr(array, "get") else array  # the one look at labels on a GPU
+    value = array.get() if hasattr(array, "get") else array  # the only check of labels on a GPU
     if value.ndim == 0 or value.shape[0] != rows:
         raise wrong(name, f"have one row for each of the {rows} rows of x", value)
     if is_source(value):
@@ -199,17 +200,17 @@ def check_type(name: str, value: Any, wanted: Any, words: str) -> None:
 
 
 def check_options(callbacks: Any, checkpoint: Any, resume: bool) -> None:
-    """The arguments of `fit` that are about what happens between epochs."""
+    """The arguments of `fit` that concern what happens between epochs."""
     if not isinstance(callbacks, list | tuple) or not all(callable(callback) for callback in callbacks):
         raise TypeError(f"callbacks must be a sequence of functions, got {describe(callbacks)}")
     if checkpoint is not None:
         check_type("checkpoint", checkpoint, str | os.PathLike, "a path")
     if resume and checkpoint is None:
-        raise ValueError("resume=True needs checkpoint, the file to go on from")
+        raise ValueError("resume=True needs checkpoint, the file to continue from")
 
 
 def check_run(run: Any) -> tuple[Any, ...]:
-    """The arguments of `fit`, as attributes of `run`; returns x and the targets, all of them arrays or Sources."""
+    """The arguments of `fit`, as attributes of `run`. Returns x and the targets, each of them an array or a Source."""
     if run.optimizer.model is not run.model:
         raise ValueError("optimizer must be made for the model that is trained, got one made for another")
     for name in ("loss", "schedule", "augment")[: 3 if run.augment is not None else 2]:
@@ -232,13 +233,13 @@ def check_classes(labels: Any, logits: Any) -> Any:
 
 
 def check_labelled(x: Any, labels: Any, sizes: tuple[int, ...]) -> tuple[Any, Any]:
-    """Samples and labels that fit a network of these sizes; labels may be None."""
+    """Samples and labels that fit a network of these sizes. Labels may be None."""
     x = check_samples("x", x, columns=sizes[0])
     return x, labels if labels is None else check_labels("labels", labels, len(x), sizes[-1])
 
 
 def check_mix(labels: Any, temperature: Any, soft_weight: Any) -> None:
-    """Temperature above 0, soft_weight in [0, 1]; labels may be missing only where they have no weight."""
+    """The temperature must be above 0 and soft_weight in [0, 1]. Labels may be None only if their weight is 0."""
     check_number("temperature", temperature, 0, open_low=True)
     if check_number("soft_weight", soft_weight, 0, 1) != 1 and labels is None:
         raise ValueError(f"labels may be None only with soft_weight 1, got soft_weight {soft_weight!r}")
@@ -262,7 +263,7 @@ def check_sizes(sizes: Any) -> tuple[int, ...]:
 
 
 def check_dropout(rates: Any, layers: int) -> tuple[float, ...]:
-    """`rates` as one probability in [0, 1) for each of `layers` layers; a single number stands for all of them."""
+    """`rates` as one probability in [0, 1) for each of `layers` layers. A single number stands for all of them."""
     rates = [rates] * layers if not isinstance(rates, Sequence | np.ndarray) or isinstance(rates, str) else list(rates)
     if len(rates) != layers:
         raise ValueError(f"dropout must be one number or one for each of {layers} layers, got {len(rates)}")
@@ -284,18 +285,18 @@ def check_same_library(name: str, value: Any, other: Any, other_name: str = "log
 
 
 def check_input(x: Any, columns: int, theta: Any = None, device: str = "") -> Any:
-    """`x` as a matrix with so many columns; with `theta`, the parameters of a model, on their device."""
+    """`x` as a matrix with the given number of columns, on the device of `theta`, a model's parameters, if given."""
     x = check_matrix("x", x, columns=columns)
     return x if theta is None else check_same_library("x", x, theta, f"the model, {device!r}")
 
 
 def check_backward(dlogits: Any, hidden_grads: Any, layers: Sequence[Any]) -> tuple[Any, dict[int, Any]]:
-    """The arguments of MLP.backward must fit `layers`, what a forward pass left: hidden activations and logits.
+    """The arguments of MLP.backward must fit `layers`, the hidden activations and logits of the last forward pass.
 
-    Returns both, `hidden_grads` as a dictionary in which layers count from 0.
+    Returns both, `hidden_grads` as a dictionary whose layers count from 0.
     """
     if not layers:
-        raise ValueError("dlogits has nothing to be the gradient of: call forward(x, train=True) first")
+        raise ValueError("dlogits has nothing to differentiate: call forward(x, train=True) first")
     *hidden, logits = layers
     dlogits = check_soft("dlogits", dlogits, logits)
     if hidden_grads is None:
@@ -313,7 +314,7 @@ def check_backward(dlogits: Any, hidden_grads: Any, layers: Sequence[Any]) -> tu
 
 
 def check_theta(theta: Any, count: int, dtype: str) -> None:
-    """The parameters in a file must be as many, and of the type, as its header says, and finite."""
+    """The parameters in a file must be finite, and have the number and the type that its header states."""
     if theta.shape != (count,) or str(theta.dtype) != dtype:
         raise ValueError(f"theta must be {count} numbers of type {dtype}, got {describe(theta)}")
     if not np.isfinite(theta).all():
@@ -327,11 +328,11 @@ def check_soft(name: str, value: Any, logits: Any) -> Any:
 
 
 def check_probabilities(name: str, value: Any) -> None:
-    """Rows of a NumPy array must be probabilities (a GPU array is not looked at)."""
+    """Each row of a NumPy array must be probabilities. A GPU array is not checked."""
     if not isinstance(value, np.ndarray):
         return
     sums = value.sum(axis=1)
-    wrong = ~(np.abs(sums - 1) < 1e-3) | (value.min(axis=1) < 0)  # "not <" so that NaN counts as wrong
+    wrong = ~(np.abs(sums - 1) < 1e-3) | (value.min(axis=1) < 0)  # "not <", so that NaN counts as wrong
     if wrong.any():
         row = int(wrong.argmax())
         raise ValueError(
@@ -341,33 +342,33 @@ def check_probabilities(name: str, value: Any) -> None:
 
 
 def is_stochastic(value: Any) -> bool:
-    """Whether the rows of a NumPy array are probabilities of several classes (a GPU array is not looked at)."""
+    """Whether the rows of a NumPy array are probabilities of several classes. A GPU array is not checked."""
     looked_at = isinstance(value, np.ndarray) and value.shape[1] > 1 and value.min() >= 0
     return looked_at and bool(np.abs(value.sum(axis=1, dtype=np.float64) - 1).max() < 1e-3)
 
 
 def check_logits(name: str, value: Any, teacher: bool) -> None:
-    """`value` must be finite, and those of a teacher must not be probabilities."""
+    """`value` must be finite, and a teacher's logits must not be probabilities."""
     check_finite(name, value)
     if teacher and is_stochastic(value):
         raise ValueError(f"{name} must be logits, got probabilities: minikd.exchange.from_probabilities converts them")
 
 
 def check_loss(losses: Any, limit: float, size: float, epoch: int, lr: float) -> None:
-    """DivergedError, which names the batch, for losses of an epoch beyond `limit` or weights that are not finite."""
-    bad = ~(np.abs(losses) < limit)  # "not <" so that NaN counts as bad
+    """DivergedError, which names the batch, if a loss of the epoch is beyond `limit` or the weights are not finite."""
+    bad = ~(np.abs(losses) < limit)  # "not <", so that NaN counts as bad
     if bad.any() or not math.isfinite(size):
         batch = int(bad.argmax()) if bad.any() else len(losses) - 1
         what = f"the loss is {losses[batch]}" if bad.any() else "the weights have exploded"
         raise DivergedError(
             f"training diverged in epoch {epoch + 1}, batch {batch + 1} of {len(losses)}: {what}. "
             f"Try a smaller learning rate (now {lr:g}), a schedule with warm-up, "
-            "or inputs scaled to about [0, 1]. A checkpoint, if one was asked for, holds the last good epoch"
+            "or inputs scaled to about [0, 1]. The checkpoint, if there is one, holds the last good epoch"
         )
 
 
 def check_blocks(name: str, value: Any) -> dict[str, Any]:
-    """`value`, one array or a dictionary of them, as a dictionary of float64 arrays that are not empty."""
+    """`value`, one array or a dictionary of arrays, as a dictionary of float64 arrays that are not empty."""
     blocks = dict(value) if isinstance(value, Mapping) else {"theta": value}
     for key, block in blocks.items():
         label = f"{name}[{key!r}]" if isinstance(value, Mapping) else name
@@ -375,9 +376,7 @@ def check_blocks(name: str, value: Any) -> dict[str, Any]:
             hint = "float32 is too coarse for differences: build the model with dtype='float64'"
             raise TypeError(f"{label} must be a float64 array, got {describe(block)}; {hint}")
         if name == "theta" and isinstance(block, np.ndarray) and not block.flags.writeable:
-            raise ValueError(
-                f"{label} must be writable, since f is asked beside it: np.array(theta) makes a copy that is"
-            )
+            raise ValueError(f"{label} must be writable, because it is changed in place: np.array(theta) makes a copy")
         if block.size == 0:
             raise ValueError(f"{label} must not be empty, got {describe(block)}")
     return blocks

@@ -1,10 +1,12 @@
-"""Is this gradient right? Perturb each parameter a little and see whether the loss moves as the gradient says.
+"""Gradient checking: perturb each parameter a little, and compare the change of the loss with the gradient.
 
-The slope of f along coordinate j is measured by central differences in float64,
+The slope of f along coordinate j is measured by central differences in float64::
 
     d(h) = (f(theta + h e_j) - f(theta - h e_j)) / 2h = f' + h² f''' / 6 + ...
 
-and two step sizes are combined so that the h² term cancels (Richardson): (4 d(h/2) - d(h)) / 3 = f' + O(h⁴).
+Two step sizes are combined so that the h² term cancels (Richardson extrapolation)::
+
+    (4 d(h/2) - d(h)) / 3 = f' + O(h⁴)
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ import numpy as np
 from .backend import Array, to_numpy, xp_of
 from .checks import check_blocks, check_count, check_number, check_type, wrong
 
-TOLERANCE = 1e-7  # what the printed table calls ok
+TOLERANCE = 1e-7  # a relative error below this is "ok" in the printed table
 Function = Callable[[Any], Any]  # theta -> a number
 Blocks = Array | Mapping[str, Array]  # one array, or arrays by block name
 Perturb = Callable[[float], None]  # t -> theta moved by t, in place; 0 puts it back exactly
 COARSE = "\nf returns a number that fits in float32: if f computes in float32, differences are too coarse to tell"
-STEP = 1e-3  # balances what the formula leaves out, h⁴ f''''' / 480, against rounding, about eps |f| / h
+STEP = 1e-3  # balances the truncation error, h⁴ f''''' / 480, against rounding, about eps |f| / h
 
 
 class Check(NamedTuple):
@@ -42,23 +44,45 @@ def _error(check: Check) -> float:
 
 
 class GradientReport(NamedTuple):
-    """What `check_gradients` found: a line a block in `checks`; printing it shows the table."""
+    """The result of `check_gradients`, one `Check` a block. `print(report)` shows the table.
+
+    Parameters
+    ----------
+    checks : tuple of Check
+        The worst coordinate of each block, and the worst random direction. A Check has block, coordinate, analytic,
+        numeric, relative_error and checked.
+    hint : str
+        Why a correct gradient may fail here, or "".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minikd import check_gradients
+    >>> theta = np.array([1.0, 2.0])
+    >>> report = check_gradients(lambda t: (t**2).sum(), theta, np.array([2.0, 5.0]), n_directions=0)
+    >>> report.worst.coordinate, report.worst.analytic, round(report.worst.numeric, 6)
+    ('[1]', 5.0, 4.0)
+    >>> report.assert_ok()  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    AssertionError: the gradient is wrong, or f is not smooth here:...
+    """
 
     checks: tuple[Check, ...]
-    hint: str = ""  # why a gradient that is right may fail here
+    hint: str = ""  # why a correct gradient may fail here
 
     @property
     def worst(self) -> Check:
-        """The line with the largest relative error (NaN counts as the largest)."""
+        """The check with the largest relative error. NaN counts as the largest."""
         return max(self.checks, key=_error)
 
     @property
     def max_relative_error(self) -> float:
-        """The largest relative error of all."""
+        """The largest relative error of all checks."""
         return self.worst.relative_error
 
     def assert_ok(self, tolerance: float = TOLERANCE) -> None:
-        """AssertionError, with the table, where any relative error is not below `tolerance`."""
+        """AssertionError, with the table, unless every relative error is below `tolerance`."""
         check_number("tolerance", tolerance, 0, open_low=True)
         if not self.max_relative_error < tolerance:
             raise AssertionError(f"the gradient is wrong, or f is not smooth here:\n{self.table(tolerance)}{self.hint}")
@@ -88,18 +112,54 @@ def check_gradients(
 ) -> GradientReport:
     """Compare a claimed gradient `grad` of the function f at `theta` with central differences.
 
-    f              f(theta) -> a number. It may use its argument, or be a closure over theta: theta is changed in
-                   place, and put back bit for bit. With dropout inside, f must draw the same mask every time
-    theta, grad    float64 arrays of one shape, or dictionaries of such arrays by block name ("W1", "b1", ...),
-                   each of which then gets a line of its own in the report
-    n_coordinates  how many coordinates of each block to check, drawn at random; None checks all, 0 none
-    n_directions   how many random directions through all blocks to check besides
-    step           h, by default 1e-3
+    Parameters
+    ----------
+    f : callable
+        f(theta) -> a number. It may use its argument, or be a closure over theta: theta is changed in place, and
+        restored bit for bit. With dropout inside, f must draw the same mask every time.
+    theta, grad : float64 array, or mapping of str to float64 array
+        Two arrays of one shape, or two dictionaries of arrays by block name ("W1", "b1", ...). Each block has its own
+        line in the report.
+    n_coordinates : int, optional
+        How many coordinates of each block to check, drawn at random. None checks all, 0 none.
+    n_directions : int
+        How many random directions through all blocks to check.
+    step : float, optional
+        h, by default 1e-3.
 
-    The relative error is |analytic - numeric| / max(|analytic|, |numeric|, floor), where the floor is a hundredth of
-    the block's largest slope or |f| / 100,000: slopes below that drown in rounding, which is about 1e-13 |f| in size. A
-    coordinate that disagrees is tried again with h/10 and h/100: that steps out of the way of a kink (relu's, say),
-    and does not help a wrong gradient. ValueError and TypeError for arguments that do not fit.
+    Returns
+    -------
+    GradientReport
+        Its `assert_ok()` raises an AssertionError if the gradient is wrong.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is wrong, or f does not return one number. The message names the argument.
+
+    Notes
+    -----
+    The relative error is::
+
+        |analytic - numeric| / max(|analytic|, |numeric|, floor)
+
+    The floor is a hundredth of the block's largest slope, or 1e-5 times the absolute value of f if that is larger.
+    Slopes below the floor drown in rounding errors, which are about 1e-13 times f. A coordinate that disagrees is tried
+    again with h/10 and h/100. These smaller steps avoid a kink, for example of relu, and do not help a wrong gradient.
+
+    References
+    ----------
+    Goodfellow, Bengio & Courville 2016, "Deep Learning", section 11.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minikd import check_gradients
+    >>> theta = np.array([0.5, -1.0, 2.0])
+    >>> report = check_gradients(lambda t: np.sin(t).sum(), theta, np.cos(theta))
+    >>> report.assert_ok(1e-8)
+    >>> report.worst.relative_error < 1e-10
+    True
     """
     check_type("f", f, Callable, "a function")
     blocks, grads = check_blocks("theta", theta), check_blocks("grad", grad)
@@ -112,7 +172,7 @@ def check_gradients(
     h = STEP if step is None else check_number("step", step, 0, open_low=True)
     if check_count("n_directions", n_directions, 0) == 0 and n_coordinates == 0:
         raise ValueError("n_directions must be at least 1 where n_coordinates is 0, or nothing would be checked; got 0")
-    # Copies, since f may run a backward pass that overwrites the very array that is being checked.
+    # Copies, because f may run a backward pass that overwrites the array that is being checked.
     claimed = {name: np.array(to_numpy(g)) for name, g in grads.items()}
     value = _number(f(theta))
     noise, hint = abs(value) / 1e5, COARSE if (math.frexp(value)[0] * 2**24).is_integer() else ""
@@ -130,7 +190,7 @@ def check_gradients(
 
 
 def _along(name: str, block: Array, claimed: np.ndarray, j: int) -> tuple[Perturb, Check]:
-    """How to perturb coordinate j of a block, and the slope that is claimed there."""
+    """How to perturb coordinate j of a block, and the claimed slope there."""
     at = tuple(int(i) for i in np.unravel_index(j, block.shape))
     one = block[(*at[:-1], slice(at[-1], at[-1] + 1))] if at else block[None]  # a view of the one coordinate
     return _perturb({name: one}, {name: np.ones(1)}), Check(name, str(list(at)), float(claimed[at]))
@@ -145,7 +205,10 @@ def _along_any(blocks: dict[str, Any], claimed: dict[str, Any], rng: Any, k: int
 
 
 def _perturb(blocks: dict[str, Array], direction: dict[str, np.ndarray]) -> Perturb:
-    """Along a unit direction u the slope must be grad · u: a random one is one number that sees every coordinate."""
+    """A function that moves the blocks by t along a unit direction u. The slope along u must be grad · u.
+
+    A random direction gives one number that depends on every coordinate.
+    """
     u = {name: xp_of(block).asarray(direction[name]) for name, block in blocks.items()}
     originals = {name: block.copy() for name, block in blocks.items()}
 
@@ -157,7 +220,7 @@ def _perturb(blocks: dict[str, Array], direction: dict[str, np.ndarray]) -> Pert
 
 
 def _compare(f: Function, theta: Any, perturb: Perturb, check: Check, h: float, floor: float) -> Check:
-    """Fill in the measured slope: the best of h, h/10 and h/100, the last two only where h disagrees."""
+    """Fill in the measured slope: the best of h, h/10 and h/100. The last two are tried only if h disagrees."""
 
     def value(t: float) -> float:
         perturb(t)

@@ -1,12 +1,12 @@
 """Optimizers and learning-rate schedules.
 
-An optimizer sees one flat vector of parameters and one of gradients, weights first and biases after, and knows
-nothing of layers (but for max_norm, which is about the weights into one unit). A step is elementwise, so it goes
-through the vectors in slices that stay in the processor's cache: each slice is read from memory once, however many
+An optimizer sees one flat vector of parameters and one of gradients, all weights first and then all biases. It does not
+know the layers. The one exception is max_norm, which limits the weights into one unit. A step is elementwise, so it
+goes through the vectors in slices that stay in the processor's cache. Each slice is read from memory once, however many
 lines the formula has.
 
-A schedule is a plain function of progress, from 0 (the first step) to 1 (the end), whose value multiplies the
-learning rate.
+A schedule is a plain function of progress, from 0 (the first step) to 1 (the end). Its value multiplies the learning
+rate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SLICE = 65_536  # parameters updated at a time: 256 KB of float32, so that the t
 
 
 class Optimizer:
-    """What SGD and Adam share: the flat vectors, their slices, and state that can be saved and restored."""
+    """The common part of SGD and Adam: the flat vectors, their slices, and state that can be saved and restored."""
 
     buffers: tuple[str, ...] = ()  # names of the state vectors, each (P,) and zero at the start
 
@@ -43,7 +43,7 @@ class Optimizer:
         """Cover the vectors with slices: (weight decay, theta, grad, state vectors), weights and biases apart."""
         vectors = (self.model.theta, self.model.grad, *self._vectors.values())
         n_weights, end = sum(W.size for W in getattr(self.model, "weights", ())), len(self.model.theta)
-        # On a GPU one slice is best, because there the cost is in the number of kernels that are started.
+        # On a GPU one slice is best, because the cost there is the number of kernels that are started.
         size = SLICE if xp_of(self.model.theta) is np else end
         for low, high in ((0, n_weights), (n_weights, end)) if self.weight_decay else ((0, end),):
             decay = self.weight_decay if high == n_weights else 0.0
@@ -51,9 +51,9 @@ class Optimizer:
                 yield decay, *(vector[start : min(start + size, high)] for vector in vectors)
 
     def step(self) -> None:
-        """One update of theta from grad, in place."""
+        """Update theta from grad once, in place."""
         self.t += 1
-        if self.weight_decay != self._cut_for:  # it was set since
+        if self.weight_decay != self._cut_for:  # it was changed after the slices were cut
             self._slices, self._cut_for = list(self._cut()), self.weight_decay
         for window in self._slices:
             self._update(*window)
@@ -65,11 +65,11 @@ class Optimizer:
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
-        """The number of steps taken `t` and the state vectors by name: what a checkpoint saves."""
+        """What a checkpoint saves: the number of steps taken, `t`, and copies of the state vectors by name."""
         return {"t": self.t, **{name: vector.copy() for name, vector in self._vectors.items()}}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave. ValueError where it does not fit this optimizer, which then keeps its own."""
+        """Restore what `state` returned. ValueError if it does not fit this optimizer, which then stays as it was."""
         if set(state) != {"t", *self.buffers} or any(
             (state[n].shape, state[n].dtype) != (v.shape, v.dtype) for n, v in self._vectors.items()
         ):
@@ -90,12 +90,47 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: u <- momentum u + g,  theta <- theta - lr u, as in PyTorch.
+    """Stochastic gradient descent, as in PyTorch.
 
-    momentum      0 is plain descent; nesterov=True steps along g + momentum u instead of u
-    weight_decay  adds weight_decay · theta to the gradient of weights, not of biases
-    max_norm      after each step, the weights into any one unit are scaled down to at most this L2 norm
-                  (Srivastava et al. 2014, section 5.1)
+    With g the gradient and u the state::
+
+        u <- momentum u + g
+        theta <- theta - lr u                        or, with nesterov:  theta - lr (g + momentum u)
+
+    Parameters
+    ----------
+    model : MLP
+        Its theta is updated from its grad. Any object with theta and grad of shape (P,) will do.
+    lr : float
+        The learning rate, at least 0.
+    momentum : float
+        In [0, 1]; 0 is plain gradient descent.
+    nesterov : bool
+        Step along g + momentum u instead of u. It needs a momentum above 0.
+    weight_decay : float
+        Adds weight_decay · theta to the gradient of weights, not of biases.
+    max_norm : float, optional
+        After each step, the weights into each unit are scaled down to at most this L2 norm.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is wrong. The message names it.
+
+    References
+    ----------
+    Sutskever et al. 2013, ICML, section 2 (momentum and Nesterov's form); Srivastava et al. 2014, JMLR 15, section 5.1
+    (max_norm).
+
+    Examples
+    --------
+    >>> from minikd import MLP, SGD
+    >>> model = MLP((2, 1), dtype="float64")
+    >>> optimizer = SGD(model, lr=0.1)
+    >>> model.theta[:], model.grad[:] = 1.0, 2.0
+    >>> optimizer.step()
+    >>> model.theta.round(2)
+    array([0.8, 0.8, 0.8])
     """
 
     def __init__(
@@ -117,7 +152,7 @@ class SGD(Optimizer):
         super().__init__(model, lr, weight_decay)
 
     def step(self) -> None:
-        """One update of theta from grad, in place."""
+        """Update theta from grad once, in place."""
         super().step()
         if self.max_norm is not None:
             for W in self.model.weights:
@@ -129,7 +164,7 @@ class SGD(Optimizer):
 
 @fused
 def sgd(theta: Array, g: Array, u: Array | None, lr: float, momentum: float, nesterov: bool, decay: float) -> None:
-    """The step of `SGD`, into theta and, with momentum, u.  All (P,)"""
+    """One step of `SGD`, into theta and, with momentum, u.  All (P,)"""
     if decay:
         g = g + decay * theta
     if u is not None:
@@ -147,12 +182,46 @@ def limit_column_norms(W: Array, max_norm: float) -> None:
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), with g the gradient and t the step:
+    """Adam: steps scaled by running averages of the gradient and of its square.
+
+    With g the gradient and t the number of the step::
 
         m <- β1 m + (1 - β1) g        v <- β2 v + (1 - β2) g²
         theta <- theta - lr (m / (1 - β1^t)) / (sqrt(v / (1 - β2^t)) + eps)
 
-    weight_decay adds weight_decay · theta to g for weights, not for biases; AdamW decays differently.
+    Parameters
+    ----------
+    model : MLP
+        Its theta is updated from its grad. Any object with theta and grad of shape (P,) will do.
+    lr : float
+        The learning rate, at least 0.
+    betas : tuple of float
+        (β1, β2), both in [0, 1).
+    eps : float
+        Above 0.
+    weight_decay : float
+        Adds weight_decay · theta to g for weights, not for biases. `AdamW` decays weights differently.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is wrong. The message names it.
+
+    References
+    ----------
+    Kingma & Ba 2015, arXiv 1412.6980, algorithm 1.
+
+    Examples
+    --------
+    The first step moves each parameter by the learning rate, whatever the size of its gradient:
+
+    >>> from minikd import MLP, Adam
+    >>> model = MLP((2, 1), dtype="float64")
+    >>> optimizer = Adam(model, lr=0.01)
+    >>> model.theta[:], model.grad[:] = 1.0, [100.0, -0.01, 2.0]
+    >>> optimizer.step()
+    >>> model.theta.round(4)
+    array([0.99, 1.01, 0.99])
     """
 
     buffers = ("m", "v")
@@ -168,14 +237,12 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         self.betas = check_betas(betas)
-        self.moments = "averages"  # version 0.1 kept sums; their checkpoints are refused
+        self.moments = "averages"  # version 0.1 kept sums; its checkpoints are refused
         self.eps = check_number("eps", eps, 0, open_low=True)
         super().__init__(model, lr, weight_decay)
 
     def _update(self, decay: float, theta: Array, g: Array, m: Array, v: Array) -> None:
-        (beta1, beta2), l2, shrink = self.betas, decay, 0.0
-        if self._decoupled:
-            l2, shrink = 0.0, self.lr * decay
+        (beta1, beta2), (l2, shrink) = self.betas, (0.0, self.lr * decay) if self._decoupled else (decay, 0.0)
         adam(theta, g, m, v, self.t, self.lr, beta1, beta2, self.eps, l2, shrink)
 
 
@@ -184,7 +251,7 @@ def adam(
     theta: Array, g: Array, m: Array, v: Array,
     t: int, lr: float, beta1: float, beta2: float, eps: float, l2: float, shrink: float,
 ) -> None:  # fmt: skip
-    """Step number t of `Adam`, with weight decay l2, or of `AdamW`, into theta, m and v.  All (P,)"""
+    """Step number t of `Adam`, with weight decay l2, or of `AdamW`, with shrink, into theta, m and v.  All (P,)"""
     if l2:
         g = g + l2 * theta
     if shrink:
@@ -198,8 +265,39 @@ def adam(
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101): first
-    theta <- theta - lr · weight_decay · theta for weights, then Adam's step from the gradient alone.
+    """Adam with decoupled weight decay.
+
+    First the weights decay, then Adam steps from the gradient alone::
+
+        theta <- theta - lr · weight_decay · theta        for weights, not for biases
+
+    Parameters
+    ----------
+    model, lr, betas, eps
+        As for `Adam`.
+    weight_decay : float
+        At least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is wrong. The message names it.
+
+    References
+    ----------
+    Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2.
+
+    Examples
+    --------
+    Without a gradient only the weights decay, by lr · weight_decay = 1 %; the bias, which is last, does not:
+
+    >>> from minikd import MLP, AdamW
+    >>> model = MLP((2, 1), dtype="float64")
+    >>> optimizer = AdamW(model, lr=0.1, weight_decay=0.1)
+    >>> model.theta[:], model.grad[:] = 1.0, 0.0
+    >>> optimizer.step()
+    >>> model.theta
+    array([0.99, 0.99, 1.  ])
     """
 
     _decoupled = True
@@ -209,7 +307,7 @@ class AdamW(Adam):
 
 
 def constant(progress: float) -> float:
-    """The same learning rate throughout."""
+    """The schedule that keeps the learning rate."""
     return 1.0
 
 
@@ -224,7 +322,8 @@ def step_decay(at: tuple[float, ...] = (0.5, 0.75), factor: float = 0.1) -> Sche
 def cosine(warmup: float = 0.0, final: float = 0.0) -> Schedule:
     """A schedule that rises linearly during the first `warmup` of the run, then falls along half a cosine to `final`.
 
-    With s the progress since the warm-up, from 0 to 1: final + (1 - final) (1 + cos(π s)) / 2.
+    With s the progress since the warm-up, from 0 to 1, the factor is final + (1 - final) (1 + cos(π s)) / 2.
+
     Source: Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5.
     """
     check_number("warmup", warmup, 0, 1, open_high=True)

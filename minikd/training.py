@@ -1,15 +1,15 @@
-"""One training loop for teacher and student alike, and distillation on top of it.
+"""One training loop for teacher and student, and distillation on top of it.
 
-A step of training is five lines, in `_Run.train_epoch`: predict, compare, work out the gradient, step; before them
-stands the line that draws the batch. A teacher is trained on labels and a student on labels and the teacher's
-logits; only `loss` and `targets` differ.
+A step of training is five lines, in `_Run.train_epoch`: forward pass, loss, backward pass, step, with the line before
+them that draws the batch. A teacher is trained on labels, a student on labels and the teacher's logits. Only `loss` and
+`targets` differ.
 
 A run is deterministic: everything random in an epoch (order of the samples, augmentation, dropout) is drawn from the
-seed and the number of the epoch. A run that was killed and resumed therefore ends with the same bits as one that was
-not, and no generator has to be saved.
+seed and the number of the epoch. So a run that was killed and resumed ends with the same bits as one that was not, and
+no generator has to be saved.
 
-Two kinds of objects may stand in for what `fit` does itself: a Source (minikd/data/source.py) for an array, and for
-`Alone` the processes that train one network together (minikd/scale/processes.py).
+Two kinds of objects may replace what `fit` does itself: a Source (minikd/data/source.py) replaces an array, and the
+processes that train one network together (minikd/scale/processes.py) replace `Alone`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .backend import Array, generator, get_xp, place, shuffled, to_device, to_nu
 from .checkpoint import fingerprint, load_arrays, run_in, save_run
 from .checks import check_labelled, check_loss, check_mix, check_options, check_run, check_source, check_type, is_source
 from .errors import CheckpointError
-from .losses import Loss, distillation_loss
+from .losses import DivergenceLoss, Loss
 from .metrics import Classifier, History, evaluate, teacher_targets
 from .mlp import MLP
 from .ops import take_rows
@@ -44,24 +44,24 @@ Augment = Callable[[Array, Any], Array]  # (x, generator) -> x
 
 
 class Alone:
-    """The processes that train a network, where there is one: it takes whole batches and adds up nothing."""
+    """The processes that train a network, if there is only one: it takes whole batches, and there is nothing to sum."""
 
-    first = True  # whether this process shows the progress and writes the checkpoint
+    first = True  # this process shows the progress and writes the checkpoint
 
     def begin(self, run: Any, resume: Callable[[], History]) -> History:
         """Start all processes from what `resume` restores in the first one."""
         return resume()
 
     def sharing(self, model: MLP) -> AbstractContextManager[Any]:
-        """While it is entered, dropout draws masks for whole batches and takes this process's rows of them."""
+        """Within this context, dropout draws masks for whole batches and takes this process's rows of them."""
         return nullcontext()
 
     def share(self, batch: int) -> slice:
-        """Which rows of a batch of so many rows are this process's."""
+        """The rows of a batch that are this process's, as a slice. `batch` is the number of rows."""
         return slice(0, batch)
 
     def sum(self, loss: Array, grad: Array) -> Array:
-        """The loss of the whole batch, from the loss of this process's rows; `grad` likewise, in place."""
+        """The loss of the whole batch, from the loss of this process's rows. `grad` is summed likewise, in place."""
         return loss
 
 
@@ -86,30 +86,85 @@ def fit(
 ) -> History:
     """Train `model` in place and return its History.
 
-    x            (N, D);  targets  an array, or a tuple of arrays, with one row for each row of x. Arrays of integers
-                 of shape (N,) are class labels. Instead of an array, a function x -> rows may compute them from
-                 the (augmented) rows of a batch. Arrays are NumPy's, CuPy's, or those of pandas, PyTorch and others
-                 that np.asarray reads, and are moved to the model's device once. Data that are not in memory, such as
-                 a np.memmap, are wrapped in a Source: minikd.scale.stream.Stream
-    loss         called as loss(logits, *targets) with the rows of one batch; returns (loss, dlogits), or, if it also
-                 looks at model.hidden, (loss, dlogits, hidden_grads): see MLP.backward
-    optimizer    SGD, Adam or AdamW made for this model; by default Adam(model)
-    batch_size   rows a step; the last batch of an epoch holds what is left over
-    schedule     progress in [0, 1) -> a factor for the optimizer's learning rate (see minikd.optim)
-    augment      (rows of x, NumPy or CuPy Generator) -> rows to train on instead
-    validation   (x, labels), evaluated after each epoch
-    seed         draws the order of the samples, augmentation and dropout
-    checkpoint   a file that is replaced, atomically, after each epoch; MLP.load reads it as well
-    resume       go on from `checkpoint` if it is there (and start anew if not); the result has the same bits as
-                 if there had been no interruption. Without a schedule, more epochs than before may be asked for
-    progress     show a progress bar in a terminal or a notebook
-    callbacks    called as callback(model, history) after each epoch
-    processes    minikd.scale.processes.Processes(comm): the processes of an MPI communicator, which all call fit with
-                 the same arguments, train one network together; the first writes `checkpoint` and shows the progress
+    Parameters
+    ----------
+    model : MLP
+        The network.
+    x : array (N, D)
+        The samples. Arrays may be NumPy's, CuPy's, or any that np.asarray reads (pandas, PyTorch). They are moved to
+        the model's device once. Data that are not in memory, such as a np.memmap, must be wrapped in a Source:
+        `minikd.scale.stream.Stream`.
+    targets : array, callable, or tuple of these
+        One row for each row of x. Integers of shape (N,) are class labels. A function x -> rows computes targets from
+        the (augmented) rows of a batch.
+    loss : callable
+        `loss(logits, *targets)` -> (loss, dlogits) for the rows of one batch. A loss that also depends on model.hidden
+        returns (loss, dlogits, hidden_grads): see `MLP.backward`.
+    optimizer : SGD, Adam or AdamW, optional
+        Made for this model; by default Adam(model).
+    epochs : int
+        How often each sample is used.
+    batch_size : int
+        Rows a step. The last batch of an epoch holds the rows that are left.
+    schedule : callable, optional
+        Progress in [0, 1) -> a factor for the learning rate (see `minikd.optim`).
+    augment : callable, optional
+        (rows of x, NumPy or CuPy Generator) -> rows to train on instead.
+    validation : tuple (x, labels), optional
+        Evaluated after each epoch.
+    seed : int
+        Seeds the order of the samples, augmentation and dropout.
+    checkpoint : str or os.PathLike, optional
+        A file that is replaced, atomically, after each epoch. MLP.load reads it also.
+    resume : bool
+        Continue from `checkpoint` if it exists, otherwise start from the beginning. The result has the same bits as
+        without the interruption. Without a schedule, `epochs` may be larger than before.
+    progress : bool
+        Show a progress bar in a terminal or a notebook.
+    callbacks : sequence of callable
+        Called as callback(model, history) after each epoch.
+    processes : Processes, optional
+        `minikd.scale.processes.Processes(comm)`: the processes of an MPI communicator train one network together. All
+        of them call fit with the same arguments. The first writes `checkpoint` and shows the progress.
 
-    DivergedError when the parameters are no longer finite or the loss is not, or grows a millionfold: the model
-    is then unusable, but `checkpoint` holds the last good epoch.
-    CheckpointError for a checkpoint that is damaged or belongs to another run. ValueError and TypeError for arguments.
+    Returns
+    -------
+    History
+        The loss and scores of each epoch.
+
+    Raises
+    ------
+    DivergedError
+        The loss or the parameters are no longer finite, or the loss has grown by a factor of one million. The model is
+        then unusable, but `checkpoint` holds the last good epoch.
+    CheckpointError
+        The checkpoint is damaged or belongs to another run.
+    ValueError, TypeError
+        An argument is wrong. The message names it.
+
+    Notes
+    -----
+    For a batch of B rows, fit minimises the mean of the loss over the batch. Each step is::
+
+        logits = model.forward(x, train=True)
+        value, dlogits = loss(logits, *targets)
+        model.backward(dlogits)
+        optimizer.step()
+
+    References
+    ----------
+    Goodfellow, Bengio & Courville 2016, "Deep Learning", section 8.1.3 (training on minibatches).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minikd import MLP, cross_entropy, fit
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(200, 2)).astype("float32")
+    >>> labels = (x[:, 0] > x[:, 1]).astype(int)
+    >>> history = fit(MLP((2, 8, 2)), x, labels, loss=cross_entropy, epochs=5, batch_size=20, progress=False)
+    >>> len(history), history["loss"][-1] < history["loss"][0]
+    (5, True)
     """
     check_type("model", model, MLP, "an MLP")
     check_options(callbacks, checkpoint, resume)
@@ -135,7 +190,7 @@ def fit(
 
 
 def _shown(epochs: range, wanted: bool) -> Any:
-    """The numbers of the epochs, and with them tqdm's bar in a terminal or a notebook; no bar in a log file, say."""
+    """The epoch numbers, wrapped in tqdm's bar in a terminal or a notebook. In a log file there is no bar."""
     if not (wanted and (getattr(sys.stderr, "isatty", bool)() or "ipykernel" in sys.modules)):
         return epochs
     from tqdm.auto import tqdm
@@ -145,7 +200,7 @@ def _shown(epochs: range, wanted: bool) -> Any:
 
 @dataclass
 class _Run:
-    """The arguments of one call of `fit`, checked before anything changes, and placed on the model's device."""
+    """The arguments of one call of `fit`, checked before anything changes, and moved to the model's device."""
 
     model: MLP
     optimizer: Optimizer
@@ -159,25 +214,27 @@ class _Run:
     epochs: int
     batch_size: int
     seed: int
-    limit: float = 0.0  # a loss beyond this has diverged, finite or not
+    limit: float = 0.0  # a loss beyond this limit has diverged, even if it is finite
 
     def __post_init__(self) -> None:
         model = self.model
         check_type("optimizer", self.optimizer, Optimizer, "an SGD, Adam or AdamW")
         arrays = check_run(self)
         if self.validation is not None:
-            evaluate(model, *self.validation)  # its checks, now rather than after an epoch
+            evaluate(model, *self.validation)  # for its checks: they should fail now, not after an epoch
             self.validation = (to_device(self.validation[0], model.device), self.validation[1])
         self.lr = self.optimizer.lr
         self.x, *self.targets = (place(array, model.device, model.dtype) for array in arrays)
 
     def scores(self) -> dict[str, float]:
-        """The columns of the History that validation adds."""
+        """The columns that validation adds to the History."""
         scores = evaluate(self.model, *self.validation) if self.validation else {}
         return {f"val_{name}": score for name, score in scores.items()}
 
     def train_epoch(self, epoch: int) -> float:
-        """Every sample once, in an order drawn from (seed, epoch); the mean loss. DivergedError names the batch."""
+        """Use every sample once, in an order drawn from (seed, epoch). Returns the mean loss. DivergedError names the
+        batch.
+        """
         model, loss, optimizer, processes = self.model, self.loss, self.optimizer, self.processes
         for source in (value for value in (self.x, *self.targets) if is_source(value)):
             source.begin_epoch(model, self.seed, epoch)
@@ -186,7 +243,7 @@ class _Run:
         model.seed_dropout(self.seed, epoch, 2)
         starts = range(0, len(self.x), self.batch_size)
         values = get_xp(model.device).zeros(len(starts), "float64")
-        # A run that diverges says so below, once.
+        # check_loss below reports a run that diverges, once.
         with np.errstate(over="ignore", invalid="ignore"), processes.sharing(model):
             for step, start in enumerate(starts):
                 optimizer.lr = self.lr * float(self.schedule((epoch + step / len(starts)) / self.epochs))
@@ -196,21 +253,21 @@ class _Run:
                 model.backward(*grads, need_dx=False)
                 values[step] = value = processes.sum(value, model.grad)
                 optimizer.step()
-                # On a GPU a look at each loss would make every step wait; there it is looked at once an epoch.
+                # On a GPU a look at each loss would make every step wait, so it is checked once an epoch there.
                 if model.device == "cpu" and not math.isfinite(value):
                     break
-            size = float(model.theta @ model.theta)  # infinite before any weight is
+            size = float(model.theta @ model.theta)  # the square becomes infinite before a weight does
         values = to_numpy(values)
         self.limit = self.limit or 1e6 * max(1.0, abs(values[0]))
         check_loss(values, self.limit, size, epoch, optimizer.lr)
         return float(np.average(values, weights=np.diff([*starts, len(self.x)])))
 
     def _draw(self, batch: Array, noise: Any) -> list[Array]:
-        """x and the targets of a batch, of which several processes take a share each."""
+        """x and the targets of a batch. With several processes, each takes its share of the rows."""
         mine, device = self.processes.share(len(batch)), self.model.device
         rows = batch[mine]
         x = self._rows(self.x, rows if self.augment is None else batch).astype(self.model.dtype, copy=False)
-        if self.augment is not None:  # it may mix the rows of a batch, so each process augments all of them
+        if self.augment is not None:  # augment may mix the rows of a batch, so each process augments all of them
             x = self.augment(x, noise)
             x = x if len(rows) == len(batch) else x[mine]
         return [x, *(place(t(x), device) if callable(t) else self._rows(t, rows) for t in self.targets)]
@@ -226,7 +283,7 @@ class _Run:
         rates = [float(self.schedule(i / 8)) for i in range(9)]
         values = (self.loss, self.augment, self.x, *self.targets, *(self.validation or ()))
         return {
-            "epochs": self.epochs if len(set(rates)) > 1 else "any",  # a constant rate does not know how long it lasts
+            "epochs": self.epochs if len(set(rates)) > 1 else "any",  # a constant rate does not depend on the epochs
             "batch_size": self.batch_size,
             "seed": self.seed,
             "optimizer": json.dumps({"lr": self.lr, **self.optimizer.settings()}),
@@ -236,15 +293,15 @@ class _Run:
         }
 
     def save(self, path: str | os.PathLike[str], history: History) -> None:
-        """A model file that also holds the optimizer's state and the history."""
+        """Write a model file that also holds the optimizer's state and the history."""
         kernels = fast.name(self.model.device)
         progress = {"settings": self.settings, "rows": history.rows, "seconds": history.seconds, "kernels": kernels}
         save_run(path, self.model.theta, self.model.metadata(), self.optimizer.state(), progress)
 
     def resume(self, path: str | os.PathLike[str] | None) -> History:
-        """Put model and optimizer back to the last checkpoint; an empty History where there is none yet.
+        """Restore model and optimizer from the last checkpoint. An empty History if there is none yet.
 
-        CheckpointError, with model and optimizer untouched, where the file is damaged or of another run.
+        CheckpointError if the file is damaged or of another run. Model and optimizer then stay as they were.
         """
         if path is None or not Path(path).exists():
             return History()
@@ -276,27 +333,83 @@ def distill(
     soft_weight: float = 0.9,
     **fit_options: Any,
 ) -> History:
-    """Train `student` in place on labels and on the teacher's logits for x; the teacher is never changed.
+    """Train `student` in place on labels and on the teacher's logits for x. The teacher is never changed.
 
-    teacher       an MLP (run without dropout), a callable x -> logits, or an (N, K) array of logits made anywhere
-    x, labels     (N, D), (N,); labels may be None with soft_weight 1
-    temperature, soft_weight   see `distillation_loss`
-    fit_options   everything else that `fit` takes
+    The loss is `distillation_loss`, with z the student's logits, v the teacher's, T the temperature, w the
+    soft_weight::
 
-    The teacher's logits are computed once and looked up by index. With `augment` they are computed for each
-    augmented batch instead: the teacher must speak of what the student sees. ValueError for a teacher that answers with
-    probabilities; a warning for an array of 200 rows or more that agrees with the labels no more than by chance.
+        L = (1 - w) CE(y, softmax(z)) + w T² CE(softmax(v / T), softmax(z / T))
+
+    Parameters
+    ----------
+    student : MLP
+        The network to train.
+    teacher : MLP, callable or array (N, K)
+        A network (run without dropout), a function x -> logits, or logits from any source, one row for each row of x.
+    x : array (N, D)
+        The samples.
+    labels : integer array (N,) or None
+        Their classes. None is allowed with soft_weight 1.
+    temperature : float
+        T, above 0.
+    soft_weight : float
+        w, the weight of the teacher's term, in [0, 1].
+    **fit_options
+        Everything else that `fit` takes, except loss and targets.
+
+    Returns
+    -------
+    History
+        The loss and scores of each epoch.
+
+    Warns
+    -----
+    UserWarning
+        The teacher is an array that agrees with 200 labels or more no better than by chance.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is wrong, the teacher is the student, or it gives probabilities instead of logits. The message names
+        the argument.
+    DivergedError, CheckpointError
+        As for `fit`.
+
+    Notes
+    -----
+    The teacher's logits are computed once and looked up by index. With `augment` they are computed for each augmented
+    batch instead, so that the teacher sees what the student sees.
+
+    The history and the progress bar show this loss without the teacher's entropy: (1 - w) CE + w T² KL, which goes to
+    0. The gradient is the same.
+
+    References
+    ----------
+    Hinton, Vinyals & Dean 2015, arXiv 1503.02531, sections 2 and 2.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minikd import MLP, distill
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(200, 2)).astype("float32")
+    >>> labels = (x[:, 0] > x[:, 1]).astype(int)
+    >>> def teacher(x):
+    ...     return np.stack([-3 * (x[:, 0] - x[:, 1]), 3 * (x[:, 0] - x[:, 1])], axis=1)
+    >>> history = distill(MLP((2, 8, 2)), teacher, x, labels, temperature=2.0, epochs=5, progress=False)
+    >>> history["loss"][-1] < history["loss"][0]
+    True
     """
     check_type("student", student, MLP, "an MLP")
     if {"loss", "targets"} & set(fit_options):
-        raise TypeError("loss and targets are what distill decides itself; call fit for a loss of your own")
+        raise TypeError("loss and targets must be left out: distill decides them, and fit takes your own")
     check_source("teacher", teacher)
     x, labels = check_labelled(x, labels, student.sizes)
     check_mix(labels, temperature, soft_weight)
-    logits = teacher_targets(teacher, student, x, labels, fit_options.get("augment"))
-    loss = partial(distillation_loss, temperature=temperature, soft_weight=soft_weight)
+    logits = place(teacher_targets(teacher, student, x, labels, fit_options.get("augment")), student.device)
+    loss = DivergenceLoss(None if callable(logits) or is_source(logits) else logits, temperature, soft_weight)
     return fit(student, x, (no_labels if labels is None else labels, logits), loss=loss, **fit_options)
 
 
 def no_labels(x: Array) -> None:
-    """The target None, for a loss that does not look at its labels."""
+    """The target None, for a loss that does not use its labels."""

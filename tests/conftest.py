@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if "cpu" in devices and getattr(metafunc.module, "PLAIN_TOO", False) and has_kernels():
             devices.insert(1, "plain")
         metafunc.parametrize("device", devices, indirect=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A quick test that a missing package skips must be marked `extras`, or .ci/run would never run it."""
+    report = yield
+    missing = report.skipped and re.search(r"could not import|not installed|pip install", str(report.longrepr))
+    if missing and not any(item.iter_markers("slow")) and not any(item.iter_markers("extras")):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} needs a package: mark it with pytest.mark.extras. {report.longrepr}"
+    return report
 
 
 def has_kernels() -> bool:

@@ -33,6 +33,8 @@ from minikd.metrics import reliability
 from minikd.optim import cosine, step_decay
 from minikd.report.run_plots import confusion
 
+pytestmark = pytest.mark.extras
+
 X, Y = blobs(8)
 LOGITS = np.random.default_rng(0).standard_normal((8, 3))
 LONGEST = 250  # characters of a message

@@ -13,6 +13,8 @@ import pytest
 from minikd.backend import get_xp, to_device, to_numpy, xp_of
 from minikd.errors import DeviceError, MinikdError
 
+pytestmark = pytest.mark.extras
+
 # ---- where things are ------------------------------------------------------------------------------------------
 
 

@@ -29,6 +29,8 @@ from minikd.backend import to_numpy
 from minikd.checkpoint import load_arrays, save_arrays, write_atomically
 from minikd.mlp import MLP
 
+pytestmark = pytest.mark.extras
+
 PACKAGE = Path(minikd.__file__).parent
 
 

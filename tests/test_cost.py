@@ -32,6 +32,8 @@ from minikd import (
 from minikd.backend import to_device, to_numpy
 from minikd.data import jitter
 
+pytestmark = pytest.mark.extras
+
 SMALL = 4096  # bytes: Python's own objects come and go in a step
 LOSSES = ["cross_entropy", "soft_cross_entropy", "distillation_loss", "teacher alone"]
 

@@ -14,7 +14,7 @@ from wrong_solutions import FORGIVEN, FORMULA, WEAK, WRONG
 from minikd.course.exercises import EXERCISES
 from minikd.course.exercises.exercise import Result, run_check
 from minikd.course.grading.grade import CALL_SECONDS, grade
-from minikd.course.learner import own_work_runner
+from minikd.course.learner import own_work_runner, report
 from minikd.course.sandbox.runner import Runner
 from minikd.course.sandbox.unprotected import UnprotectedRunner
 
@@ -60,6 +60,7 @@ def test_a_plausible_mistake_fails_the_check_that_is_for_it(
     _, exercise, check, old, new = case
     result = run_check(EXERCISES[exercise], check, runner, [("solution.py", changed(exercise, old, new))], 3)
     assert result.kind == "wrong" and result.score == 0, result
+    assert max(map(len, report(EXERCISES[exercise], [result]).splitlines())) <= 80  # columns of a terminal
 
 
 def test_there_are_at_least_three_mistakes_for_each_of_e1_to_e10_and_every_check_has_one() -> None:

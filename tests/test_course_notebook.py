@@ -15,6 +15,8 @@ from coursework import E1_ALONE, SOLUTION
 from minikd.course import learner, notebook
 from minikd.course.exercises import EXERCISES
 
+pytestmark = pytest.mark.extras
+
 shells = pytest.importorskip("IPython.core.interactiveshell")
 
 WRONG = E1_ALONE.replace("def log_softmax(z, T):", "def log_softmax(z, T):\n    raise ValueError('<b>\\x1b[2J')")

@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 import strict_cupy as stand_in
 
+pytestmark = pytest.mark.extras
+
 PACKAGE = Path(__file__).resolve().parents[1] / "minikd"
 FILES = sorted(PACKAGE.rglob("*.py"))
 

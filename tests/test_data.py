@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from minikd.data import DATASETS, Data, digits, fetch, few, fsdd, load_data, mnist, udhr
 from minikd.errors import DataError
 
+pytestmark = pytest.mark.extras
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # name: rows of train, val and test; columns; classes; test accuracy of the nearest class mean

@@ -32,6 +32,8 @@ from minikd.experiments.summary import cells
 from minikd.report import html as report
 from minikd.scale.stream import Stream
 
+pytestmark = pytest.mark.extras
+
 ROOT = Path(__file__).parents[1]
 X = np.random.default_rng(5).standard_normal((2500, 64)).astype("float32")
 ACTIVATIONS = ["relu", "tanh", "sigmoid", "gelu"]

@@ -23,6 +23,9 @@ from minikd import MLP, Adam, cross_entropy, distillation_loss, fast, losses, op
 STEP = """
 import numpy as np
 from minikd import MLP, Adam, distillation_loss, fast
+
+pytestmark = pytest.mark.extras
+
 model = MLP((6, 5, 4), seed=1)
 optimizer = Adam(model)
 x, labels = np.ones((3, 6), "float32"), np.array([0, 1, 2])

@@ -13,6 +13,8 @@ from minikd import MLP, check_gradients, distillation_loss, soft_cross_entropy, 
 from minikd.backend import Array, to_device, to_numpy
 from minikd.gradcheck import Check, GradientReport
 
+pytestmark = pytest.mark.extras
+
 B, T, W = 4, 3.0, 0.6
 Grads = dict[str, Array]
 

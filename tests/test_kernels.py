@@ -21,6 +21,8 @@ from minikd import fast, losses, ops, optim  # noqa: F401 (they define the fused
 from minikd.backend import to_numpy
 from minikd.fast import cuda
 
+pytestmark = pytest.mark.extras
+
 ACTIVATIONS = list(ops.ACTIVATIONS)
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 SHAPES = [(1, 1), (1, 10), (7, 2), (33, 9), (3, 1000)]

@@ -30,6 +30,7 @@ from minikd import check_gradients, cross_entropy, distillation_loss, log_softma
 from minikd.backend import Array, to_device, to_numpy
 
 PLAIN_TOO = True  # with kernels and without
+pytestmark = pytest.mark.extras
 B, K = 6, 5
 LOGITS, TEACHER = sample(B, K, seed=1, scale=2), sample(B, K, seed=2, scale=3)
 LABELS, TARGETS = some_labels(B, K), probabilities(B, K, seed=3)

@@ -59,6 +59,8 @@ from minikd.methods import (
 from minikd.methods.base import Scheduled, features, mix, trunk
 from minikd.scale import answers
 
+pytestmark = pytest.mark.extras
+
 B, K, W = 6, 5, 7
 LOGITS, TEACHER, LABELS = sample(B, K, seed=1, scale=2), sample(B, K, seed=2, scale=3), some_labels(B, K)
 FEATURES, THEIRS = np.abs(sample(B, W, seed=3)), np.abs(sample(B, W + 2, seed=4))

@@ -14,6 +14,8 @@ from minikd.backend import to_device, to_numpy
 from minikd.metrics import Predictor, reliability
 from minikd.report.run_plots import confusion
 
+pytestmark = pytest.mark.extras
+
 # Four rows, two classes. Row by row: sure and right, sure and wrong, less sure and right, less sure and right.
 P = np.array([[0.9, 0.1], [0.9, 0.1], [0.38, 0.62], [0.7, 0.3]])
 LABELS = np.array([0, 1, 1, 0])

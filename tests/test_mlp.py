@@ -32,6 +32,7 @@ from minikd.backend import Array, to_device, to_numpy
 from minikd.ops import ACTIVATIONS
 
 PLAIN_TOO = True  # with kernels and without
+pytestmark = pytest.mark.extras
 B = 4
 SIZES = {1: (4, 3), 2: (4, 5, 3), 3: (4, 5, 3, 3), 4: (4, 3, 2, 4, 3)}  # by number of layers
 RATES = (0.2, 0.5, 0.3, 0.25)  # of dropout, layer by layer

@@ -19,6 +19,7 @@ from minikd.backend import Array, to_numpy
 from minikd.ops import ACTIVATIONS
 
 PLAIN_TOO = True  # with kernels and without
+pytestmark = pytest.mark.extras
 B, D, K = 4, 3, 5
 TEMPERATURES = [0.05, 0.5, 1.0, 4.0, 20.0, 1000.0]
 MASK = ops.dropout_mask((B, D), 0.4, np.random.default_rng(3), "float64")

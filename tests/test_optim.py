@@ -20,6 +20,7 @@ from minikd.fast import clear_subnormal
 from minikd.optim import Optimizer, constant, cosine, limit_column_norms, step_decay
 
 PLAIN_TOO = True  # with kernels and without
+pytestmark = pytest.mark.extras
 SIZES = (5, 4, 3)
 N_WEIGHTS, N_PARAMS = 5 * 4 + 4 * 3, 5 * 4 + 4 * 3 + 4 + 3
 STEPS = 25

@@ -29,6 +29,8 @@ from minikd.fast.threads import cores
 from minikd.scale import mpi as launch
 from minikd.scale.processes import Processes
 
+pytestmark = pytest.mark.extras
+
 WORKER = Path(worker.__file__)
 TIGHT, LOOSE = 1e-13, 2e-5  # float64, float32
 

@@ -25,6 +25,8 @@ from minikd.report import plots, run_plots
 from minikd.report import style as figures
 from minikd.report.style import LOOKS
 
+pytestmark = pytest.mark.extras
+
 rng = np.random.default_rng(0)
 X = rng.random((60, 6)).astype(np.float32)
 Y = np.arange(60) % 3
@@ -242,9 +244,9 @@ def test_a_column_that_is_unknown_is_refused() -> None:
 # ---- pictures of single networks ----------------------------------------------------------------------------------
 
 
-def test_dark_knowledge_shows_softened_probabilities_each_group_to_its_own_scale() -> None:
+def test_dark_knowledge_shows_softened_probabilities_all_on_one_axis() -> None:
     figure = run_plots.dark_knowledge(MODELS, PICTURES, count=2, shown="100 of 899 images")
-    assert figure.texts[-1].get_text().startswith("students shown 100 of 899 images; blue, the darker bars")
+    assert figure.texts[-1].get_text().endswith("one axis from 0 to 1")
     teacher = MODELS["teacher"].logits
     p = softmax(teacher)
     right = teacher.argmax(axis=1) == Y
@@ -252,17 +254,22 @@ def test_dark_knowledge_shows_softened_probabilities_each_group_to_its_own_scale
     first = order[0]
     second = next(i for i in order if Y[i] != Y[first])
     images, panels = figure.axes[::2], figure.axes[1::2]
+    assert len({axes.get_ylim() for axes in panels}) == 1
     for axes, sample in zip(panels, (first, second), strict=True):
         soft = [softmax(model.logits[[sample]], T)[0] for model in MODELS.values() for T in (1, 2, 4, 8)]
         bars = axes.collections[0]
         corners = [path.vertices for path in bars.get_paths()]
-        np.testing.assert_allclose([np.ptp(c[:, 1]) for c in corners], np.concatenate([p / p.max() for p in soft]))
+        np.testing.assert_allclose([np.ptp(c[:, 1]) for c in corners], np.concatenate(soft))
         floors = [c[:, 1].min() for c in corners]
         assert floors == sorted(floors, reverse=True) and len(set(floors)) == len(MODELS)  # the teacher is on top
         dark = [to_rgb(colour) == to_rgb(plots.TRUTH) for colour in bars.get_facecolors()]
         assert dark == 12 * [k == Y[sample] for k in range(3)]
         texts = [text.get_text() for text in axes.texts if not text.get_text().startswith("T = ")]
-        assert texts == [f"{p.max():.2f}" for p in soft] + list(MODELS) + 4 * list(PICTURES.class_names)
+        rows = [text for name in MODELS for text in (name, *run_plots.MARKS.values())]
+        assert texts == [f"{p.max():.2f}" for p in soft] + rows + 4 * list(PICTURES.class_names)
+        marks = [text for text in axes.texts if text.get_text() in run_plots.MARKS.values()]
+        floors = sorted(set(floors), reverse=True)
+        assert [text.get_position()[1] for text in marks] == [y + mark for y in floors for mark in (0, 0.5, 1)]
     assert [text.get_text() for text in panels[0].texts[-4:]] == ["T = 1", "T = 2", "T = 4", "T = 8"]
     for axes, sample in zip(images, (first, second), strict=True):
         np.testing.assert_array_equal(axes.images[0].get_array(), X[sample].reshape(2, 3))
@@ -271,7 +278,11 @@ def test_dark_knowledge_shows_softened_probabilities_each_group_to_its_own_scale
 
 def test_confusions_colour_the_errors_and_write_the_counts() -> None:
     figure = run_plots.confusions(MODELS, PICTURES)
-    for axes, (name, model) in zip(figure.axes, MODELS.items(), strict=True):
+    *panels, scale = figure.axes
+    assert scale.get_ylabel() == "wrong test samples, one scale for all"
+    assert len({axes.images[0].get_clim() for axes in panels}) == 1
+    assert scale.get_ylim() == panels[0].images[0].get_clim()
+    for axes, (name, model) in zip(panels, MODELS.items(), strict=True):
         counts = np.zeros((3, 3), int)
         np.add.at(counts, (Y, model.logits.argmax(axis=1)), 1)
         wrong = counts - np.diag(np.diag(counts))
@@ -279,13 +290,13 @@ def test_confusions_colour_the_errors_and_write_the_counts() -> None:
         written = {(t.get_position()[1], t.get_position()[0]): t.get_text() for t in axes.texts}
         assert written == {(i, j): str(counts[i, j]) for i, j in np.argwhere(counts)}
         assert axes.get_title() == f"{name}: {wrong.sum()} errors"
-        assert (axes.get_xlabel(), axes.get_ylabel()) == ("taken for", "is")
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
         assert [t.get_text() for t in axes.get_yticklabels()] == list(PICTURES.class_names)
 
 
 def test_numbers_in_a_confusion_are_legible_on_their_cells() -> None:
     figure = run_plots.confusions(MODELS, PICTURES)
-    for axes in figure.axes:
+    for axes in figure.axes[:-1]:
         (image,) = axes.images
         for text in axes.texts:
             j, i = map(int, text.get_position())
@@ -295,7 +306,7 @@ def test_numbers_in_a_confusion_are_legible_on_their_cells() -> None:
 
 def test_many_classes_are_shown_by_a_scale_of_colours() -> None:
     figure = run_plots.confusions(MANY_CLASSES, LANGUAGES)
-    assert figure.axes[-1].get_ylabel() == "wrong test samples"
+    assert figure.axes[-1].get_ylabel() == "wrong test samples, one scale for all"
     assert not any(axes.texts for axes in figure.axes)
 
 

@@ -37,6 +37,8 @@ import numpy as np
 from minikd import MLP, Adam, distill
 from minikd.optim import cosine
 
+pytestmark = pytest.mark.extras
+
 folder, last, calls = Path(sys.argv[1]), int(sys.argv[2]), 0
 rng = np.random.default_rng(0)
 x, labels = rng.random((300, 16), dtype="float32"), rng.integers(0, 5, 300)

@@ -99,8 +99,11 @@ def test_what_is_read_back_is_what_the_run_returned(run: Run) -> None:
 def test_the_page_shows_table_verdict_and_settings(run: Run, page: str) -> None:
     _, done = run
     words = words_of(page)
-    for row in cells(done)[1:] + verdict_cells(done)[1:]:
-        assert " ".join(" ".join(row).split()) in words
+    first = {"errors": 0, "NLL": 1, "score": 0, "": 1}  # what a phone shows comes first
+    for head, *rows in (cells(done), verdict_cells(done)):
+        order = sorted(range(1, len(head)), key=lambda i: first.get(head[i], i + 2))
+        for row in rows:
+            assert " ".join(" ".join([row[0], *(row[i] for i in order)]).split()) in words
     assert regime(Config.read(run[0]), load_data("digits"), done) in words
     for setting in ("16 hidden units, 1,210 parameters", "T = 4, soft weight 0.9", "batches of 32, 2 seeds, on CPU"):
         assert setting in words
@@ -118,14 +121,19 @@ def test_the_page_shows_how_often_each_class_was_taken_for_each_on_one_scale(run
         for (i, j), (part, title, count) in zip(np.ndindex(expected.shape), cells, strict=True):
             wrong = i != j and bool(count)  # what is right has no colour
             assert part == (f"{int(count) / most:.2f}" if wrong else "")
-            assert title == (f"{i} taken for {j}: {count}" if wrong else "")
+            assert title == (f"{i} predicted as {j}: {count}" if wrong else "")
+    legend = re.search(r'<p class="scale">(.*?)</p>', page)
+    assert legend and legend[1].startswith("One colour scale for all networks") and "<i>0</i>" in legend[1]
+    steps = re.findall(r'<i style="--part: (.*?)">(\d+)</i>', legend[1])
+    assert [part for part, _ in steps] == [f"{int(step) / most:.2f}" for _, step in steps]
+    assert int(steps[-1][1]) == most and len(steps) == len({step for _, step in steps})
 
 
 def test_a_confusion_of_many_classes_is_small_and_its_names_are_text() -> None:
     names = ["<a>", *(f"language {k}" for k in range(1, 20))]
     table = confusion_table("teacher", 3 - np.eye(20, dtype=int), names, 4, small=True)
     assert '<table class="confusion small">' in table and "<a>" not in table
-    assert table.count('title="&lt;a&gt; taken for language ') == 19 and table.count("--part: 0.75") == 380
+    assert table.count('title="&lt;a&gt; predicted as language ') == 19 and table.count("--part: 0.75") == 380
 
 
 def test_a_page_of_digits_holds_all_test_images_and_every_network_of_the_first_seed(page: str) -> None:
@@ -146,7 +154,7 @@ def test_a_run_with_a_given_teacher_has_a_report(run: Run, tmp_path: Path) -> No
     train(tmp_path / "given", seeds=2, teacher_from=str(run[0] / "teacher-0.safetensors"))
     made = report.build(tmp_path / "given")
     assert "trained before" in words_of(made) and made.count("<svg") == 3
-    assert "after the last: labels alone" in words_of(made)  # a teacher that was not trained has no curve
+    assert "After the last epoch: labels alone" in words_of(made)  # a teacher that was not trained has no curve
 
 
 @pytest.mark.usefixtures("empty_pictures")
@@ -186,7 +194,7 @@ def test_a_comparison_has_a_report_with_each_method_at_its_tuned_strength(tmp_pa
     made = report.build(tmp_path)
     names = [network["name"] for network in numbers_of(made)["networks"]]
     assert names[:2] == ["teacher", "labels alone"] and set(names[2:]) == {"kd", "dkd"}
-    assert "Of 2 methods, against labels alone," in words_of(made) and report.build(tmp_path) == made
+    assert "Verdicts on 2 methods against labels alone:" in words_of(made) and report.build(tmp_path) == made
     (tmp_path / "compare.json").unlink()
     with pytest.raises(CheckpointError, match="not finished: minikd compare --resume"):
         report.build(tmp_path)
@@ -294,7 +302,7 @@ def test_explore_of_what_is_no_finished_run_is_one_line_and_exit_code_2(
     said = capsys.readouterr().err
     assert stopped.value.code == 2 and said.count("\n") == 1
     todo = {"empty": "make one with minikd distill", "unfinished": f"minikd distill --resume --out {folder}"}
-    assert todo.get(what, "name that of a run") in said
+    assert todo.get(what, "give the folder of a run") in said
 
 
 def test_a_missing_browser_is_a_skip_but_in_ci_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:

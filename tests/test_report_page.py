@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -177,6 +177,47 @@ def test_the_temperature_moves_by_keys_and_by_dragging_and_bars_follow(page_file
     assert slider.get_attribute("aria-valuetext") == "4" and bar_widths(page) == before
 
 
+@pytest.mark.parametrize("name", ["digits", "compare"])
+def test_the_explorer_opens_where_the_teacher_is_right_and_the_student_on_labels_wrong(
+    page_files: dict[str, Path], visit: Any, name: str
+) -> None:
+    page, numbers = visit(page_files[name]), embedded(page_files[name])
+    labels, answers = np.array(numbers.labels), {name: z.argmax(axis=1) for name, z in numbers.logits.items()}
+    shown_student = page.eval_on_selector("#student", "e => e.selectedOptions[0].textContent")
+    good = (answers["teacher"] == labels) & (answers["labels alone"] != labels)
+    best = good & (answers[shown_student] == labels)
+    sample = sample_of(page, numbers)
+    assert good.any() and good[sample]
+    candidates = np.flatnonzero(best if best.any() else good)
+    doubt = 1 - softmax(numbers.logits["teacher"], 4.0)[np.arange(len(labels)), labels]
+    assert sample == candidates[doubt[candidates].argmax()]
+    assert page.input_value("#is") == str(labels[sample])
+    assert page.input_value("#for") == str(answers["labels alone"][sample])
+    chosen = page.locator("#strip input:checked")
+    assert chosen.count() == 1 and chosen.get_attribute("value") == str(sample)
+    strip, card = page.locator("#strip").bounding_box(), page.locator(".card:has(:checked)").bounding_box()
+    assert strip["x"] <= card["x"] and card["x"] + card["width"] <= strip["x"] + strip["width"]  # it is in sight
+
+
+def test_the_explorer_opens_on_another_disagreement_or_else_on_the_greatest_doubt(
+    page_files: dict[str, Path], visit: Any, tmp_path: Path
+) -> None:
+    numbers = embedded(page_files["digits"])
+    labels, teacher = np.array(numbers.labels), numbers.logits["teacher"]
+    wrong = int(np.flatnonzero(teacher.argmax(axis=1) != labels)[0])
+    disagreeing = teacher.copy()
+    disagreeing[wrong] = 10 * np.eye(10)[labels[wrong]]
+    doubt = 1 - softmax(teacher, 4.0)[np.arange(len(labels)), labels]
+    assert doubt.argmax() != wrong
+    text, old = page_files["digits"].read_text(), numbers.logits["labels alone"]
+    for alone, expected in ((disagreeing, wrong), (teacher, doubt.argmax())):
+        before, after = (b64encode(z.astype("<f4").tobytes()).decode() for z in (old, alone))
+        assert text.count(before) == 1
+        path = tmp_path / f"{expected}.html"
+        path.write_text(text.replace(before, after))
+        assert sample_of(visit(path), numbers) == expected
+
+
 def test_the_strip_ranks_a_class_by_how_the_teacher_leans_to_another(page_files: dict[str, Path], visit: Any) -> None:
     page, numbers = visit(page_files["digits"]), embedded(page_files["digits"])
     page.select_option("#is", label="8")
@@ -299,6 +340,53 @@ def test_the_page_never_scrolls_sideways(page_files: dict[str, Path], visit: Any
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
 
 
+HEIGHT_OF_A_PHONE = 640  # pixels that a browser leaves of a small phone's screen
+EDGE = 360 - 16 + 1  # where the page's margin begins on it
+IN_SIGHT = """([box, width, height]) => [...document.querySelectorAll(box)].map((cell) => {
+  const { left, right, top, bottom } = cell.getBoundingClientRect();
+  return left >= 0 && right <= width && top >= 0 && bottom <= height;
+})"""
+
+
+@pytest.mark.parametrize(("name", "columns"), [("digits", ["errors", "NLL"]), ("compare", ["errors %", "fewer by"])])
+@pytest.mark.parametrize("height", [HEIGHT_OF_A_PHONE, 740])
+def test_the_first_screen_of_a_phone_shows_the_two_columns_that_matter_and_that_the_table_scrolls(
+    page_files: dict[str, Path], visit: Any, name: str, columns: list[str], height: int
+) -> None:
+    page = visit(page_files[name], 360)
+    page.set_viewport_size({"width": 360, "height": height})
+    heads = page.eval_on_selector_all(".scroll:first-of-type thead th", "all => all.map(e => e.innerText)")
+    assert heads[1:3] == columns
+    if name == "digits":  # as wide as with several seeds
+        for nth, text in ((2, "61.8±14.0"), (3, "0.453±0.161")):
+            cells = f"#results .scroll:first-of-type td:nth-child({nth})"
+            page.eval_on_selector_all(cells, "(all, text) => all.forEach(e => { e.textContent = text; })", text)
+    for nth in (1, 2, 3):
+        rows = page.evaluate(IN_SIGHT, [f"#results .scroll:first-of-type tr > :nth-child({nth})", EDGE, height])
+        assert len(rows) >= 5 and all(rows)
+    hint = page.locator("#results .more").first
+    out_of_sight = page.evaluate(IN_SIGHT, ["#results .scroll:first-of-type thead th", EDGE, height]).count(False)
+    page.wait_for_function("n => document.querySelector('.more').textContent.startsWith(n)", arg=f"{out_of_sight} more")
+    assert hint.inner_text() == f"{out_of_sight} more columns: scroll sideways →" and out_of_sight > 2
+    box = hint.bounding_box()
+    assert box["y"] >= 0 and box["y"] + box["height"] <= height
+
+
+def test_a_table_says_that_it_scrolls_only_where_it_does(page_files: dict[str, Path], visit: Any) -> None:
+    page = visit(page_files["digits"], 1440)
+    assert page.locator(".more:visible").count() == 0
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.wait_for_selector(".more:visible")
+    hint, box = page.locator("#results .more").first, page.locator("#results .scroll").first
+    before = hint.inner_text()
+    box.evaluate("e => e.scrollBy({ left: 90, behavior: 'instant' })")
+    page.wait_for_function("before => document.querySelector('.more').textContent !== before", arg=before)
+    assert re.fullmatch(r"\d more columns?: scroll sideways →", hint.inner_text()) and hint.inner_text() < before
+    box.evaluate("e => e.scrollTo({ left: 10000, behavior: 'instant' })")
+    page.wait_for_function("() => document.querySelector('.more').textContent === '← scroll back'")
+    assert page.evaluate("getComputedStyle(document.querySelector('.scroll')).backgroundImage").count("gradient") == 2
+
+
 def test_on_a_phone_the_temperature_stays_in_sight_of_the_bars(page_files: dict[str, Path], visit: Any) -> None:
     page = visit(page_files["digits"], 360)
     for table in ("#probabilities", "#slopes"):
@@ -339,6 +427,26 @@ def test_a_comparison_shows_the_method_that_is_picked(page_files: dict[str, Path
         assert heads == ["class", "teacher", "labels alone", method]
         expected = softmax(numbers.logits[method][[sample]], 4.0)[0]
         np.testing.assert_allclose(shown(page, "probabilities")[:, 2], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_equal_counts_have_one_colour_in_all_confusion_matrices_and_in_their_legend(
+    page_files: dict[str, Path], visit: Any, scheme: str
+) -> None:
+    page = visit(page_files["digits"], color_scheme=scheme)
+    assert page.locator(".confusion").count() == 4
+    assert "One colour scale for all networks" in page.inner_text(".scale")
+    script = "all => all.map(e => [e.textContent, getComputedStyle(e).backgroundColor])"
+    cells = page.eval_on_selector_all(".confusion [style]", script)
+    legend = dict(page.eval_on_selector_all(".scale [style]", script))
+    colours: dict[str, set[str]] = {}
+    for count, colour in cells:
+        colours.setdefault(count, set()).add(colour)
+    assert len(colours) > 3 and all(len(each) == 1 for each in colours.values())
+    assert len({colour for _, colour in cells}) == len(colours)  # and other counts another one
+    assert max(map(int, legend)) == max(map(int, colours))
+    assert any(count in colours for count in legend)
+    assert all(colours[count] == {colour} for count, colour in legend.items() if count in colours)
 
 
 def test_hostile_names_and_texts_are_shown_as_text(

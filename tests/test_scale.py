@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.extras
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/scale.md").read_text()
 

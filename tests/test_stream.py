@@ -22,6 +22,8 @@ from minikd.data import jitter
 from minikd.scale import answers, stream
 from minikd.scale.stream import Order, Stream, streams
 
+pytestmark = pytest.mark.extras
+
 ROWS, INPUTS, CLASSES = 503, 6, 4
 
 

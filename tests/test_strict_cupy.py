@@ -21,6 +21,8 @@ import host_kernels
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.extras
+
 Call = Callable[..., Any]
 
 

@@ -34,6 +34,8 @@ from minikd.report import plots
 from minikd.report.style import png
 from minikd.scale import pool
 
+pytestmark = pytest.mark.extras
+
 dask_is_here = pytest.mark.skipif(
     not importlib.util.find_spec("distributed"), reason="Dask: pip install 'minikd[dask]'"
 )

@@ -1,7 +1,8 @@
-"""What is seen of a run's progress: on a terminal, in a log file, with --quiet, and where there shall be no colours."""
+"""What a terminal shows: progress, on a terminal, in a log file and with --quiet; no colours; at most 80 columns."""
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import io
 import os
@@ -11,6 +12,8 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +23,18 @@ import pytest
 from minikd import MLP, cross_entropy, fit
 from minikd.cli import progress as terminal
 from minikd.cli.main import main
+from minikd.cli.parser import STUDIES, command_parser
 from minikd.cli.progress import Progress
+from minikd.course.exercises import EXERCISES
 from minikd.experiments.config import Config
 from minikd.experiments.distill import Experiment
 from minikd.experiments.progress import clock, epoch_words
 from minikd.experiments.summary import STUDENTS
+from minikd.experiments.text import text_table
 from minikd.metrics import History
 from minikd.reproduce import tell
+
+ROOT = Path(__file__).parents[1]
 
 QUICK = ("--epochs", "3", "--seeds", "2", "--teacher", "16", "--student", "4")
 LOOK = r"epoch \d/3, loss \d[\d.e+-]*, val\. error \d+\.\d\d %(, \d\d:\d\d left)?( \[#* *\])? *"
@@ -97,6 +105,24 @@ def test_fit_shows_epoch_loss_validation_accuracy_and_time_left() -> None:
             assert any(f"loss={float(row[1]):.3g}, val_accuracy={float(row[2]):.3g}]" in look for row in of)
     assert " 3/3 [" in shown[-1] and "<00:00, " in shown[-1] and f"loss={float(rows[2][1]):.3g}" in shown[-1]
     assert seen.endswith("\n")
+
+
+DISTILL = """
+from minikd import MLP, SGD, distill, distillation_loss, load_data
+d = load_data("digits")
+teacher, student = MLP((64, 16, 10)), MLP((64, 16, 10))  # the same weights, so the student says what its teacher says
+history = distill(student, teacher, d.x_train, None, soft_weight=1, optimizer=SGD(student, 0.0), epochs=2)
+logits = teacher.predict(d.x_train)
+print(history["loss"][-1], distillation_loss(logits, None, logits, soft_weight=1)[0])
+"""
+
+
+def test_distill_shows_the_divergence_from_the_teacher_and_not_the_cross_entropy() -> None:
+    seen, out = in_a_terminal([sys.executable, "-c", DISTILL])
+    recorded, cross_entropy_of_the_teacher = map(float, out.split())
+    shown = [float(number) for number in re.findall(r"loss=([\d.e+-]+)", seen)]
+    assert cross_entropy_of_the_teacher > 30
+    assert shown and max(map(abs, shown)) < 1e-4 and abs(recorded) < 1e-4
 
 
 @pytest.mark.parametrize("columns", [80, pytest.param(120, marks=pytest.mark.slow)])
@@ -300,6 +326,87 @@ def test_words_and_clock() -> None:
     row: dict[str, Any] = {"epoch": 3, "loss": 12.0, "val_accuracy": 0.75}
     assert epoch_words(row, 100) == "epoch 3/100, loss 12, val. error 25.00 %"
     assert [clock(s) for s in (0, 59.6, 65, 3725)] == ["00:00", "01:00", "01:05", "1:02:05"]
+
+
+# ---- within 80 columns --------------------------------------------------------------------------------------------
+
+
+def too_long(text: str, *paths: Path) -> list[str]:
+    """The lines of more than 80 columns, without those that a long path makes long."""
+    return [line for line in text.splitlines() if len(line) > 80 and not any(str(path) in line for path in paths)]
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of all its subcommands."""
+    yield parser
+    for action in parser._actions:
+        for other in action.choices.values() if isinstance(action, argparse._SubParsersAction) else ():
+            yield from parsers(other)
+
+
+def test_every_help_fits_into_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    helps = {parser.prog: parser.format_help() for parser in parsers(command_parser())}
+    assert len(helps) >= 24 and {"minikd", "minikd course bundle", "minikd data fetch"} <= set(helps)
+    assert {name: lines for name, text in helps.items() if (lines := too_long(text))} == {}
+
+
+LISTS = ("--version", "methods", "data list", "reproduce", *(f"reproduce {name} --committed" for name in STUDIES))
+SHOWN = tuple(f"compare --show {path}" for path in sorted((ROOT / "docs").glob("compare-*.json")))
+HINTS = tuple(f"course hint {name} -n {n}" for name in EXERCISES for n in (1, 2, 3))
+
+
+def test_every_list_table_and_hint_fits_into_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(SHOWN) >= 4
+    for command in (*LISTS, *SHOWN, *HINTS):
+        with suppress(SystemExit):
+            main(command.split())
+        out = capsys.readouterr().out
+        assert out and [line for line in too_long(out) if "://" not in line] == [], command
+
+
+def test_a_table_that_is_too_wide_goes_on_below_with_its_first_column() -> None:
+    rows = [("", *(f"column {i}" for i in range(9))), ("a row", *(f"{i:.6f}" for i in range(9)))]
+    lines = text_table(rows).splitlines()
+    assert [line.split()[-1] for line in lines if line] == ["7", "7.000000", "8", "8.000000"]
+    assert lines[1].startswith("a row ") and lines[4].startswith("a row ") and max(map(len, lines)) <= 80
+    assert text_table([("a" * 90, "b", "c")]).count("a" * 90) == 2  # a first column that is too wide is not cut
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_pictures")
+def test_what_runs_print_fits_into_80_columns(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    hw, run, student = tmp_path / "class" / "ada", tmp_path / "run", tmp_path / "run" / "distilled-0.safetensors"
+    sweep = "sweep --temperature 1,4 --student 8,16-16 --teacher 16 --epochs 2 --jobs 2"
+    for command in (
+        f"distill --without 3,5 --epochs 3 --out {run}",
+        f"distill --data words --images 500 --epochs 1 --seeds 1 --out {tmp_path / 'words'}",
+        "distill --method dkd --temperature 3",
+        f"distill --resume --out {tmp_path / 'nowhere'}",
+        f"distill --out {run}",
+        f"distill --images 100000 --out {tmp_path / 'many'}",
+        f"{sweep} --seeds 2 --out {tmp_path / 'sweep'}",
+        f"{sweep} --seeds 1 --out {tmp_path / 'one-seed'}",
+        f"sweep --images 20,50,all --epochs 2 --seeds 2 --jobs 2 --out {tmp_path / 'images'}",
+        f"compare --methods kd,mutual --epochs 2 --seeds 2 --tuning-seeds 1 --jobs 2 --out {tmp_path / 'methods'}",
+        f"evaluate {student} --data digits --teacher {run / 'teacher-0.safetensors'}",
+        *(
+            f"export {student} --to {to}"
+            for to in ("onnx", "pytorch", "npz", "c", "c --int8", "c --int8 --data digits")
+        ),
+        f"course start {hw}",
+        f"course check --folder {hw}",
+        f"course check E1 E11 --folder {hw}",
+        f"course progress --folder {hw}",
+        f"course grade {hw.parent} --out {tmp_path / 'grades.csv'}",
+        f"course report {tmp_path / 'grades.json'}",
+        f"course similar {hw.parent}",
+        "course selftest",
+    ):
+        with suppress(SystemExit):
+            main(command.split())
+        out, err = capfd.readouterr()
+        assert out + err and too_long(out + err, tmp_path) == [], command
 
 
 class OnlyWrites:

@@ -29,9 +29,12 @@ from minikd import (
 )
 from minikd.backend import shuffled, to_device, to_numpy
 from minikd.data.source import Source
+from minikd.methods.kd import kl_loss
 from minikd.mlp import MLP
 from minikd.optim import cosine
 from minikd.training import Alone
+
+pytestmark = pytest.mark.extras
 
 COLUMNS = ["epoch", "loss", "lr"]
 VALIDATION_COLUMNS = ["val_accuracy", "val_errors", "val_nll", "val_ece"]
@@ -88,7 +91,52 @@ def test_a_student_goes_through_the_same_loop_as_its_teacher(device: str) -> Non
     loss = partial(distillation_loss, temperature=3.0, soft_weight=0.7)
     fitted = fit(other, x, (labels, teacher.predict(x)), loss=loss, **options)
     assert bits(one) == bits(other)
-    assert distilled.rows == fitted.rows
+    entropy = fitted.rows[0]["loss"] - distilled.rows[0]["loss"]  # of the teacher, in every epoch the same
+    assert entropy > 0.1
+    for ours, theirs in zip(distilled.rows, fitted.rows, strict=True):
+        assert theirs.pop("loss") - ours.pop("loss") == pytest.approx(entropy, rel=1e-5)
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("augment", [None, lambda x, rng: x], ids=["plain", "with augment"])
+def test_the_loss_of_a_student_that_says_what_its_teacher_says_is_0(device: str, augment: Any) -> None:
+    x, labels = blobs(50)
+    teacher, copy = network(device, seed=5), network(device, seed=5)
+    hard = evaluate(teacher, x, labels).nll
+    for given, weight, expected in ((None, 1.0, 0.0), (labels, 0.9, 0.1 * hard)):
+        still = SGD(copy, 0.0)  # a student of lr 0 stays as it is
+        options = {"optimizer": still, "epochs": 2, "batch_size": 16, "augment": augment}
+        history = distill(copy, teacher, x, given, soft_weight=weight, **options)
+        assert history["loss"] == pytest.approx([expected] * 2, abs=1e-5)
+
+
+def test_the_loss_of_a_student_is_the_divergence_from_its_teacher(device: str) -> None:
+    x, labels = blobs(50)
+    for given in (network(device, seed=5), network(device, seed=5).predict(x), lambda x: x[:, :3]):
+        for augment in (None, lambda x, rng: x):
+            if augment and not (isinstance(given, MLP) or callable(given)):
+                continue  # an array has no logits for other rows
+            student = network(device, seed=1)
+            options = {"epochs": 1, "batch_size": 16, "optimizer": SGD(student, 0.0), "augment": augment}
+            history = distill(student, given, x, labels, temperature=3.0, soft_weight=0.7, **options)
+            v = given.predict(x) if isinstance(given, MLP) else given(x) if callable(given) else given
+            z, v = (to_numpy(logits).astype(float) for logits in (student.predict(x), v))
+            q, p = softmax(v, 3.0), softmax(z, 3.0)
+            soft = 9 * (q * np.log(q / p)).sum(axis=1).mean()
+            hard = -np.log(softmax(z)[np.arange(50), labels]).mean()
+            assert history["loss"] == pytest.approx([0.3 * hard + 0.7 * soft], rel=1e-4)
+
+
+def test_a_checkpoint_of_distillation_loss_is_a_checkpoint_of_distill(device: str, tmp_path: Path) -> None:
+    x, labels = blobs(50)
+    teacher, file = network(device, seed=5), tmp_path / "student.safetensors"
+    options = {"batch_size": 16, "checkpoint": file}
+    loss = partial(distillation_loss, temperature=3.0, soft_weight=0.7)
+    fit(network(device), x, (labels, teacher.predict(x)), loss=loss, epochs=2, **options)
+    student, whole = network(device), network(device)
+    history = distill(student, teacher, x, labels, temperature=3.0, soft_weight=0.7, epochs=4, resume=True, **options)
+    distill(whole, teacher, x, labels, temperature=3.0, soft_weight=0.7, epochs=4, batch_size=16)
+    assert len(history) == 4 and bits(student) == bits(whole)
 
 
 def test_the_cpu_and_the_device_agree_to_rounding(device: str) -> None:
@@ -494,7 +542,7 @@ def test_dropout_is_off_while_a_teacher_teaches(device: str) -> None:
     # A student of lr 0 stays as it is, so the loss of an epoch says what its teacher said.
     for augment in (None, lambda x, rng: x):
         student = network(device)
-        expected = float(distillation_loss(to_numpy(student.predict(x)).astype(float), labels, logits)[0])
+        expected = float(kl_loss(to_numpy(student.predict(x)).astype(float), labels, logits)[0])
         options = {"optimizer": SGD(student, 0.0), "epochs": 3, "batch_size": 16, "augment": augment}
         history = distill(student, teacher, x, labels, **options)
         assert history["loss"] == pytest.approx([expected] * 3, rel=1e-5)

@@ -26,6 +26,7 @@ from minikd.backend import to_device
 from minikd.optim import Optimizer
 
 PLAIN_TOO = True  # with kernels and without
+pytestmark = pytest.mark.extras
 RECORD = Path(__file__).with_name("trajectory.json")
 SIZES, ROWS, STEPS = (12, 8, 6, 5), 16, 10
 DROPOUT = (0.1, 0.25, 0.25)

@@ -31,6 +31,8 @@ from minikd.metrics import teacher_targets
 from minikd.scale.answers import cached_logits
 from minikd.training import no_labels
 
+pytestmark = pytest.mark.extras
+
 DATA = load_data("words")
 PARTS = words.split_words()
 INPUTS = CONTEXT * len(ALPHABET)

@@ -76,7 +76,7 @@ print(f"probability of the likeliest class, median over the test images: {np.med
 # $$ p_k^T = \frac{e^{-(m - z_k)/T}}{\sum_j e^{-(m - z_j)/T}} . $$
 #
 # Where $z_k = m$ the exponent is 0 and the exponential is 1. Everywhere else the exponent goes to $-\infty$ and the
-# exponential to 0. So the likeliest class gets the whole probability (or several share it if they tie): the answer
+# exponential to 0. So the most likely class gets the whole probability (or several share it if they tie): the answer
 # becomes a label.
 #
 # **Hot, $T \to \infty$.** Now $z/T$ is small, and $e^a = 1 + a + O(a^2)$. With $\bar z$ the mean of the $K$ logits,

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 12 · When does distillation not help?
 #
-# **In short.** If labels suffice. With 50 of 899 images of digits, a student errs on 8.8 % of the test images with a
-# teacher and on 19.2 % without. With all of them, a gain is undecided (−0.07 ± 0.25 points), and label smoothing, which
-# has no knowledge, does better. It does not help either if the teacher is worse than the student alone, if the student
-# is far too small, or if there is a bug. Of ten mistakes found in published code, most pass a gradient check and hardly
-# show in training. A test of one line finds each.
+# **In short.** It does not help if labels suffice. With 50 of 899 images of digits, a student errs on 8.8 % of the test
+# images with a teacher and on 19.2 % without. With all of them, a gain is undecided (−0.07 ± 0.25 points), and label
+# smoothing, which has no knowledge, does better. A teacher does not help either if it is worse than the student alone,
+# if the student is far too small, or if the code has a bug. Of ten mistakes found in published code, most pass a
+# gradient check and hardly show in training. A test of one line finds each.
 #
 # - **What you will learn:** when a teacher helps, hurts or is undecided, and how to find ten published bugs
 # - **Prerequisites:** tutorials 03 to 05

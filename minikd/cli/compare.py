@@ -1,4 +1,4 @@
-"""`minikd compare`: the methods of the gallery on the same student, as a table and a picture."""
+"""`minikd compare`: compares distillation methods on the same student, in a table and a picture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTINGS = ("data", "images", "student", "teacher", "epochs", "seeds", "device")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what was asked for."""
+    """Run the comparison, or print the table of a file."""
     if options.show is not None:
         _print(compare.read(Path(options.show)))
         return

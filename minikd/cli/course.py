@@ -1,4 +1,4 @@
-"""`minikd course ...`: what each action prints and writes. Arguments are in course_arguments.py."""
+"""`minikd course`: runs an action, prints its results and writes its files. See course_arguments.py for arguments."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ from ..errors import CheckpointError
 from ..fast.threads import limited_blas
 
 LAYERS = {
-    "user": "submissions run as a user that owns nothing (only where the grader is root)",
-    "limits": "memory, processor time, files and processes are limited",
-    "landlock": "no file can be opened (Linux 5.13 or newer)",
-    "seccomp": "the kernel does nothing for them but what computing needs (Linux, x86-64 and ARM)",
+    "user": "submissions run as a user that owns no files (only if the grader is root)",
+    "limits": "memory, CPU time, files and processes are limited",
+    "landlock": "submissions cannot open files (Linux 5.13 or newer)",
+    "seccomp": "only system calls needed for computing (Linux, x86-64 and ARM)",
 }
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what was asked for; the exit code."""
+    """Run the action; returns the exit code."""
     with limited_blas(1):  # the arrays of the exercises are small
         code: int = ACTIONS[options.action](options) or 0
     return code
 
 
 def start(options: argparse.Namespace) -> None:
-    """minikd course start."""
+    """Run minikd course start."""
     made = learner.start(options.folder, options.notebook)
     print(learner.wrapped(f"{options.folder} holds {', '.join(path.name for path in made)}"))
-    print(f"Write the functions, and check them:\n  cd {options.folder}\n  minikd course check E1")
+    print(f"Write the functions, then check them:\n  cd {options.folder}\n  minikd course check E1")
 
 
 def check(options: argparse.Namespace) -> int:
-    """minikd course check: exit code 1 where something is not right."""
+    """Run minikd course check; the exit code is 1 if a check fails."""
     if not options.watch:
         return _check_once(options)
     changes = learner.changes(options.folder)
@@ -57,7 +57,7 @@ def check(options: argparse.Namespace) -> int:
         while True:
             try:
                 _check_once(options)
-            except SubmissionError as error:  # a file that is being saved just now
+            except SubmissionError as error:  # a file is being saved at this moment
                 print(f"minikd: {error}", file=sys.stderr)
             print("watching: stop with Ctrl-C", file=sys.stderr, flush=True)
             next(changes)
@@ -83,12 +83,12 @@ def _check_once(options: argparse.Namespace) -> int:
 
 
 def hint(options: argparse.Namespace) -> None:
-    """minikd course hint."""
+    """Run minikd course hint."""
     print(learner.wrapped(f"{options.name}, hint {options.n} of 3: {learner.hint(options.name, options.n)}"))
 
 
 def progress(options: argparse.Namespace) -> None:
-    """minikd course progress."""
+    """Run minikd course progress."""
     total = 0.0
     for exercise, results in learner.check(options.folder, list(EXERCISES)):
         total += sum(result.score for result in results)
@@ -97,7 +97,7 @@ def progress(options: argparse.Namespace) -> None:
 
 
 def grade_all(options: argparse.Namespace) -> int:
-    """minikd course grade."""
+    """Run minikd course grade."""
 
     def notify(graded: Grade, done: int, total: int) -> None:
         words = f"{graded.score():g} of {graded.max_score():g}"
@@ -114,14 +114,14 @@ def grade_all(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("minikd: stopped, and nothing is lost. To go on: the same command with --resume", file=sys.stderr)
         return 130
-    print(learner.wrapped(f"every check: {options.out.with_suffix('.json')}; seed {grades[0].seed}"))
+    print(learner.wrapped(f"details of every check: {options.out.with_suffix('.json')}; seed {grades[0].seed}"))
     _say_layers(next((g.layers for g in grades if g.layers), []))
     _report(options, members(grades, roster, notes))
     return 0
 
 
 def report(options: argparse.Namespace) -> None:
-    """minikd course report: all that `grade` says and writes at its end."""
+    """Run minikd course report: print and write everything that `grade` prints and writes at its end."""
     roster, notes = _read_class(options)
     _report(options, members(read_grades(options.grades), roster, notes))
 
@@ -155,7 +155,7 @@ def _report(options: argparse.Namespace, everybody: list[Member]) -> None:
 
 
 def to_gradescope(options: argparse.Namespace) -> None:
-    """minikd course gradescope: writes results.json, whatever the submission is."""
+    """Run minikd course gradescope; it writes results.json even for a broken submission."""
     graded = _grade(options, new_seed())
     each = dict(options.visibility_of)
     content = gradescope.results(graded, options.visibility, options.stdout_visibility, each)
@@ -165,7 +165,7 @@ def to_gradescope(options: argparse.Namespace) -> None:
 
 
 def bundle(options: argparse.Namespace) -> None:
-    """minikd course bundle."""
+    """Run minikd course bundle."""
     weights = None
     if options.weights:
         read_weights(options.weights)
@@ -177,7 +177,7 @@ def bundle(options: argparse.Namespace) -> None:
 
 
 def replay(options: argparse.Namespace) -> None:
-    """minikd course replay: every check, with the inputs of that seed."""
+    """Run minikd course replay: every check, with the inputs of this seed."""
     graded = _grade(options, options.seed)
     for name, exercise in EXERCISES.items():
         print(learner.report(exercise, [result for result in graded.results if result.exercise == name]))
@@ -185,7 +185,7 @@ def replay(options: argparse.Namespace) -> None:
 
 
 def selftest(options: argparse.Namespace) -> int:
-    """minikd course selftest: exit code 1 where the grader is not what it should be."""
+    """Run minikd course selftest; the exit code is 1 if the grader gives wrong points."""
     wrong = False
     layers: list[str] = []
     for folder, expected in (("reference", POINTS * len(EXERCISES)), ("skeleton", 0.0)):
@@ -202,7 +202,7 @@ def selftest(options: argparse.Namespace) -> int:
 
 
 def look_alike(options: argparse.Namespace) -> None:
-    """minikd course similar."""
+    """Run minikd course similar."""
     entries = submissions(options.folder)
     pairs = similar(entries)
     for pair in pairs:
@@ -214,7 +214,7 @@ def look_alike(options: argparse.Namespace) -> None:
     for student, words in sorted(found.items(), key=lambda item: -len(item[1])):
         print(learner.wrapped(f"{student}  minikd: {len(words)} alike: {', '.join(words)}"))
     print(learner.wrapped(f"{len(pairs)} pairs are alike up to names and layout; like minikd's code: {len(found)}"))
-    print("Short functions have few right forms. Alike is not copied: look first.")
+    print("Alike is not copied: short functions have few right forms. Compare the code first.")
 
 
 def _grade(options: argparse.Namespace, seed: int) -> Grade:

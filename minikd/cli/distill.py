@@ -1,4 +1,4 @@
-"""`minikd distill`: train teachers and students, say how they compare, and draw."""
+"""`minikd distill`: trains teachers and students, prints how they compare, and draws the pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .shared import UsageError, refused, resumable, run_folder, threads_for, whe
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what was asked for."""
+    """Run the experiment, or resume it."""
     processes = Processes(world())
     with ExitStack() as claims:  # the first process holds the run's folder
         config, folder = processes.from_first(lambda: _settle(options, claims))
@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace, config: Config, folder: Path, processes: P
 
 
 def _settle(options: argparse.Namespace, claims: ExitStack) -> tuple[Config, Path]:
-    """The settings and the folder of the run that was asked for; `claims` keeps the folder for this process."""
+    """The settings and the folder of the run; `claims` keeps the folder locked for this process."""
     names = [f.name for f in fields(Config) if hasattr(options, f.name)]
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.images is not None:
@@ -80,9 +80,7 @@ def _settle(options: argparse.Namespace, claims: ExitStack) -> tuple[Config, Pat
                 raise UsageError(f"{folder} was started with another {flag}: leave it out, or start a new run")
         return config, folder
     if options.teacher_from is not None and {"teacher", "teacher_epochs", "teacher_lr"} & set(given):
-        raise UsageError(
-            "--teacher-from brings a trained teacher: leave out the --teacher flags that say how to train one"
-        )
+        raise UsageError("--teacher-from gives a trained teacher: leave out --teacher, --teacher-epochs, --teacher-lr")
     if given.get("method", "kd") != "kd" and {"temperature", "soft_weight"} & set(given):
         raise UsageError("--temperature and --soft-weight are options of --method kd: the others keep their defaults")
     with refused():
@@ -91,9 +89,9 @@ def _settle(options: argparse.Namespace, claims: ExitStack) -> tuple[Config, Pat
 
 
 def _draw(experiment: Experiment, done: list[Trained]) -> None:
-    """The picture of what the first seed's networks say of single images, and the report.
+    """Draw the predictions of the first seed's networks for single images, and write the report.
 
-    One after the other: a second process would take longer to load matplotlib than to draw.
+    One process does both, because a second one would take longer to import matplotlib than to draw.
     """
     from ..report import html, plots, run_plots
 

@@ -1,4 +1,4 @@
-"""`minikd evaluate`: scores of a network on test data, and what it costs."""
+"""`minikd evaluate`: prints the test scores of a network, and what it costs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .shared import threads_for
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what was asked for."""
+    """Evaluate the network, and the teacher if one is given."""
     data = load_data(options.data)
     with threads_for(options, suited_threads(options.data)):
         teacher = None if options.teacher is None else _read(options.teacher, options, data)
@@ -36,16 +36,16 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _read(path: str, options: argparse.Namespace, data: Data) -> Network:
-    """The network in a file, which must fit the data set."""
+    """The network in a file. CheckpointError if it does not fit the data set."""
     network = read_teacher(path, activation=_activation(options.activation, path), device=options.device)
     if isinstance(network, Answers):
-        raise CheckpointError(f"{path} holds answers about training samples: they cannot be tested, a network can")
+        raise CheckpointError(f"{path} holds logits of training samples, not of test samples: give a network")
     check_fits(network, path, options.data, data.x_train, len(data.class_names))
     return network
 
 
 def _activation(activation: str | None, path: str) -> str | None:
-    """--activation is for files of bare layers: those that PyTorch made."""
+    """--activation applies to PyTorch files only, because they hold bare layers."""
     if activation is None or Path(path).suffix in KINDS[1:] or metadata_of(path).get("format") == FORMAT:
         return None
     return activation

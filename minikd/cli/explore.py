@@ -1,4 +1,4 @@
-"""`minikd explore`: the report of a run in the browser."""
+"""`minikd explore`: opens the report of a run in the browser."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from ..report import html
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what was asked for."""
+    """Open the report, or print its path."""
     print(html.explore(options.folder, not options.no_open))

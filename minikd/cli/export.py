@@ -1,4 +1,4 @@
-"""`minikd export`: a network as a file that other programs read."""
+"""`minikd export`: writes a network as a file that other programs read."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ from .shared import UsageError
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what was asked for."""
+    """Write the file, check it, and print its path."""
     _check_flags(options)
     source = Path(options.model)
     model = read_teacher(source, activation=options.activation)
     if not isinstance(model, MLP):
-        raise CheckpointError(
-            f"{source} is no MLP, but an {describe_teacher(model)}: export takes minikd's own networks"
-        )
+        raise CheckpointError(f"{source} is not an MLP but an {describe_teacher(model)}: export takes MLPs")
     target = options.out or _beside(source, options)
     if target.resolve() == source.resolve() or target.is_dir():
         raise CheckpointError(
@@ -48,25 +46,25 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _check_flags(options: argparse.Namespace) -> None:
-    """Flags that belong to others must not come alone."""
+    """UsageError for flags that need another flag or format."""
     if options.to != "c" and (options.int8 or options.data or options.samples):
         raise UsageError(f"--int8, --data and --samples belong to --to c, and --to is {options.to}")
     if options.int8 and not (options.data or options.samples):
         words = "--data NAME, a data set, or --samples FILE.npy, training samples (N, D)"
-        raise UsageError(f"--int8 measures ranges of activations on training samples, and none are named: add {words}")
+        raise UsageError(f"--int8 measures ranges of activations on training samples, and got none: add {words}")
     if options.samples and not options.int8:
-        raise UsageError("--samples belongs to --int8, and that was not given")
+        raise UsageError("--samples belongs to --int8: add --int8, or leave it out")
 
 
 def _beside(source: Path, options: argparse.Namespace) -> Path:
-    """Where the file goes: beside the network; a C file has a name that its functions can have."""
+    """The default output file, beside the network. The name of a C file is also a valid name of its functions."""
     if options.to == "c":
         return source.with_name(f"{c_name(source)}{'_int8' if options.int8 else ''}.c")
     return source.with_suffix(SUFFIXES[options.to])
 
 
 def _costs(model: MLP, data: Data, name: str) -> str:
-    """The table of precisions on test samples; int8 is in it where there is int8 for the network."""
+    """The table of precisions on test samples, with int8 if the network can be quantised."""
     has_int8 = model.activation == "relu" or len(model.weights) == 1
     table = precision_table(model, data.x_test, data.y_test, quantise(model, data.x_train) if has_int8 else None)
     return f"\non the {len(data.y_test):,} test samples of {name}:\n{text_table(table, gap='  ')}"

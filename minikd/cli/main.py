@@ -1,4 +1,4 @@
-"""The `minikd` command: which command is asked for, and how it ends. Without arguments it is `minikd distill`."""
+"""The `minikd` command: parses the arguments, runs a subcommand and exits. Without arguments it runs `distill`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from .shared import Stopped, UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command. Exits with 0, 1 (it could not be done), 2 (it was asked wrongly, or the system refused
-    something) or, ended by a signal, 128 and its number: 130 after Ctrl-C.
+    """Run the command.
+
+    Exit codes: 0 for success, 1 for a failed task, 2 for wrong arguments or an error of the system (a full disk, for
+    example), and after a signal 128 plus its number: 130 after Ctrl-C.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = _run_given(given)
     except KeyboardInterrupt as stop:
         code = _complain("stopped", exit_code(stop))
-    except BrokenPipeError:  # the reader of a pipe has gone, as `| head` does
+    except BrokenPipeError:  # the reader of the pipe has closed it, as `| head` does
         code = 1
     except (OSError, MemoryError) as error:
         code = _complain(in_words(error), 2)
@@ -41,17 +43,17 @@ def _run_given(given: list[str]) -> int | None:
     options = command_parser().parse_args(given)
     fast.quiet |= getattr(options, "quiet", False)
     if is_together() and options.run != "distill":
-        words = "mpiexec runs minikd distill, and no other command: start this one without it"
+        words = "mpiexec runs minikd distill, and no other command: start this one without mpiexec"
         return _complain(words, 2) if is_first() else 2
     with job():
         if (code := _run(options)) is not None:
             sys.exit(code)
-    sys.stdout.flush()  # an output that is full says so here, and not when all is over
+    sys.stdout.flush()  # a full disk raises here, and not while Python shuts down
     return None
 
 
 def _run(options: argparse.Namespace) -> int | None:
-    """Run the command, a module of this folder, which is loaded now: help should not wait for all of them."""
+    """Run the subcommand. Its module in this folder is imported only now, so that --help is fast."""
     try:
         code: int | None = import_module(f".{options.run}", __package__).run(options)
     except (DeviceError, CheckpointError, UsageError) as error:

@@ -1,7 +1,7 @@
-"""What a long run says of its progress on the standard error stream.
+"""The progress line of a long run, on the standard error stream.
 
-On a terminal tqdm writes one line over and over, without colours or other control sequences, so that NO_COLOR and
-TERM=dumb have nothing to turn off. In a log file a line is written now and then, and it stays.
+On a terminal, tqdm rewrites one line without colours or other control sequences, so that NO_COLOR and TERM=dumb have
+nothing to turn off. In a log file, a new line is added at most every LOG_SECONDS.
 """
 
 from __future__ import annotations
@@ -14,23 +14,28 @@ from typing import Any
 from ..experiments.progress import clock
 
 LOG_SECONDS = 10.0  # between two lines in a log
-BAR_COLUMNS = 13  # a bar is shown where there is so much room for it
+BAR_COLUMNS = 13  # a bar is shown if at least this many columns are free
 
 
 class Progress:
-    """A `notify` for experiments. Closed by a `with`, however the run ends.
+    """A `notify` for experiments. Use it in a `with` statement, which closes it however the run ends.
 
-    quiet   say nothing at all;  log   whether a line is written to a log now and then
+    Parameters
+    ----------
+    quiet : bool
+        Print nothing at all.
+    log : bool
+        Whether lines are written to a log file.
     """
 
     def __init__(self, *, quiet: bool = False, log: bool = True) -> None:
-        self._quiet = quiet or not hasattr(sys.stderr, "flush")  # None, or whatever else took its place
+        self._quiet = quiet or not hasattr(sys.stderr, "flush")  # None, or an object that replaced it
         self._log = log and not self._quiet
         self._bar: Any = None
         if not self._quiet and getattr(sys.stderr, "isatty", bool)():
             from tqdm.auto import tqdm
 
-            # The delay keeps tqdm from showing a line before there is anything to say; sizes, from asking for them.
+            # The delay keeps tqdm from showing an empty line; given sizes keep it from asking the terminal.
             look: dict[str, Any] = {"ascii": " #", "miniters": 0, "delay": 0.01, "position": 0, "nrows": 2, "ncols": 79}
             self._bar, self._log = tqdm(total=0, file=sys.stderr, **look), False
         self._position = self._steps = 0
@@ -43,15 +48,15 @@ class Progress:
         self.close()
 
     def close(self) -> None:
-        """Show the last state, and end the line."""
+        """Show the last state and end the line."""
         if self._bar is not None:
             self._bar.close()
 
     def __call__(self, done: int, total: int, words: str, *, stays: bool = False, left: float | None = None) -> None:
-        """So much of `total` is done, and `words` say more; what stays is written on a line of its own.
+        """Show that `done` of `total` is done, with `words`. With `stays`, write `words` on a line of its own.
 
-        Without `left` the seconds that are left are as the steps so far took. Only steps of one epoch or network are
-        work whose time counts: what was trained before is passed over in larger ones.
+        Without `left`, the remaining seconds are estimated from the steps so far. Only steps of size 1 (one epoch or
+        one network) count for this, because networks of an earlier run are skipped in larger steps.
         """
         if stays:
             self._say(words)
@@ -63,7 +68,7 @@ class Progress:
             left = (now - self._began) / self._steps * max(0, total - done)
         text = words if left is None else f"{words}, {clock(left)} left"
         if self._bar is not None:
-            columns = _columns() - 1  # a full line would begin the next
+            columns = _columns() - 1  # a full line would wrap
             self._bar.bar_format = "{desc} [{bar}]" if columns - len(text) >= BAR_COLUMNS else "{desc}"
             self._bar.ncols, self._bar.total = columns, total
             self._bar.set_description_str(_cut(text, columns), refresh=False)
@@ -80,13 +85,13 @@ class Progress:
 
 
 def announce(done: int, total: int, words: str, *, stays: bool = False, left: float | None = None) -> None:
-    """A `notify` for one of several processes: it writes only what stays, since their lines would mix."""
+    """A `notify` for one of several processes: it writes only lines that stay, because rewritten lines would mix."""
     if stays and hasattr(sys.stderr, "flush"):
         print(words, file=sys.stderr, flush=True)
 
 
 def _cut(text: str, columns: int) -> str:
-    """The text in so many columns; what it lacks is taken from the name before the colon."""
+    """Cut the text to this many columns. The name before the colon is shortened first."""
     head, colon, tail = text.partition(": ")
     spare = len(text) - columns
     if spare > 0 and colon:
@@ -95,7 +100,7 @@ def _cut(text: str, columns: int) -> str:
 
 
 def _columns() -> int:
-    """Of the terminal, 80 where it does not say."""
+    """The width of the terminal, or 80 if it is unknown."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""`minikd reproduce`: published experiments, run or shown, with the paper's number beside ours."""
+"""`minikd reproduce`: runs a published experiment, or shows its results, beside the paper's numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WIDTH = 80
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what was asked for."""
+    """List the studies, show committed results, or run a study."""
     if options.name is None:
         for flag in ("quick", "validation", "committed", "resume", "out"):
             if getattr(options, flag):
@@ -46,17 +46,17 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _list_studies() -> None:
-    """Each study, where it is from, and what came of it."""
+    """Print each study with its source and the verdicts of the committed results."""
     for study in STUDIES.values():
         known = committed(study)
         print(_heading(study))
         print("no committed results yet\n" if known is None else f"{_verdicts(known)}\n")
-    print("minikd reproduce NAME --committed shows the results that come with minikd,")
-    print("minikd reproduce NAME --quick runs a minute's version, without it the study.")
+    print("minikd reproduce NAME runs a study; --quick runs a version of about a minute.")
+    print("minikd reproduce NAME --committed shows the results that come with minikd.")
 
 
 def _show_committed(study: Study) -> None:
-    """The results that come with minikd. DataError where there are none yet."""
+    """Print the results that come with minikd. DataError if there are none yet."""
     known = committed(study)
     if known is None:
         raise DataError(f"there are no committed results of {study.name} yet: run minikd reproduce {study.name}")
@@ -64,10 +64,10 @@ def _show_committed(study: Study) -> None:
 
 
 def _run_study(study: Study, folder: Path, plan: Plan, quiet: bool) -> None:
-    """Run a study, telling of its progress, and print and draw what came of it."""
+    """Run a study with a progress line, then print and draw its results."""
     print(_heading(study))
     if plan.quick:
-        print(f"QUICK: fewer {noun(study)} and epochs; these numbers say nothing about the paper.")
+        print(f"QUICK: fewer {noun(study)} and epochs; do not compare these numbers with the paper's.")
     print(f"Running {plan.seeds} seed{'s' * (plan.seeds > 1)} in {folder}/", flush=True)
     with Progress(quiet=quiet, log=False) as progress:
         content = run_study(study, folder, plan, notify=progress if plan.jobs == 1 else silent if quiet else announce)
@@ -88,7 +88,7 @@ def _draw(study: Study, content: dict[str, Any], folder: Path, plan: Plan) -> No
 
 
 def picture(study: Study, values: dict[str, list[float]], lab: Lab, plan: Plan, protocol: Any) -> Figure:
-    """The study's picture, and in small print what its numbers are.  lab  the first seed's"""
+    """The study's picture with a note about its numbers. `lab` is the first seed's."""
     from ..report.style import new_figure, note, styled
 
     figure = new_figure(8, 4.5)
@@ -96,12 +96,12 @@ def picture(study: Study, values: dict[str, list[float]], lab: Lab, plan: Plan, 
     if plan.seeds > 1:
         note(figure, f"ours: mean over {plan.seeds} seeds, with its 95 % interval")
     if plan.quick:
-        figure.suptitle(f"QUICK: too few {noun(study)} and epochs to say anything about the paper", color="#D55E00")
+        figure.suptitle(f"QUICK: too few {noun(study)} and epochs for a comparison with the paper", color="#D55E00")
     return figure
 
 
 def noun(study: Study) -> str:
-    """What the samples of the study's data set are."""
+    """The noun for the samples of the study's data set, such as images."""
     return DATASETS[study.data].noun
 
 
@@ -110,7 +110,7 @@ def _heading(study: Study) -> str:
 
 
 def _measured(content: dict[str, Any]) -> str:
-    """On what, how often and for how long a study was run."""
+    """A sentence about a run: seeds, samples, training time, machine and date."""
     plan, machines, seeds = content["plan"], content["machines"], len(content["seeds"])
     minutes = sum(content["seconds"]) / seeds / 60
     images = f"{'validation' if plan['validation'] else 'test'} {noun(STUDIES[content['study']])}"
@@ -127,7 +127,7 @@ def _measured(content: dict[str, Any]) -> str:
 
 
 def _verdicts(content: dict[str, Any]) -> str:
-    """How many rows of a study came to which verdict: "5 seeds: 3 BEATS, 1 MISSES"."""
+    """The number of rows with each verdict: "5 seeds: 3 BEATS, 1 MISSES"."""
     verdicts = [row["verdict"] for row in content["rows"] if row["verdict"]]
     return f"{len(content['seeds'])} seeds: " + ", ".join(
         f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts))

@@ -1,4 +1,4 @@
-"""What several commands share: how they refuse, how they stop, which folder is theirs, and how many threads."""
+"""What several commands share: errors about arguments, stopping and resuming, the folder of a run, and threads."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ AND_OPTIONS = ", and the options that were given"
 
 
 class UsageError(Exception):
-    """The command was asked for something that cannot be."""
+    """The arguments of the command are wrong."""
 
 
 class Stopped(Exception):
-    """A command that can go on has ended, with this exit code; the message says why, and how to go on."""
+    """A command that can be resumed has stopped, with this exit code. The message says why, and how to resume it."""
 
     def __init__(self, words: str, code: int) -> None:
         super().__init__(words)
@@ -33,7 +33,7 @@ class Stopped(Exception):
 
 @contextmanager
 def refused() -> Iterator[None]:
-    """What refuses an argument within the block, by its name in Python, refuses the flag of that name."""
+    """Turn a ValueError or TypeError about an argument in the block into a UsageError about the flag of that name."""
     try:
         yield
     except (ValueError, TypeError) as error:
@@ -43,8 +43,9 @@ def refused() -> Iterator[None]:
 
 @contextmanager
 def resumable(command: str, folder: Path, more: str = "") -> Iterator[None]:
-    """Whatever ends the block from outside (a signal, a full disk, too little memory) raises Stopped, which says how to
-    go on with the run in this folder; `more` is said behind the command.
+    """Raise Stopped if a signal, a full disk or too little memory ends the block.
+
+    The message names the command that resumes the run in this folder, followed by `more`.
     """
     how = f"To go on: {resume_command(command, folder)}{more}"
     try:
@@ -61,10 +62,10 @@ def resumable(command: str, folder: Path, more: str = "") -> Iterator[None]:
 
 @contextmanager
 def threads_for(options: argparse.Namespace, threads: int | None) -> Iterator[None]:
-    """NumPy's matrix products have so many threads within the block; with --verbose it says how many."""
+    """Limit NumPy's matrix products to this number of threads within the block; with --verbose, print the number."""
     with limited_blas(threads):
         if options.verbose:
-            why = "one for each core" if threads is None else "which suits the data"
+            why = "one for each core" if threads is None else "chosen for the data"
             why = f"as {variable} says" if (variable := chosen_by_user()) else why
             print(f"minikd: threads for matrix products: {blas_threads() or 'unknown'}, {why}", file=sys.stderr)
         yield
@@ -72,12 +73,12 @@ def threads_for(options: argparse.Namespace, threads: int | None) -> Iterator[No
 
 @contextmanager
 def run_folder(options: argparse.Namespace, name: str, resume: str = "use its networks") -> Iterator[Path]:
-    """The folder of a run, for this process alone within the block: --out or a free one; empty, but for --resume.
+    """The folder of a run, locked for this process within the block: --out, or a new one. Only --resume may find files.
 
-    A folder that was made here and is still empty at the end is taken away again.
+    A folder that was made here and is still empty at the end is removed.
     """
     if options.resume and options.out is None:
-        raise UsageError("--resume needs --out, the folder of the run to go on with")
+        raise UsageError("--resume needs --out, the folder of the run to continue")
     folder: Path = options.out or Path("runs")
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     make_folder(folder)
@@ -91,17 +92,17 @@ def run_folder(options: argparse.Namespace, name: str, resume: str = "use its ne
         if (options.out is None or missing) and is_unused(folder):
             shutil.rmtree(folder, ignore_errors=True)
             for path in missing:
-                with suppress(OSError):  # it is gone already, or not empty
+                with suppress(OSError):  # it was removed meanwhile, or is not empty
                     path.rmdir()
 
 
 def where_to_look(what: str, folder: Path) -> str:
-    """Where something is, and how to see it."""
+    """Where the results are, and the command that shows them."""
     return f"{what} are in {folder}/\nTo look at them: {shlex.join(['minikd', 'explore', str(folder)])}"
 
 
 def _free_folder(name: str) -> Path:
-    """The first of runs/NAME-1, -2, ... that this process can make, and nobody else."""
+    """The first of runs/NAME-1, -2, ... that this process can create; no other process gets the same one."""
     for n in count(1):
         with suppress(FileExistsError):
             (folder := Path("runs") / f"{name}-{n}").mkdir()

@@ -1,4 +1,4 @@
-"""`minikd sweep`: settle, train, select, draw."""
+"""`minikd sweep`: trains a student for every setting, chooses the best one, and draws the picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTINGS = ("data", "images", "teacher", "student", "method", "temperature", "so
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what was asked for."""
+    """Run the sweep, or resume it."""
     with run_folder(options, "sweep") as folder:
         with refused():
             plan = settle(options, folder)
@@ -27,9 +27,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def settle(options: argparse.Namespace, folder: Path) -> sweep.Sweep:
-    """The sweep that was asked for, or with --resume the one in `folder`, which other flags must not contradict.
+    """The sweep that the options describe or, with --resume, the one in `folder`; other flags must agree with it.
 
-    ValueError and TypeError, which begin with the name of an argument; CheckpointError for what cannot be resumed.
+    ValueError and TypeError begin with the name of an argument. CheckpointError if the sweep cannot be resumed.
     """
     if options.jobs is not None:
         check_count("jobs", options.jobs)
@@ -49,14 +49,14 @@ def settle(options: argparse.Namespace, folder: Path) -> sweep.Sweep:
 
 
 def _check_images(plan: sweep.Sweep, folder: Path) -> None:
-    """Data that cannot be had, or more samples than there are, are an error before anything is written."""
+    """Raise an error for missing data or too many samples before anything is written."""
     with refused():
         for images in plan.images:
             Experiment(plan.base.shown(images), folder)
 
 
 def _train(plan: sweep.Sweep, folder: Path, options: argparse.Namespace) -> None:
-    """Train, or go on; print the table and what was selected; draw. Writes nothing before all is ready."""
+    """Train or resume, print the table and the chosen setting, and draw. Settings are checked before any write."""
     with threads_for(options, 1), pool(options.jobs, dask=options.dask, blas_threads=1) as workers:
         if not options.resume:
             _check_images(plan, folder)

@@ -1,4 +1,4 @@
-"""Coursework: exercises that a learner writes, checks that answer at once, and a grader that cannot be talked round."""
+"""Coursework: exercises for learners, checks with immediate feedback, and a grader that isolates submissions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """What `%load_ext minikd.course` calls: from then on there is `%check E4`."""
+    """Called by `%load_ext minikd.course`. It adds the magic `%check E4`."""
     from .notebook import check
 
     ipython.register_magic_function(lambda line: check(ipython, line), "line", "check")

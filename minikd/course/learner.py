@@ -1,4 +1,4 @@
-"""What a learner does: start, check, ask for a hint, see how far it is."""
+"""The commands for learners: start, check, hint and progress."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .sandbox.unprotected import UnprotectedRunner
 HERE = Path(__file__).parent
 SKELETON = HERE / "skeleton"
 NOTEBOOK = "coursework.ipynb"
-MAX_OUTPUT = 1000  # characters of what is shown of what a work prints
+MAX_OUTPUT = 1000  # characters of a solution's printed output that are shown
 SLOW_LOAD = 0.1  # seconds
 IN_JUPYTER = (
     "`%check E1` checks the cells that you have executed. Grading executes the saved notebook from top to bottom."
@@ -37,7 +37,7 @@ UNPROTECTED = "here, your code can use files and the network; grading runs on Li
 
 
 def start(folder: Path, notebook: bool = False) -> list[Path]:
-    """Copy the skeleton into a folder, and say which files were made; nothing that is there is ever overwritten."""
+    """Copy the skeleton into a folder, without overwriting any file; returns the paths of the new files."""
     files = {path.name: path.read_bytes() for path in sorted(SKELETON.iterdir()) if path.is_file()}
     if notebook:
         for name in ("solution.py", "museum.py"):
@@ -57,7 +57,7 @@ def start(folder: Path, notebook: bool = False) -> list[Path]:
 
 
 def as_notebook() -> str:
-    """The skeleton as a notebook: a cell of text and one of code for each exercise."""
+    """The skeleton as a notebook, with a text cell and code cells for each exercise."""
     cells: list[dict[str, Any]] = []
 
     def add(kind: str, text: str) -> None:
@@ -89,7 +89,7 @@ def as_notebook() -> str:
 
 
 def check(folder: Path, names: Sequence[str], seed: int | None = None) -> Iterator[tuple[Exercise, list[Result]]]:
-    """Run the checks of some exercises on the work in a folder, on inputs of their own, one exercise after another."""
+    """Run the checks of some exercises on the solutions in a folder, one exercise after another."""
     if not folder.exists():
         raise SubmissionError(f"there is no {folder} (`minikd course start DIR` makes the skeleton)")
     submission = read_submission(folder.resolve())
@@ -102,7 +102,7 @@ def check(folder: Path, names: Sequence[str], seed: int | None = None) -> Iterat
 def check_sources(
     sources: Sources, names: Sequence[str], seed: int | None = None, problems: Sequence[str] = ()
 ) -> Iterator[tuple[Exercise, list[Result]]]:
-    """The same for sources, by the rules of grading. What is to be said besides is with an exercise's first result."""
+    """The same for sources, under the rules of grading. Notes are in the first result of an exercise."""
     exercises = [EXERCISES[name] for name in dict.fromkeys(names)]
     seed, told = new_seed() if seed is None else seed, [*problems]
     with own_work_runner() as runner, Processes(runner, sources) as processes:
@@ -126,12 +126,12 @@ SLOW = (
 
 
 def own_work_runner() -> Runner | UnprotectedRunner:
-    """What runs a learner's own work: under the grader's rules where there is a fork, else an ordinary Python."""
+    """The runner for a learner's own solutions: restricted as in grading if the system has fork, otherwise not."""
     return Runner(CALL_SECONDS) if os.name == "posix" else UnprotectedRunner(CALL_SECONDS)
 
 
 def wrapped(text: str, indent: str = "") -> str:
-    """The lines of a text, none longer than 80 columns where its words allow."""
+    """Wrap the lines of a text at 80 columns. Only a longer word makes a longer line."""
     return "\n".join(
         textwrap.fill(line, 80, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)
         for line in text.strip().splitlines()
@@ -140,30 +140,30 @@ def wrapped(text: str, indent: str = "") -> str:
 
 
 def summary(exercise: Exercise, results: Sequence[Result]) -> str:
-    """A line for an exercise: its name, title, and points, or that it is not begun."""
+    """A line for an exercise: name, title, and points or "not begun"."""
     score = sum(result.score for result in results)
     state = "not begun" if is_idle(results) else f"{score:g} of {POINTS:g}"
     return f"{exercise.name:<4} {exercise.title:<52} {state:>10}"
 
 
 def notes(results: Sequence[Result]) -> list[str]:
-    """What is to be said besides what the checks found: which files and cells could not be executed, say."""
+    """Notes besides the results of the checks, for example about files and cells that could not be executed."""
     return [line for result in results for line in result.left_out.splitlines() if line]
 
 
 def is_idle(results: Sequence[Result]) -> bool:
-    """Whether an exercise is not begun."""
+    """Whether the learner has not begun the exercise."""
     return all(result.kind == "todo" for result in results)
 
 
 def first_output(results: Sequence[Result]) -> str:
-    """What the work printed in the first check in which it did, cut off."""
+    """The printed output of the first check that has any, truncated."""
     said = next((result.output for result in results if result.output.strip()), "")
     return said[:MAX_OUTPUT] + (" ..." if len(said) > MAX_OUTPUT else "")
 
 
 def report(exercise: Exercise, results: Sequence[Result]) -> str:
-    """What each check of an exercise found, and what the work printed in the first check in which it did."""
+    """The results of an exercise's checks, and the printed output of the first check that has any."""
     lines = [f"{exercise.name}  {exercise.title}"]
     for result in results:
         lines.append(f"  {'ok  ' if result.passed else 'no  '}{result.check}")
@@ -175,17 +175,17 @@ def report(exercise: Exercise, results: Sequence[Result]) -> str:
 
 
 def hint(name: str, number: int) -> str:
-    """The n-th of three hints."""
+    """The hint with this number, 1 to 3."""
     return EXERCISES[name].hints[number - 1]
 
 
 def changes(folder: Path, interval: float = 0.5) -> Iterator[None]:
-    """Yields whenever a file in the folder has changed, from now on."""
+    """Yield whenever a file in the folder changes."""
 
     def stamps() -> dict[Path, int]:
         found = {}
         for file in [folder] if folder.is_file() else [*folder.rglob("*.py"), *folder.rglob("*.ipynb")]:
-            with suppress(OSError):  # an editor may replace it just now
+            with suppress(OSError):  # an editor may be replacing it
                 found[file] = file.stat().st_mtime_ns
         return found
 

@@ -1,4 +1,4 @@
-"""`%check E4` in Jupyter: checks what the notebook's cells have defined so far, and shows the result below the cell."""
+"""`%check E4` in Jupyter: checks the functions that executed cells define, and shows the results below the cell."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ORDER = "the cells that you have executed were checked; grading executes the sav
 
 @dataclass(frozen=True)
 class Report:
-    """What the checks found. Jupyter shows it as a table, a terminal as text.
+    """The results of checks. Jupyter shows them as a table, a terminal as text.
 
-    said   what there is to say besides: notes, and exercises that are not begun
+    `said` holds notes and the exercises that are not begun.
     """
 
     checked: Sequence[tuple[Exercise, list[Result]]]
@@ -47,7 +47,7 @@ class Report:
 
 
 def check(ipython: Any, line: str) -> Report:
-    """Check the exercises that a line names, or all that are begun.
+    """Check the exercises named in a line, or all that are begun.
 
     An exercise that no executed cell defines is checked from the files in this folder, as the command does.
     """
@@ -76,7 +76,7 @@ def check(ipython: Any, line: str) -> Report:
 
 
 def executed(ipython: Any) -> list[tuple[str, str]]:
-    """(label, text) of the cells that ran in this kernel, in order. Of cells with the same text the last one counts."""
+    """(label, text) of the cells that ran in this kernel, in order. Of equal cells, only the last one counts."""
     last = {text: number for number, text in enumerate(ipython.history_manager.input_hist_raw) if text.strip()}
     return [(f"In [{number}]", text) for text, number in sorted(last.items(), key=lambda item: item[1])][-MAX_CELLS:]
 

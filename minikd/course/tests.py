@@ -1,4 +1,4 @@
-"""The checks as pytest tests, with a marker for each exercise: `test_coursework.py` in the skeleton imports them."""
+"""The checks as pytest tests with a marker for each exercise. `test_coursework.py` in the skeleton imports them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def runner() -> Iterator[Runner | UnprotectedRunner]:
 
 @pytest.mark.parametrize(("name", "index"), CASES)
 def test_exercise(name: str, index: int, runner: Runner | UnprotectedRunner, request: pytest.FixtureRequest) -> None:
-    """One check of one exercise, on the work in the folder of the test file."""
+    """One check of one exercise, on the solutions in the folder of the test file."""
     folder = request.path.parent
     result = run_check(EXERCISES[name], index, runner, read_submission(folder).sources, new_seed())
     if not result.passed:

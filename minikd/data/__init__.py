@@ -1,7 +1,7 @@
-"""Data sets: two that come with the package, and three that are downloaded once and checked at every reading.
+"""Data sets: two inside the package, and three that are downloaded once and checked at every reading.
 
 `load_data("digits")` and `load_data("words")` need no network. The others are read from the folder that the environment
-variable MINIKD_DATA_DIR names, or else from the user's cache, and downloaded into it where they are missing.
+variable MINIKD_DATA_DIR names, or else from the user's cache. Missing files are downloaded into it.
 """
 
 from __future__ import annotations
@@ -27,23 +27,49 @@ DATASETS: dict[str, Dataset] = {
 
 
 def load_data(name: str) -> Data:
-    """The data set of that name, a key of DATASETS; downloaded first where it has to be.
+    """The data set of that name, downloaded first if necessary.
 
-    Raises ValueError for a name that is not known, and DataError, which says what to do, where the files cannot be
-    had or are not what they should be.
+    Parameters
+    ----------
+    name : str
+        "digits", "words", "mnist", "fsdd" or "udhr": a key of `minikd.data.DATASETS`.
+
+    Returns
+    -------
+    Data
+        x_train, y_train, x_val, y_val, x_test, y_test, class_names and image_shape. Each x is float32 (N, D), each y
+        int64 (N,). See `minikd.data.Data`.
+
+    Raises
+    ------
+    ValueError
+        The name is not known.
+    DataError
+        The files cannot be downloaded, or their content is not the expected one. The message says what to do.
+
+    References
+    ----------
+    The file of each data set, such as minikd/data/digits.py, names its source.
+
+    Examples
+    --------
+    >>> from minikd import load_data
+    >>> data = load_data("digits")
+    >>> data.x_train.shape, data.y_train.shape, data.image_shape
+    ((899, 64), (899,), (8, 8))
     """
     check_choice("name", name, DATASETS)
     return DATASETS[name].load()
 
 
 def fetch(name: str) -> Path:
-    """Make sure that the files of a data set are there and right, and return the folder they are in.
+    """Make sure that the files of a data set are there and correct, and return their folder.
 
-    Raises what `load_data` raises.
+    It raises the same errors as `load_data`.
     """
     check_choice("name", name, DATASETS)
     if not DATASETS[name].files:
-        DATASETS[name].load()  # inside the package, and checked as it is read
+        DATASETS[name].load()  # the data are inside the package, and are checked as they are read
     for file in DATASETS[name].files:
         read(file)
     return data_dir() / name if DATASETS[name].files else Path(__file__).parent

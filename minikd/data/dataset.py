@@ -1,4 +1,4 @@
-"""What a data set is, once loaded: six arrays and what its classes are called. And what is known of it before that."""
+"""The form of a data set: six arrays and the names of its classes once loaded, and its entry in the catalogue."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Labels = NDArray[np.int64]
 
 
 class Data(NamedTuple):
-    """A data set in three parts: learn on `train`, make every choice on `val`, look at `test` once, at the end.
+    """A data set in three parts: train on `train`, make every choice on `val`, and use `test` once, at the end.
 
-    Each x is float32, C-contiguous, of shape (N, D), one example a row, or a Source of such rows (OneHot of words.py);
-    each y is int64, of shape (N,), class indices in [0, K). `class_names` has K names. `image_shape` is the (height,
-    width) to which a row can be reshaped to be looked at, or None where a row is no picture.
+    Each x is float32, C-contiguous, of shape (N, D), one sample a row, or a Source of such rows (`OneHot` of words.py).
+    Each y is int64, of shape (N,), class indices in [0, K). `class_names` has K names. `image_shape` is the (height,
+    width) to which a row can be reshaped for display, or None if a row is no image.
     """
 
     x_train: Any
@@ -33,12 +33,12 @@ class Data(NamedTuple):
 
     @property
     def n_train(self) -> int:
-        """How many training samples there are, in the unit in which a student is shown a few: rows, or words."""
+        """How many training samples there are, in the unit in which `few` counts them: rows, or words."""
         return int(getattr(self.x_train, "words", len(self.x_train)))
 
 
 class Dataset(NamedTuple):
-    """An entry of the catalogue: what it is, whose it is, which files it needs, and the function that loads it."""
+    """An entry of the catalogue: what it is, its source, licence and files, and the function that loads it."""
 
     summary: str
     source: str
@@ -46,14 +46,14 @@ class Dataset(NamedTuple):
     citation: str
     files: tuple[RemoteFile, ...]  # none where the data come inside the package
     load: Callable[[], Data]
-    noun: str = "images"  # what the samples are, of which a student is shown a few
-    rows: str = ""  # what a row is, where a sample has several
-    # What a row of x_test was made from, in the same order, where a row itself is not for people to look at.
+    noun: str = "images"  # what the samples are called
+    rows: str = ""  # what the rows are called, if a sample has several
+    # What each row of x_test was made from, in the same order, if people cannot read the row itself.
     test_texts: Callable[[], list[str]] | None = None
     test_sounds: Callable[[], list[NDArray[np.int16]]] | None = None  # (samples,) each, 8,000 a second
 
 
 def split_rows(x: Floats, y: Labels, split: NDArray[Any]) -> tuple[Floats, Labels, Floats, Labels, Floats, Labels]:
-    """x (N, D) and y (N,) taken apart by `split` (N,), which says "train", "val" or "test" for each row."""
+    """Split x (N, D) and y (N,) by `split` (N,), which is "train", "val" or "test" for each row."""
     train, val, test = (split == part for part in ("train", "val", "test"))
     return x[train], y[train], x[val], y[val], x[test], y[test]

@@ -1,10 +1,10 @@
-"""Handwritten digits of 8×8 pixels, small enough to come inside the package: no download, and training takes seconds.
+"""Handwritten digits of 8×8 pixels, small enough to be part of the package: no download, and training takes seconds.
 
 These are the 1,797 test images of the UCI set "Optical recognition of handwritten digits", in their original order
-(scikit-learn has the same). They are dealt out evenly, class by class, ten images at a time: five to learn on, two
-for validation, three for the test. So every part has about the same share of each digit and of each of the 13 people
-who wrote them, as in a random split, but without a random generator that might change. It also means that no hand in
-the test is wholly new; a model that must read strangers would do worse.
+(scikit-learn has the same). They are dealt out evenly, class by class, ten images at a time: five for training, two for
+validation, three for the test. So each part has about the same share of each digit and of each of the 13 writers, as in
+a random split, but without a random generator that might change. It also means that every writer in the test is in
+training too. A model would do worse on the writing of strangers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ DEAL = ("train", "val", "train", "test", "train", "test", "val", "train", "test"
 def load() -> Data:
     """Digits: x (899 / 362 / 536, 64) in [0, 1], 0 is paper and 1 is ink; y the digit.
 
-    The split is fixed, see above. Raises DataError where the file in the package is damaged.
+    The split is fixed, see above. DataError if the file in the package is damaged.
+
     Source: Alpaydin and Kaynak (1998), UCI Machine Learning Repository, DOI 10.24432/C50P49, CC BY 4.0.
     """
     raw = Path(__file__).with_name("digits.npz").read_bytes()
@@ -34,7 +35,7 @@ def load() -> Data:
     with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
         images, labels = arrays["images"], arrays["labels"]  # (1797, 8, 8) of 0..16, (1797,)
     x = images.reshape(-1, 64).astype(np.float32) / 16
-    place = np.empty(len(labels), int)  # of an image among those of its class
+    place = np.empty(len(labels), int)  # the number of each image among those of its class
     for digit in range(10):
         place[labels == digit] = np.arange((labels == digit).sum())
     parts = split_rows(x, labels.astype(np.int64), np.array(DEAL)[place % len(DEAL)])

@@ -1,12 +1,13 @@
-"""Files from the internet, fetched once and checked every time they are read.
+"""Files from the internet, downloaded once and checked every time they are read.
 
-A file is looked for in one folder: the one that the environment variable MINIKD_DATA_DIR names, or else the user's
-cache. Reading a file that is there and right, or right and unpacked, writes nothing, so that folder may be read-only.
-A file that is missing or damaged is downloaded from the first mirror that delivers it whole. If another whole archive
-has its name (Fashion-MNIST's files are called as MNIST's), that one is left alone, and ours is kept beside it. What
-was downloaded is checked before it gets its name: it is written under a temporary name beside it and then renamed,
-which the operating system does in one step. So whatever happens, a killed process, a full disk, two processes at once,
-a file under its own name is whole.
+All files are in one folder: the one that the environment variable MINIKD_DATA_DIR names, or else the user's cache. The
+folder may be read-only if the files in it are correct, packed or unpacked, because reading writes nothing. A file that
+is missing or damaged is downloaded from the first mirror that delivers a correct one. If another whole archive has its
+name (the files of Fashion-MNIST have the names of MNIST's), that one is left alone, and ours is kept beside it.
+
+A download is checked before it gets its name. It is written under a temporary name in the same folder and then renamed,
+which the operating system does in one step. So a file under its own name is always complete, even after a killed
+process, on a full disk, or with two processes at once.
 """
 
 from __future__ import annotations
@@ -34,22 +35,24 @@ def plain(raw: bytes) -> tuple[bytes, str]:
 
 
 def gunzip(raw: bytes) -> tuple[bytes, str]:
-    """The decompressed bytes, and their SHA-256: mirrors compress the same content to different bytes.
+    """The decompressed bytes, and their SHA-256. Mirrors compress the same content to different bytes.
 
-    Some servers decompress on the way, so bytes that do not start as gzip does pass as they are.
+    Some servers decompress on the way, so bytes that do not start like gzip are returned as they are.
     """
     return plain(gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw)
 
 
 class OtherFileError(DataError):
-    """A whole file is where one of a data set should be, but another: somebody may need it."""
+    """A complete file has the name of one of a data set, but other content. It is not overwritten, because somebody may
+    need it.
+    """
 
 
 class RemoteFile(NamedTuple):
-    """A file that can be had from the internet.
+    """A file that can be downloaded.
 
-    `unpack` turns the raw bytes into the content and the SHA-256 of what must not differ, which is `sha256` in the
-    right file; it may raise anything on a broken one.
+    `unpack` turns the raw bytes into the content and a SHA-256, which equals `sha256` if the file is correct. It may
+    raise anything for a broken file.
     """
 
     path: str  # below the data folder
@@ -59,7 +62,7 @@ class RemoteFile(NamedTuple):
 
 
 def data_dir() -> Path:
-    """The folder of all data sets: MINIKD_DATA_DIR where it is set, else the user's cache folder for minikd."""
+    """The folder of all data sets: MINIKD_DATA_DIR if it is set, else the user's cache folder for minikd."""
     folder = os.environ.get("MINIKD_DATA_DIR")
     if folder:
         return Path(folder).expanduser()
@@ -69,9 +72,9 @@ def data_dir() -> Path:
 
 
 def read(file: RemoteFile) -> Any:
-    """The checked content of a file, as its `unpack` returns it; downloaded first where it is missing or damaged.
+    """The checked content of a file, as its `unpack` returns it. It is downloaded first if it is missing or damaged.
 
-    Raises DataError, which says what to do, where no mirror delivers the right file or it cannot be written.
+    DataError, which says what to do, if no mirror delivers the correct file or it cannot be written.
     """
     path = data_dir() / file.path
     own = path.with_name(f"{path.name}.minikd")
@@ -104,7 +107,7 @@ def _check(file: RemoteFile, raw: bytes) -> Any:
 
 
 def _download(file: RemoteFile, path: Path, problem: str) -> Any:
-    """The content of `file` from the first mirror that delivers it whole, saved at `path`."""
+    """The content of `file` from the first mirror that delivers a correct one, saved at `path`."""
     import tempfile
 
     answers = []
@@ -142,9 +145,9 @@ def _get(url: str, part: Path, title: str) -> None:
     import pooch
     from tqdm import tqdm
 
-    # A size of 1 stands in until the server tells the real one: pooch asks for the bar's truth, which needs a number.
+    # The total is 1 until the server sends the real size: pooch calls bool(bar), which needs a number.
     with tqdm(desc=title, total=1, unit="B", unit_scale=True, ncols=100) as bar:
-        # Some servers would compress or decompress on the way; we want the file.
+        # Some servers would compress or decompress on the way; we want the file as it is.
         fetch = pooch.HTTPDownloader(
             progressbar=bar, chunk_size=1 << 16, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"}
         )
@@ -152,17 +155,17 @@ def _get(url: str, part: Path, title: str) -> None:
 
 
 def _publish(part: Path, path: Path) -> None:
-    """Give the finished file its name, in one step, once its bytes are safely on the disk."""
+    """Give the finished file its name, in one step, after its bytes are safely on the disk."""
     with part.open("rb+") as stream:
         os.fsync(stream.fileno())
-    part.chmod(0o644)  # temporary files are private, data need not be
+    part.chmod(0o644)  # temporary files are private, but data need not be
     os.replace(part, path)
 
 
 def _sweep(path: Path) -> None:
-    """Remove what killed downloads of this file left behind: temporary files that nobody wrote to for an hour."""
+    """Remove what killed downloads of this file left behind: temporary files that have not changed for an hour."""
     for part in path.parent.glob(f".{path.name}.*.part"):
-        with suppress(OSError):  # another process may be sweeping too
+        with suppress(OSError):  # another process may remove the same files
             if time.time() - part.stat().st_mtime > 3600:
                 part.unlink()
 
@@ -174,5 +177,5 @@ def _reason(error: Exception) -> str:
         return f"answered {response.status_code} {response.reason}"
     if isinstance(error, DataError):
         return str(error)
-    # The libraries below wrap the reason in where they were: "HTTPSConnection(host=…): the reason"))
+    # The libraries wrap the reason in the place where it happened: "HTTPSConnection(host=…): the reason"))
     return f"{type(error).__name__}: " + re.sub(r"""^.*[)>]: |["']\)+$""", "", str(error))

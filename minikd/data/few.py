@@ -1,4 +1,4 @@
-"""A few training samples, drawn by a seed: what a student is shown where labels are scarce."""
+"""A few training samples, drawn by a seed, for experiments with scarce labels."""
 
 from __future__ import annotations
 
@@ -18,15 +18,35 @@ def few(
     seed: int = 0,
     words: NDArray[np.integer] | None = None,
 ) -> NDArray[np.intp]:
-    """Indices of `images` samples (None: all) of the classes not in `without`, in ascending order.
+    """Indices of `images` samples of the classes not in `without`, in ascending order.
 
-    labels (N,). Every such sample is as likely to be drawn as any other, so that classes come as often as they happen
-    to. With the same seed, a larger number of samples contains every smaller one.
+    Every sample is equally likely to be drawn, so the number of samples of each class is random. With the same seed, a
+    larger number of samples contains every smaller one.
 
-    words  (N,), the number of the word that each row is a letter of: then `images` counts words, of which all rows of
-           known classes come
+    Parameters
+    ----------
+    labels : integer array (N,)
+        The classes of all samples.
+    images : int, optional
+        How many samples; None takes all.
+    without : sequence of int
+        Classes that are left out.
+    seed : int
+        Seeds the draw.
+    words : integer array (N,), optional
+        The number of the word to which each row belongs. Then `images` counts words, and all rows of a drawn word are
+        taken, except those of classes in `without`.
 
-    ValueError for more samples than there are, for fewer than there are classes, and where no two classes are left.
+    Returns
+    -------
+    integer array
+        The indices.
+
+    Raises
+    ------
+    ValueError
+        There are fewer samples than `images`, `images` is less than the number of classes, or fewer than two classes
+        are left.
     """
     known = np.flatnonzero(~np.isin(labels, without))
     classes = len(np.unique(labels[known]))

@@ -1,13 +1,13 @@
 """Spoken digits: 3,000 recordings of six people saying "zero" to "nine", each turned into a small picture of its sound.
 
-A recording is a list of air pressures, 8,000 a second. An ear does not follow them one by one; it hears how strong
-each pitch is, and how that changes. So we cut the recording into short frames, measure the power at each pitch in
-each frame, and take logarithms, since we hear loudness and pitch as ratios. Such a log-mel spectrogram has been the
-usual first step of speech recognition since Davis and Mermelstein (1980); here it is written out in NumPy.
+A recording is a list of air pressures, 8,000 a second. The ear does not follow each of them. It hears how strong each
+pitch is, and how that changes. So we cut the recording into short frames, measure the power at each pitch in each
+frame, and take logarithms, because we hear loudness and pitch as ratios. Such a log-mel spectrogram has been the usual
+first step of speech recognition since Davis and Mermelstein (1980). Here it is written in NumPy.
 
-The split is the data set's own: takes 0–4 of each digit by each speaker are the test part and the rest are for
-training, of which we keep takes 5–9 for validation. The same six people speak in all three parts. To ask about
-a speaker never heard, start from `recordings()`, which says who speaks, and make other parts.
+The split is the data set's own: takes 0–4 of each digit by each speaker are the test part, and the rest are for
+training. We use takes 5–9 of these for validation. The same six people speak in all three parts. To measure the error
+on a new speaker, start from `recordings()`, which names the speaker of each recording, and make other parts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COMMIT = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
 
 
 class Recording(NamedTuple):
-    """One spoken digit: what is said, by whom, which of the 50 takes it is, and the sound, int16 (samples,)."""
+    """One spoken digit: the digit, the speaker, which of the 50 takes it is, and the sound, int16 (samples,)."""
 
     digit: int
     speaker: str
@@ -42,8 +42,8 @@ class Recording(NamedTuple):
 def unzip(raw: bytes) -> tuple[dict[str, bytes], str]:
     """The WAV files in the archive by name, and the SHA-256 of their list.
 
-    GitHub does not promise that an archive keeps its bytes, so we check the recordings: the list is what
-    `LC_ALL=C sha256sum *.wav` prints in their folder, a line "SHA-256, two spaces, name" for each.
+    GitHub does not promise that an archive keeps its bytes, so we check the recordings. The list is what `LC_ALL=C
+    sha256sum *.wav` prints in their folder: one line "SHA-256, two spaces, name" for each.
     """
     import zipfile
 
@@ -65,8 +65,9 @@ ARCHIVE = RemoteFile(
 def recordings() -> list[Recording]:
     """All 3,000 recordings, sorted by digit, then speaker, then take (0–49).
 
-    Raises DataError where the archive cannot be had. Source: Jackson et al., Free Spoken Digit Dataset, version of
-    the commit above.
+    DataError if the archive cannot be downloaded.
+
+    Source: Jackson et al., Free Spoken Digit Dataset, version of the commit above.
     """
     import wave
 
@@ -82,8 +83,8 @@ def recordings() -> list[Recording]:
 def mel_filters() -> NDArray[np.float64]:
     """Triangular filters, (MELS, FFT // 2 + 1): the weight of each frequency of the Fourier transform in each mel band.
 
-    The mel scale counts pitch in steps that sound alike: mel(f) = 2595 log10(1 + f / 700) for f in Hz (O'Shaughnessy
-    1987). Take MELS + 2 points, evenly spaced in mel from 0 Hz to RATE / 2; filter m rises from 0 at point m to 1 at
+    The mel scale measures pitch in steps that sound equal: mel(f) = 2595 log10(1 + f / 700) for f in Hz (O'Shaughnessy
+    1987). Take MELS + 2 points, evenly spaced in mel from 0 Hz to RATE / 2. Filter m rises from 0 at point m to 1 at
     point m + 1 and falls back to 0 at point m + 2, along straight lines in Hz.
     """
     top = 2595 * np.log10(1 + RATE / 2 / 700)
@@ -94,15 +95,16 @@ def mel_filters() -> NDArray[np.float64]:
 
 
 def log_mel(samples: NDArray[np.int16]) -> Floats:
-    """The log-mel spectrogram of a recording, samples (n,) int16 -> (MELS, FRAMES), in nats.
+    """The log-mel spectrogram of a recording.  samples (n,) int16 -> (MELS, FRAMES), in nats
 
-    FRAMES frames of FRAME samples start at evenly spaced places from the first sample to the last that leaves room, so
-    that a word said slowly or quickly fills the same picture. With w the Hann window and M the mel filters,
+    FRAMES frames of FRAME samples start at evenly spaced places from the first sample to the last that leaves room. So
+    a word that is said slowly or quickly fills the same picture. With w the Hann window and M the mel filters::
 
-        P[k, t] = |sum_n w[n] s[start_t + n] exp(-2 pi i k n / FFT)|²,    S[m, t] = log(sum_k M[m, k] P[k, t] + 1e-6)
+        P[k, t] = |sum_n w[n] s[start_t + n] exp(-2 pi i k n / FFT)|²
+        S[m, t] = log(sum_k M[m, k] P[k, t] + 1e-6)
 
-    where s is in [-1, 1); the 1e-6 keeps the logarithm of silence finite. A recording shorter than a frame is filled
-    up with silence.
+    where s is in [-1, 1). The 1e-6 keeps the logarithm of silence finite. A recording shorter than a frame is padded
+    with silence.
     """
     s = np.pad(samples / 32768, (0, max(0, FRAME - len(samples))))
     starts = np.arange(FRAMES) * (len(s) - FRAME) // (FRAMES - 1)
@@ -113,20 +115,20 @@ def log_mel(samples: NDArray[np.int16]) -> Floats:
 
 
 def part_of(recording: Recording) -> str:
-    """The part that a recording belongs to by its take: "train", "val" or "test"."""
+    """The part to which a recording belongs by its take: "train", "val" or "test"."""
     return "test" if recording.take < 5 else "val" if recording.take < 10 else "train"
 
 
 def test_sounds() -> list[NDArray[np.int16]]:
-    """The recordings of the test part, one for each row of x_test. Raises DataError as `load` does."""
+    """The recordings of the test part, one for each row of x_test. DataError as in `load`."""
     return [recording.samples for recording in recordings() if part_of(recording) == "test"]
 
 
 def load() -> Data:
-    """Spoken digits: x (2,400 / 300 / 300, MELS * FRAMES), y the digit.
+    """Spoken digits: x (2,400 / 300 / 300, MELS · FRAMES); y the digit.
 
-    Each feature is shifted and scaled to mean 0 and standard deviation 1 over the training part.
-    Raises DataError where the archive cannot be had.
+    Each feature is shifted and scaled to mean 0 and standard deviation 1 over the training part. DataError if the
+    archive cannot be downloaded.
     """
     everything = recordings()
     x = np.stack([log_mel(recording.samples).ravel() for recording in everything])  # (3000, MELS * FRAMES)

@@ -1,8 +1,7 @@
-"""MNIST: 70,000 handwritten digits of 28×28 pixels, the data set on which everything is tried first.
+"""MNIST: 70,000 handwritten digits of 28×28 pixels, the standard first data set.
 
-The files are in the IDX format: a header of 4-byte big-endian numbers, then one byte a pixel (or a label).
-The last 10,000 of the 60,000 training images are the validation part, as is the custom; the test part is the
-official one.
+The files are in the IDX format: a header of 4-byte big-endian numbers, then one byte a pixel (or a label). The last
+10,000 of the 60,000 training images are the validation part, as is usual. The test part is the official one.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def parse_idx(content: bytes) -> NDArray[np.uint8]:
     """The array in an IDX file of bytes, a read-only view: pixels (N, 28, 28) or labels (N,).
 
     The header is 0, 0, 8 (for "unsigned bytes") and the number of dimensions, each one byte, then the size of each
-    dimension as a 4-byte big-endian number. Raises DataError where header and length do not agree.
+    dimension as a 4-byte big-endian number. DataError if header and length do not agree.
     """
     dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
     header = 4 + 4 * dimensions
@@ -46,8 +45,10 @@ def parse_idx(content: bytes) -> NDArray[np.uint8]:
 def load() -> Data:
     """MNIST: x (50,000 / 10,000 / 10,000, 784) in [0, 1], 0 is paper and 1 is ink; y the digit.
 
-    Raises DataError where the files cannot be had. Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning
-    applied to document recognition", Proceedings of the IEEE 86 (1998).
+    DataError if the files cannot be downloaded.
+
+    Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", Proceedings of
+    the IEEE 86 (1998).
     """
     pixels, labels, pixels_test, labels_test = (parse_idx(read(file)) for file in FILES)
     x, y = _scaled(pixels), labels.astype(np.int64)  # x (60000, 784)
@@ -60,7 +61,7 @@ def load() -> Data:
 
 
 def _scaled(pixels: NDArray[Any]) -> Floats:
-    """Pixels 0..255 (N, 28, 28) -> (N, 784) in [0, 1], with no float64 array in between."""
+    """Pixels 0..255 (N, 28, 28) -> (N, 784) in [0, 1], without a float64 array in between."""
     x: Floats = np.divide(pixels.reshape(len(pixels), -1), 255, dtype=np.float32)
     return x
 

@@ -1,17 +1,17 @@
-"""Which of 26 European-script languages is this? Short pieces of one text that exists in all of them.
+"""Language identification: 26 languages in European scripts, from short pieces of one text that exists in all of them.
 
-The Universal Declaration of Human Rights has a preamble and 30 articles, translated into hundreds of languages. From
-26 translations we cut windows of WINDOW characters and ask for the language of each. Neighbours such as Danish and
-Norwegian, or Czech and Slovak, are easily mistaken for one another, and that is what a teacher can tell a student.
+The Universal Declaration of Human Rights has a preamble and 30 articles, translated into hundreds of languages. We cut
+windows of WINDOW characters from 26 translations, and the task is to name the language of each. Related languages such
+as Danish and Norwegian, or Czech and Slovak, are easily confused. A teacher can pass this on to a student.
 
-An MLP wants vectors, so a window becomes counts of its n-grams, the pieces of 1, 2 and 3 characters in it. There are
-far too many different ones for a column each, so a hash function throws each into one of FEATURES columns, and those
-that meet there share it (Weinberger et al. 2009).
+An MLP needs vectors, so a window becomes counts of its n-grams, the pieces of 1, 2 and 3 characters in it. There are
+far too many different ones for a column each. So a hash function assigns each of them to one of FEATURES columns, and
+n-grams with the same hash share a column (Weinberger et al. 2009).
 
-The split is by article, the same articles in all languages, since translations of one sentence share names and loan
-words. Windows never reach across articles. Legal texts repeat themselves ("everyone has the right to"), so the same
-window does turn up in two articles: then it stays in the test part, or else in the validation part, and is taken out
-of the others. No window is in two parts.
+The split is by article, with the same articles in all languages, because translations of one sentence share names and
+loan words. Windows never cross articles. Legal texts repeat themselves ("everyone has the right to"), so a few windows
+occur in two articles. Such a window stays in the test part, or else in the validation part, and is removed from the
+others. No window is in two parts.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ LANGUAGES = {  # code of the translation: name, and SHA-256 of the file
 FILES = tuple(
     RemoteFile(f"udhr/udhr_{code}.xml", (f"{URL}udhr_{code}.xml",), sha256) for code, (_, sha256) in LANGUAGES.items()
 )
-# The part of each text by its number modulo 5; the preamble is number 0. Over all 31: 19 to learn on, 6 and 6.
+# The part of each text by its number modulo 5. The preamble is number 0. Of all 31, 19 are for training, 6 and 6.
 PARTS = ("train", "train", "val", "train", "test")
 
 
 def articles(xml: bytes) -> list[str]:
     """The 31 texts of a translation, preamble first: paragraphs in lower case, joined by single spaces.
 
-    Left out: titles ("Article 1" tells more of the number than of the language) and translators' notes.
+    Titles are left out ("Article 1" identifies the number rather than the language), and so are translators' notes.
     """
     from xml.etree import ElementTree
 
@@ -89,12 +89,12 @@ def windows(text: str, step: int) -> NDArray[np.uint32]:
 
 
 def hash_n_grams(codes: NDArray[np.uint32]) -> Floats:
-    """Windows (N, W) of character codes -> square roots of hashed n-gram counts, (N, FEATURES), all of one length.
+    """Windows (N, W) of character codes -> square roots of hashed n-gram counts, (N, FEATURES).
 
-    The hash is 32-bit FNV-1a over character codes instead of bytes: h = 2166136261, and then for each character c
-    h = (h xor c) * 16777619 mod 2^32; its column is (h xor h >> 16) mod FEATURES. Python's own hash() differs from
-    run to run; this one is the same everywhere. Square roots, because the third "e" tells less than the first; they
-    also give every row the same squared length, its number of n-grams (69 for the windows here).
+    The hash is 32-bit FNV-1a over character codes instead of bytes: start with h = 2166136261, and for each character c
+    set h = (h xor c) · 16777619 mod 2^32. The column is (h xor (h >> 16)) mod FEATURES. Python's own hash() differs
+    from run to run; this one is the same everywhere. Square roots are taken because the third "e" says less than the
+    first. They also give every row the same squared length, its number of n-grams (69 for the windows here).
     """
     rows, width = codes.shape
     counts = np.zeros((rows, FEATURES), np.float32)
@@ -111,8 +111,8 @@ def hash_n_grams(codes: NDArray[np.uint32]) -> Floats:
 def load_windows() -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.str_]]:
     """Every window (N, WINDOW) as character codes, its language (N,) and its part (N,), "train", "val" or "test".
 
-    Training windows overlap by half; the others do not, so that they count as separate witnesses.
-    Raises DataError where the files cannot be had.
+    Training windows overlap by half. The others do not overlap, so that each counts as a separate sample. DataError if
+    the files cannot be downloaded.
     """
     pieces, languages, parts = [], [], []
     for language, file in enumerate(FILES):
@@ -142,7 +142,9 @@ def _in_one_part(codes: NDArray[np.uint32], split: NDArray[np.str_]) -> NDArray[
 def load() -> Data:
     """Languages: x (N, FEATURES) square roots of hashed n-gram counts; y the language, 0 to 25.
 
-    Raises DataError where the files cannot be had. Source: the collection of E. Muller, efele.net/udhr.
+    DataError if the files cannot be downloaded.
+
+    Source: the collection of E. Muller, efele.net/udhr.
     """
     codes, y, split = load_windows()
     names = tuple(name for name, _ in LANGUAGES.values())
@@ -150,7 +152,7 @@ def load() -> Data:
 
 
 def test_texts() -> list[str]:
-    """The windows of the test part as text, one for each row of x_test. Raises DataError as `load` does."""
+    """The windows of the test part as text, one for each row of x_test. DataError as in `load`."""
     codes, _, split = load_windows()
     return ["".join(map(chr, window)) for window in codes[split == "test"].tolist()]
 

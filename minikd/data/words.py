@@ -1,29 +1,30 @@
-"""Guess the next letter of an English word from the six before it: the smallest language model that is one.
+"""Guess the next letter of an English word from the six before it: a minimal language model.
 
-A network that says how likely each next symbol is, given those before it, is a language model (Bengio et al. 2003).
-Here a symbol is one of 26 letters or the end mark "_", which ends a word and pads a context on the left:
+A network that gives the probability of each next symbol, given those before it, is a language model (Bengio et al.
+2003). Here a symbol is one of 26 letters or the end mark "_", which ends a word and pads a context on the left::
 
     adventure    ______ -> a    _____a -> d    ...    enture -> _
 
 A sample is a context of CONTEXT symbols, and its label is the next symbol. The context enters as one-hot columns, 27
 for each symbol. All training rows would take 130 MB, so `OneHot` keeps the codes and makes rows batch by batch.
 
-The words are those of SCOWL's list american-english-small that consist of 3 to 12 plain lower-case letters. With
-`text` the content of that list (Debian's package wamerican-small, of 2020), the file was made by
+The words are those of SCOWL's list american-english-small that consist of 3 to 12 plain lower-case letters. With `text`
+the content of that list (Debian's package wamerican-small, of 2020), the file was made by::
 
     gzip.compress("\\n".join(plain_words(text)).encode(), 9, mtime=0)
 
 The split is by word. A network that has seen "walk" knows most of "walked", so words that derive from each other stay
-in one part. Two words are joined if one becomes the other in one of these steps, and groups are what is joined:
+in one part. Two words are joined if one becomes the other in one of these steps::
 
     drop an ending     s, es, d, ed, er, ers, est, ing or ly            walks, walked -> walk
     and then perhaps   add e, turn a last i into y, or halve a double   baking -> bake, cities -> city, running -> run
     or                 turn a last ly into le                           gently -> gentle
 
-A step must lead to another word of the list. This joins some words that only look related (ten, tend, tense), which
-costs nothing. It leaves irregular forms apart (knife, knives). The groups are put in the order of the SHA-256 of their
-first words, and each goes to the first part that has room for it: train (24,000 words), validation (half of the rest)
-and test. No random generator is involved, so the split is the same everywhere.
+A step must lead to another word of the list. Words that are joined, directly or through others, form a group. This
+joins some words that only look related (ten, tend, tense), which does no harm. It leaves irregular forms apart (knife,
+knives). The groups are put in the order of the SHA-256 of their first words, and each goes to the first part that has
+room for it: train (24,000 words), validation (half of the rest) and test. No random generator is involved, so the split
+is the same everywhere.
 """
 
 from __future__ import annotations
@@ -55,9 +56,14 @@ Codes = NDArray[np.uint8]
 
 
 class OneHot(Source):
-    """Contexts as one-hot rows, made when they are asked for: codes (N, C) -> rows (n, 27 C) of float32.
+    """Contexts as one-hot rows, which are made when they are read: codes (N, C) -> rows (n, 27 C) of float32.
 
-    codes  (N, C), symbols as places in ALPHABET;  word  (N,), the number of the word that each row is from
+    Parameters
+    ----------
+    codes : uint8 array (N, C)
+        Symbols as places in ALPHABET.
+    word : integer array (N,)
+        The number of the word that each row is from.
     """
 
     def __init__(self, codes: Codes, word: NDArray[np.int64]) -> None:
@@ -88,7 +94,7 @@ def one_hot_rows(codes: Codes) -> NDArray[np.float32]:
 
 
 def check_words(words: Any) -> None:
-    """`words` must be a list of words of plain lower-case letters; ValueError or TypeError, which names the word."""
+    """`words` must be a list of words of plain lower-case letters. ValueError or TypeError, which names the word."""
     if not isinstance(words, list | tuple) or not words:
         raise TypeError(f"words must be a list of at least one word, got {describe(words)}")
     for i, word in enumerate(words):
@@ -102,8 +108,8 @@ def check_words(words: Any) -> None:
 def encode(words: Sequence[str], context: int = CONTEXT) -> tuple[Codes, Labels, NDArray[np.int64]]:
     """The samples of some words, in their order: a word of n letters gives n + 1.
 
-    -> codes (N, context) of what comes before each symbol, the symbol (N,), and the number of its word (N,).
-    ValueError and TypeError for what is not a list of words, see `check_words`.
+    Returns codes (N, context) of the symbols before each symbol, the symbol (N,), and the number of its word (N,).
+    ValueError and TypeError if `words` is not a list of words, see `check_words`.
     """
     check_words(words)
     text = "".join(f"{'_' * context}{word}_" for word in words)
@@ -112,7 +118,7 @@ def encode(words: Sequence[str], context: int = CONTEXT) -> tuple[Codes, Labels,
     windows = np.lib.stride_tricks.sliding_window_view(places[np.frombuffer(text.encode(), np.uint8)], context + 1)
     samples = np.array([len(word) + 1 for word in words])
     word = np.repeat(np.arange(len(words)), samples)
-    # Before each word stand `context` end marks, so the words before it shift its windows by that many.
+    # `context` end marks come before each word, so each word shifts the windows of later words by that many.
     found = windows[np.arange(len(word)) + context * word]  # (N, context + 1)
     return found[:, :-1], found[:, -1].astype(np.int64), word
 
@@ -130,7 +136,7 @@ def plain_words(text: str) -> list[str]:
 
 
 def stems(word: str) -> Iterator[str]:
-    """What a word may derive from, by the steps at the head of this file. Most of these are no words."""
+    """The words from which a word may derive, by the steps in the docstring above. Most of them do not exist."""
     for ending in ENDINGS:
         stem = word.removesuffix(ending)
         if stem not in ("", word):
@@ -144,8 +150,8 @@ def stems(word: str) -> Iterator[str]:
 
 
 def groups(words: Sequence[str]) -> list[list[str]]:
-    """Words that derive from each other, directly or through others of them, each with the first of its group first."""
-    first = {word: word for word in words}  # another word of the group, and so on to the group's first
+    """Words that derive from each other, directly or through other words. Each group begins with its first word."""
+    first = {word: word for word in words}  # an earlier word of the group, and so on to the first word of the group
 
     def find(word: str) -> str:
         while first[word] != word:
@@ -167,7 +173,7 @@ def groups(words: Sequence[str]) -> list[list[str]]:
 def split_words() -> dict[str, list[str]]:
     """The words of each part, "train", "val" and "test", in alphabetical order.
 
-    Raises DataError where the file in the package is damaged.
+    DataError if the file in the package is damaged.
     """
     raw = Path(__file__).with_name("words.txt.gz").read_bytes()
     if hashlib.sha256(raw).hexdigest() != SHA256:
@@ -182,14 +188,16 @@ def split_words() -> dict[str, list[str]]:
 
 
 def real_words() -> frozenset[str]:
-    """All words, of every part."""
+    """All words of all parts."""
     return frozenset(word for words in split_words().values() for word in words)
 
 
 def load() -> Data:
     """Letters of words: x (N, 162) one-hot rows, as OneHot; y the next symbol, 0 to 26.
 
-    Raises DataError where the file in the package is damaged. Source: SCOWL, Kevin Atkinson, wordlist.aspell.net.
+    DataError if the file in the package is damaged.
+
+    Source: SCOWL, Kevin Atkinson, wordlist.aspell.net.
     """
     arrays: list[Any] = []
     for words in split_words().values():

@@ -1,4 +1,4 @@
-"""Teachers in, students out: networks and answers that other frameworks made, and files that they can read."""
+"""Files of other frameworks: teachers are read from them, and students are written to them."""
 
 from .teachers import Answers, Teacher, from_probabilities, read_teacher
 

@@ -1,11 +1,11 @@
-"""C files: a network as one file of C99 for a microcontroller. No allocation, and no library but `expf`.
+"""C files: a network as one file of C99 for a microcontroller, without allocation and with no library except `expf`.
 
-The float file computes z_k = sum_d W_kd x_d + b_k in float32 and has relu, tanh and sigmoid. The int8 file computes the
-integers of int8.py and has relu. The C code is in templates.c.txt; here it is filled in.
+The float file computes z_k = sum_d W_kd x_d + b_k in float32 and supports relu, tanh and sigmoid. The int8 file
+computes the integers of int8.py and supports relu. The C code is in templates.c.txt; here it is filled in.
 
-The tables are `const`, so that they stay in flash. Hidden layers take turns in two static buffers. They are static
-because the linker counts them and reports RAM that does not suffice; a stack, which is often 1 KiB, would overflow
-without a word. The price is that one call must end before the next begins.
+The tables are `const`, so that they stay in flash. Two static buffers hold the hidden layers in turn. They are static
+because the linker counts them and reports if RAM does not suffice. A stack, which is often 1 KiB, would overflow
+without a message. The disadvantage is that one call must end before the next begins.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..checks import check_finite
 from ..mlp import MLP
 from .int8 import Int8Network
 
-# a = f(z) of ops.py. e^z may become infinite, and then the quotient is 0, as it should be.
+# a = f(z) of ops.py. e^z may become infinite. Then the quotient is 0, which is correct.
 ACTIVATIONS = {
     "relu": "z > 0.0f ? z : 0.0f",
     "tanh": "1.0f - 2.0f / (1.0f + expf(2.0f * z))",
@@ -45,12 +45,30 @@ def c_name(path: str | os.PathLike[str]) -> str:
 
 
 def write_c(network: MLP | Int8Network, path: str | os.PathLike[str]) -> str:
-    """Write a network as C99; its sizes in flash and RAM, in words.
+    """Write a network as C99. Returns its sizes in flash and RAM, in words.
 
-    Functions carry the file's name: NAME_forward(x, logits), of floats or int8, and in an int8 file NAME_quantise(x)
-    and NAME_dequantise(q), a number each. Sizes are those that `cc -Os` and `size` measure. Where these are missing
-    they are computed from the tables, without the code, and the words say so.
-    ValueError, which names it, for an activation that C has not. CheckpointError where the file cannot be written.
+    The names of the functions begin with the name of the file: NAME_forward(x, logits), of floats or int8. An int8 file
+    also has NAME_quantise(x) and NAME_dequantise(q), for one number each.
+
+    Parameters
+    ----------
+    network : MLP or Int8Network
+        The network.
+    path : str or os.PathLike
+        The file.
+
+    Returns
+    -------
+    str
+        The sizes as `cc -Os` and `size` measure them. If these programs are missing, the sizes of the tables alone,
+        without the code, and the text says so.
+
+    Raises
+    ------
+    ValueError
+        C does not support the activation. The message names it.
+    CheckpointError
+        The file cannot be written.
     """
     if isinstance(network, MLP):
         if network.activation not in ACTIVATIONS and len(network.weights) > 1:
@@ -63,7 +81,7 @@ def write_c(network: MLP | Int8Network, path: str | os.PathLike[str]) -> str:
 
 
 def c_source(network: MLP | Int8Network, name: str, memory: str) -> str:
-    """The text of the file; `memory` is what its first comment says of sizes."""
+    """The text of the file. Its first comment contains `memory`, the text about sizes."""
     words = _int8_words(network, name) if isinstance(network, Int8Network) else _float_words(network)
     words |= {"name": name, "macro": f"{name.upper()}_MAIN", "memory": memory}
     words |= {"sizes": "-".join(map(str, network.sizes)), "D": network.sizes[0], "K": network.sizes[-1]}
@@ -78,7 +96,7 @@ def c_source(network: MLP | Int8Network, name: str, memory: str) -> str:
 
 
 def _float_words(model: MLP) -> dict[str, Any]:
-    """What the templates say of a float file."""
+    """The values of the template's fields in a float file."""
     hidden = ACTIVATIONS[model.activation] if len(model.weights) > 1 else ""
     words = {"kind": f"float32, {model.activation}" if hidden else "float32", "type": "float", "hidden": hidden}
     words |= {"include": "#include <math.h>\n" if "expf" in hidden else "", "others": ""}
@@ -86,7 +104,7 @@ def _float_words(model: MLP) -> dict[str, Any]:
 
 
 def _int8_words(network: Int8Network, name: str) -> dict[str, Any]:
-    """What the templates say of an int8 file."""
+    """The values of the template's fields in an int8 file."""
     words: dict[str, Any] = {"kind": "int8 as TensorFlow Lite specifies it, relu", "type": "int8_t"}
     words |= {"include": "#include <stdint.h>\n", "sum_type": "int32_t", "sum": "acc", "cast": "(int32_t)"}
     words["others"] = f"\nint8_t {name}_quantise(float x);\nfloat {name}_dequantise(int8_t q);"
@@ -120,7 +138,7 @@ def _layers(network: MLP | Int8Network, words: dict[str, Any]) -> list[str]:
 
 
 def _tables(network: MLP | Int8Network) -> list[str]:
-    """The constants of every layer, a row of weights an output."""
+    """The constants of every layer. A row of weights belongs to one output."""
     if isinstance(network, MLP):
         pairs = zip(network.weights, network.biases, strict=True)
         return [_layer_tables(i, W=to_numpy(W).T, b=to_numpy(b)) for i, (W, b) in enumerate(pairs, 1)]
@@ -148,12 +166,12 @@ def _rows(array: np.ndarray) -> str:
 
 
 def _number(value: float) -> str:
-    """The shortest decimal that is this float32: 0.1f."""
+    """The shortest decimal that is equal to this float32: 0.1f."""
     return f"{np.float32(value)!s}f"
 
 
 def measured_size(source: str) -> str | None:
-    """What `cc -std=c99 -Os -c` and `size` say of a C file, in words; None where there is no such tool."""
+    """The sizes of a C file by `cc -std=c99 -Os -c` and `size`, in words. None if one of them is missing or fails."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "net.c").write_text(source, encoding="utf-8")
         command = "cc -std=c99 -Os -c net.c -o net.o && size net.o"

@@ -1,4 +1,4 @@
-"""What a network costs where it is used: bytes, multiply-adds, time. So what distillation bought is a number."""
+"""The cost of a network in use: bytes, multiply-adds, time. They measure what distillation saves."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ REPEATS = {1: 200, BATCH: 40}  # predictions of each network that are timed, by 
 
 
 def size_in_bytes(network: Network) -> int:
-    """Bytes of the parameters; of an ONNX file, the file with its graph."""
+    """Bytes of the parameters. For an ONNX file, bytes of the file with its graph."""
     return int(network.theta.nbytes) if isinstance(network, MLP) else len(network.content)
 
 
 def multiply_adds(network: Network) -> int | None:
-    """Multiply-adds of the matrix products for one sample, Σ inputs · outputs; None where they cannot be told."""
+    """Multiply-adds of the matrix products for one sample, Σ inputs · outputs. None if they are not known."""
     if isinstance(network, MLP):
         return sum(n * m for n, m in pairwise(network.sizes))
     return network.multiply_adds
 
 
 def latencies(networks: Sequence[Network], x: np.ndarray, batch: int) -> list[list[float]]:
-    """Seconds that each network takes to predict `batch` rows of x: a list of REPEATS[batch] times a network.
+    """Seconds that each network takes to predict `batch` rows of x: one list of REPEATS[batch] times for each network.
 
-    Each is warmed up first. Then the networks take turns, so that a machine that grows busy slows down all alike.
+    Each network is warmed up first. Then the networks take turns, so that other load on the machine slows all of them
+    alike.
     """
     rows = np.resize(x, (batch, x.shape[1])).astype(np.float32)
     calls = [_call(network, rows) for network in networks]
@@ -65,9 +66,9 @@ def _call(network: Network, rows: np.ndarray) -> Callable[[], Any]:
 
 
 def cost_table(names: Sequence[str], networks: Sequence[Network], x: np.ndarray) -> list[list[str]]:
-    """Texts of a table: a row a cost, a column a network; with two of them, last the first's over the second's.
+    """The cells of a table: one row a cost, one column a network. With two networks, the last column is their ratio.
 
-    A time is the median of the repeats; its ratio is the median of the ratios within a turn.
+    A time is the median of the repeats. The ratio of times is the median of the ratios within a turn.
     """
     rows: list[list[str]] = [["cost", *names]]
     for title, values in (
@@ -87,10 +88,10 @@ def cost_table(names: Sequence[str], networks: Sequence[Network], x: np.ndarray)
 
 
 def precision_table(model: MLP, x: Any, labels: np.ndarray, int8: Int8Network | None = None) -> list[list[str]]:
-    """Texts of a table: what the network costs in float32, in float16 and, where it is given, in int8.
+    """The cells of a table: the cost of the network in float32, in float16 and, if it is given, in int8.
 
-    A row a precision: bytes of its parameters (int8: of its tables), errors on x (N, D), agreement with the network as
-    it is, NLL in nats. float16 is for storage: the parameters are rounded, and the network computes as before.
+    One row a precision: bytes of its parameters (int8: of its tables), errors on x (N, D), agreement with the network
+    as it is, NLL in nats. float16 is for storage: the parameters are rounded, and the network computes as before.
     """
     precisions: list[tuple[str, int, Any]] = []
     for dtype in ("float32", "float16"):

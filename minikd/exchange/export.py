@@ -1,4 +1,4 @@
-"""Students out: an MLP as a file that other programs read. Every file is written atomically, and checked before."""
+"""Export: an MLP as a file that other programs read. Every file is checked first, and written atomically."""
 
 from __future__ import annotations
 
@@ -22,16 +22,46 @@ SUFFIXES = {"onnx": ".onnx", "pytorch": ".pytorch.safetensors", "npz": ".npz", "
 
 
 def export(model: MLP, path: str | os.PathLike[str], to: str, *, samples: Any = None) -> str:
-    """Write the network to `path`; what was checked, in words.
+    """Write the network to `path`.
 
-    to   "onnx": a graph of Gemm and activations, float32 or float64, batch first, compared with ONNX Runtime to 1e-5.
-         "pytorch": safetensors that torch.nn.Sequential(Linear, activation, Linear, ...) loads, weights transposed.
-         "npz": arrays W1 (inputs, outputs), b1 (outputs,), W2, ..., and `metadata`, a string of JSON; no pickle.
-         "c": a file of C99 for a microcontroller, float32, with functions named after the file (c_file.py).
-    samples  (N, D), with "c" alone: the file computes in int8, with ranges measured on these training samples.
+    Parameters
+    ----------
+    model : MLP
+        The network.
+    path : str or os.PathLike
+        The file.
+    to : str
+        "onnx": a graph of Gemm and activations, float32 or float64, batch first, compared with ONNX Runtime to 1e-5.
 
-    CheckpointError where the file cannot be written, or ONNX Runtime computes anything else. ValueError, which names
-    it, for an activation that C has not.
+        "pytorch": safetensors that torch.nn.Sequential(Linear, activation, Linear, ...) loads, weights transposed.
+
+        "npz": arrays W1 (inputs, outputs), b1 (outputs,), W2, ..., and `metadata`, a string of JSON; no pickle.
+
+        "c": a file of C99 for a microcontroller, float32, with functions named after the file (c_file.py).
+    samples : array (N, D), optional
+        With "c" only: the file computes in int8, with ranges measured on these training samples.
+
+    Returns
+    -------
+    str
+        What was checked, in words.
+
+    Raises
+    ------
+    CheckpointError
+        The file cannot be written, or ONNX Runtime computes other logits.
+    ValueError
+        C does not support the activation. The message names it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from minikd import MLP
+    >>> from minikd.exchange.export import export
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export(MLP((64, 32, 10)), Path(folder, "student.npz"), "npz")
+    'arrays W1, b1 to W2, b2, and metadata'
     """
     check_type("model", model, MLP, "an MLP")
     check_choice("to", to, SUFFIXES)

@@ -1,24 +1,25 @@
 """int8 networks: an MLP in 8-bit integers, as TensorFlow Lite specifies it, computed here in NumPy.
 
-A number r is stored as an integer q in [-128, 127] on a grid with a scale s and a zero point z:
+A number r is stored as an integer q in [-128, 127] on a grid with a scale s and a zero point z::
 
     r = s (q - z)                                                        (Jacob et al. 2017, eq. 1)
 
 A layer r_k = sum_d w_dk x_d + b_k has a grid for its inputs (s_x, z_x) and one for its outputs (s_r, z_r). Weights have
-the zero point 0 and a scale s_k for each output, max_d |w_dk| / 127; biases have the scale s_x s_k. Put in:
+the zero point 0 and one scale s_k for each output; biases have the scale s_x s_k::
 
+    s_k = max_d |w_dk| / 127
     s_r (q_r - z_r) = s_x s_k [ sum_d W_kd (q_x - z_x) + B_k ]
     q_r = z_r + M_k a_k,   M_k = s_x s_k / s_r,   a_k = sum_d W_kd q_x + (B_k - z_x sum_d W_kd)
 
-The parenthesis does not depend on the sample, so it is stored as the bias. a_k is a sum of integers in 32 bits. M_k is
-the only real number left. It is m / 2^n with an integer m in [2^30, 2^31), so M_k a_k takes a product of 64 bits and a
-shift:
+The term in parentheses does not depend on the sample, so it is stored as the bias. a_k is a sum of integers in 32 bits.
+M_k is the only real number left. It is m / 2^n with an integer m in [2^30, 2^31), so M_k a_k takes a product of 64 bits
+and a shift::
 
     q_r = clamp(z_r + floor((m a_k + 2^(n-1)) / 2^n), -128, 127)         (one rounding, halves up)
 
 This is TensorFlow Lite's rounding with TFLITE_SINGLE_ROUNDING. Without it, TensorFlow Lite rounds twice, and the result
-differs by 1 now and then. The grid of an activation spans its smallest and largest value on training samples, and 0, in
-255 steps. After relu the smallest is 0. So z_r = -128 there, and the clamp at -128 is relu itself.
+sometimes differs by 1. The grid of an activation covers its smallest and largest value on training samples, and 0, in
+255 steps. After relu the smallest value is 0. So z_r = -128 there, and the clamp at -128 is relu itself.
 
 Sources: https://www.tensorflow.org/lite/performance/quantization_spec; Jacob et al. 2017, arXiv 1712.05877.
 """
@@ -57,7 +58,7 @@ class Int8Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class Int8Network:
-    """A network of int8 layers with relu between them; `inputs` and `logits` are the grids of its two ends."""
+    """int8 layers with relu between them. `inputs` and `logits` are the grids of the network's inputs and outputs."""
 
     inputs: Grid
     layers: tuple[Int8Layer, ...]
@@ -80,9 +81,9 @@ class Int8Network:
         return q
 
     def forward(self, q: np.ndarray) -> np.ndarray:
-        """Logits on their grid.  q (N, D) int8 -> (N, K) int8, the same bits as those of the C file."""
+        """Logits on their grid, with the same bits as those of the C file.  q (N, D) int8 -> (N, K) int8"""
         for layer in self.layers:
-            # BLAS has no integers, but float64 holds these sums exactly.
+            # BLAS has no integer products, but float64 holds these sums exactly.
             a = (q.astype(np.float64) @ layer.W.T.astype(np.float64)).astype(np.int64) + layer.b  # (N, K)
             n = layer.shift.astype(np.int64)  # (K,)
             scaled = (a * layer.multiplier + (np.int64(1) << (n - 1))) >> n  # (N, K)
@@ -100,7 +101,7 @@ def quantise(model: MLP, samples: Any) -> Int8Network:
     """The network in int8, with ranges of activations measured on training samples (N, D).
 
     ValueError for an activation other than relu, for a layer of more than 32,768 inputs, which 32 bits cannot sum up,
-    and for numbers that are not finite. TypeError for samples that are no array.
+    and for numbers that are not finite. TypeError if the samples are not an array.
     """
     if model.activation != "relu" and len(model.weights) > 1:
         raise ValueError(f"activation must be relu in int8, got {model.activation!r}; the float file also has others")
@@ -113,7 +114,7 @@ def quantise(model: MLP, samples: Any) -> Int8Network:
 
 
 def _ranges(theta: list[tuple[np.ndarray, np.ndarray]], x: Any) -> np.ndarray:
-    """Smallest and largest value, 0 among them, of inputs, hidden layers and logits: (layers + 1, 2)"""
+    """Smallest and largest value, with 0 included, of inputs, hidden layers and logits: (layers + 1, 2)"""
     ranges = np.zeros((len(theta) + 1, 2))
     for start in range(0, len(x), PIECE):
         a = np.asarray(x[start : start + PIECE]).astype(theta[0][0].dtype)
@@ -135,7 +136,7 @@ def _grid(low: float, high: float) -> Grid:
 def _layer(W: np.ndarray, b: np.ndarray, x: Grid, r: Grid) -> Int8Layer:
     """A layer on the grids of its inputs and outputs.  W (D, K), b (K,)"""
     W, b = W.T.astype(np.float64), b.astype(np.float64)  # (K, D), (K,)
-    s = np.maximum(np.abs(W).max(axis=1) / 127, np.abs(b) / (2**30 * x.scale))  # (K,): a large bias must fit, too
+    s = np.maximum(np.abs(W).max(axis=1) / 127, np.abs(b) / (2**30 * x.scale))  # (K,): a large bias must also fit
     s[s == 0] = 1.0
     Wq = np.rint(W / s[:, None]).astype(np.int8)  # (K, D)
     bq = np.rint(b / (x.scale * s)) - x.zero_point * Wq.sum(axis=1, dtype=np.int64)  # (K,)

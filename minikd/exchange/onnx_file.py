@@ -1,6 +1,7 @@
-"""ONNX files: any network as a teacher, run by ONNX Runtime; and an MLP written as one, checked before it is left.
+"""ONNX files: any network as a teacher, run by ONNX Runtime, and an MLP written as ONNX, checked before it is saved.
 
-Needs the extra `onnx`. A file with its weights beside it (`NAME.onnx.data`) is read as one with them inside.
+It needs the extra `onnx`. A file with its weights in a second file (`NAME.onnx.data`) is read as one with its weights
+inside.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ LOGIT_TOLERANCE = 1e-5  # between minikd's logits and ONNX Runtime's, absolute a
 
 
 def packages(path: Any) -> tuple[Any, Any]:
-    """The packages onnx and onnxruntime; CheckpointError, which says how to get them, where they are missing."""
+    """The packages onnx and onnxruntime. If they are missing, a CheckpointError that says how to install them."""
     try:
         import onnx
         import onnxruntime
@@ -37,9 +38,9 @@ def packages(path: Any) -> tuple[Any, Any]:
 class OnnxNetwork:
     """A network x (N, D) -> logits (N, K) in an ONNX file.
 
-    The file must have one input, a batch first, of D numbers a sample in any shape, and one output, or one that is
-    called "logits". A batch that the file fixes is met by filling up the last piece. `inputs` and `classes` are D and
-    K, or None where the file leaves them open. Errors are CheckpointError, with the file's name.
+    The file must have one input, a batch first, of D numbers a sample in any shape, and one output, or one with the
+    name "logits". If the file fixes the batch size, the last piece is filled up to it. `inputs` and `classes` are D and
+    K, or None if the file leaves them open. All errors are CheckpointError, with the file's name.
     """
 
     def __init__(self, path: str | os.PathLike[str], content: bytes | None = None) -> None:
@@ -51,7 +52,7 @@ class OnnxNetwork:
         options.intra_op_num_threads = blas_threads() or 0  # as many as minikd; 0: one for each core
         try:
             self._session = onnxruntime.InferenceSession(self.content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base of their own
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise CheckpointError(f"{path}: ONNX Runtime cannot load it: {_line(error)}") from error
         self._input = self._one("input", self._session.get_inputs())
         self._output = self._one("output", self._session.get_outputs())
@@ -87,7 +88,7 @@ class OnnxNetwork:
             raise CheckpointError(f"{self.path} {words}; wanted logits: export the network without its last activation")
 
     def predict(self, x: Array) -> np.ndarray:
-        """Logits (N, K) for any number of rows x (N, D), a piece at a time, as float32 or what the file gives."""
+        """Logits (N, K) for any number of rows x (N, D), PIECE rows at a time, in the type that the file gives."""
         x = to_numpy(x)
         x = check_matrix("x", x, columns=self.inputs)
         shape = self._shape if self.inputs is not None else [x.shape[1]]
@@ -118,18 +119,18 @@ class OnnxNetwork:
 
 
 def _read(path: Path, content: bytes | None, onnx: Any) -> tuple[Any, bytes]:
-    """The parsed model, weights inside, and the bytes of it."""
+    """The parsed model, weights inside, and its bytes."""
     try:
         model = onnx.load_from_string(content) if content is not None else onnx.load(path)
         return model, content or model.SerializeToString()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    except Exception as error:  # protobuf's, onnx's own, ValueError beyond 2 GB
+    except Exception as error:  # errors of protobuf and of onnx, ValueError for more than 2 GB
         raise CheckpointError(f"{path} is not a whole ONNX file: {_line(error)}") from error
 
 
 def _multiply_adds(model: Any, onnx: Any) -> int | None:
-    """Multiply-adds a sample of matrix products and convolutions; None where other layers or open sizes hide some."""
+    """Multiply-adds a sample of matrix products and convolutions. None if other layers or open sizes hide some."""
     try:
         graph = onnx.shape_inference.infer_shapes(model).graph
     except Exception:
@@ -155,10 +156,11 @@ def _multiply_adds(model: Any, onnx: Any) -> int | None:
 
 
 def write_onnx(model: MLP, path: str | os.PathLike[str]) -> float:
-    """Write an MLP as ONNX, input "x" (batch, D), output "logits" (batch, K); the largest difference that was found.
+    """Write an MLP as ONNX, input "x" (batch, D), output "logits" (batch, K). Returns the largest difference of the
+    logits.
 
-    ONNX Runtime computes logits of random samples before the file is left at `path`. CheckpointError where they differ
-    from minikd's by more than 1e-5, and then nothing is written.
+    Before the file is saved at `path`, ONNX Runtime computes logits of random samples. If they differ from minikd's by
+    more than 1e-5, nothing is written and a CheckpointError is raised.
     """
     onnx, _ = packages(path)
     content = _proto(model, onnx).SerializeToString()
@@ -173,7 +175,7 @@ def write_onnx(model: MLP, path: str | os.PathLike[str]) -> float:
 
 
 def _proto(model: MLP, onnx: Any) -> Any:
-    """The network as a graph: a Gemm a layer, and its activation."""
+    """The network as a graph: one Gemm for each layer, and its activation."""
     make, array = onnx.helper, onnx.numpy_helper.from_array
     kind = make.np_dtype_to_tensor_dtype(np.dtype(model.dtype))
     nodes, constants, a = [], [], "x"
@@ -190,7 +192,7 @@ def _proto(model: MLP, onnx: Any) -> Any:
             break
         if model.activation == "gelu":
             steps = [("Mul", [z, "root"], f"u{i}"), ("Erf", [f"u{i}"], f"e{i}"), ("Add", [f"e{i}", "one"], f"p{i}")]
-            if kind == onnx.TensorProto.DOUBLE:  # ONNX Runtime has Erf in float32 alone
+            if kind == onnx.TensorProto.DOUBLE:  # ONNX Runtime has Erf in float32 only
                 down, up = ("Cast", [f"u{i}"], f"v{i}"), ("Cast", [f"w{i}"], f"e{i}")
                 steps[1:2] = [down, ("Erf", [f"v{i}"], f"w{i}"), up]
             steps += [("Mul", [z, f"p{i}"], f"q{i}"), ("Mul", [f"q{i}", "half"], a)]
@@ -210,6 +212,6 @@ def _proto(model: MLP, onnx: Any) -> Any:
 
 
 def _line(error: BaseException) -> str:
-    """What an error says, on one line; of a long one its beginning and its end, where the reason often stands."""
+    """The text of an error on one line. A long one is cut in the middle, because the reason is often at its end."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 500 else f"{text[:250]} … {text[-250:]}"

@@ -1,8 +1,9 @@
-"""PyTorch's `state_dict` of an MLP, as a safetensors file: how it names and lays out layers, both ways.
+"""PyTorch's `state_dict` of an MLP, as a safetensors file: its names and layout of layers, for reading and writing.
 
 A Linear layer holds weight (outputs, inputs) and bias (outputs,), so that PyTorch's z = x weightᵀ + bias is z = x W + b
-with W = weightᵀ. A file of tensors does not tell their order, nor the activation between layers: the order is taken
-from the names and sizes, and only if they leave one; the activation from the file's metadata, or it is asked for.
+with W = weightᵀ. A file of tensors contains neither their order nor the activation between layers. The order is taken
+from the names and sizes, and only if they leave exactly one order. The activation is taken from the file's metadata, or
+else the caller must give it.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ def write_state_dict(model: MLP, path: str | os.PathLike[str]) -> None:
 def read_state_dict(
     path: str | os.PathLike[str], metadata: Mapping[str, str], activation: str | None = None, device: str = "cpu"
 ) -> MLP:
-    """The MLP in a safetensors file of Linear layers, with the activation given or noted in `metadata`.
+    """The MLP in a safetensors file of Linear layers, with the given activation or the one in `metadata`.
 
-    CheckpointError, which names the layer, for anything but an MLP whose layers chain in one order.
+    CheckpointError, which names the layer, if the file is not an MLP whose layers chain in exactly one order.
     """
     layers = _layers(_tensors(path), path)
     order = _order(layers, path)
@@ -76,7 +77,7 @@ def _activation(path: Any, noted: str | None, given: str | None) -> str:
 
 
 def _tensors(path: Any) -> dict[str, np.ndarray]:
-    """Every tensor of a safetensors file; CheckpointError for numbers that are no finite floats."""
+    """Every tensor of a safetensors file. CheckpointError for numbers that are not finite floats."""
     from safetensors import SafetensorError, deserialize
 
     try:
@@ -129,7 +130,7 @@ def _layers(tensors: Mapping[str, np.ndarray], path: Any) -> Layers:
 
 
 def _order(layers: Layers, path: Any) -> list[str]:
-    """The one order in which each layer takes what the one before gives, and numbered names count up."""
+    """The one order in which each layer takes the outputs of the layer before, and numbered names count up."""
     names = list(layers)  # in natural order
     if len(names) > 500:
         raise CheckpointError(f"{path} holds {len(names)} layers, wanted at most 500")

@@ -1,11 +1,11 @@
-"""Teachers from anywhere: a file in, whatever can be asked for logits out.
+"""Teachers from files of four kinds::
 
     minikd file                          an MLP
     PyTorch's state_dict, safetensors    an MLP, if its layers are Linear layers that chain (pytorch.py)
     NAME.onnx                            any network x -> logits, run by ONNX Runtime (onnx_file.py)
-    NAME.npy                             logits (N, K) that anything made of the training samples, in their order
+    NAME.npy                             logits (N, K) of the training samples, in their order, from any source
 
-In Python any callable x -> logits is a teacher, too, without a file.
+In Python any callable x -> logits is a teacher, and it needs no file.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ HINTS = {
     "numpy.save(NAME.npy, logits)",
     (".npz",): "save the logits alone, with numpy.save(NAME.npy, logits)",
 }
-# How files begin that come under another's name, in lower case, and what they are.
+# The first bytes, in lower case, of files that often have a wrong name, and what these files are.
 DISGUISES = {
     rb"version https://git-lfs": "a pointer of Git LFS: git lfs pull fetches the file itself",
-    rb"\s*<(!doctype|html|\?xml)": "a page of the web, and not the file that was to be downloaded",
+    rb"\s*<(!doctype|html|\?xml)": "a page of the web instead of the file that should have been downloaded",
     rb"pk\x03\x04": "a zip archive, as torch.save and numpy.savez write them: save a state_dict with "
     "safetensors.torch.save_file, logits with numpy.save",
     rb"\x80[\x02-\x05][^\x00]": "a pickle, which can run code when it is read: save a state_dict with "
@@ -50,15 +50,15 @@ DISGUISES = {
     rb".{8}\{": "a safetensors file: give it the suffix .safetensors",
 }
 LOGITS = "logits (N, K): a row a training sample, a column a class"
-ROWS_AT_A_TIME = 65_536  # rows of a file of answers that are looked at at a time
+ROWS_AT_A_TIME = 65_536  # rows of a file of answers that are checked at a time
 
 
 @dataclass(frozen=True)
 class Answers:
-    """A teacher that is nothing but its logits on the training samples (N, K), mapped from a file.
+    """A teacher that consists of its logits on the training samples (N, K), mapped from a file.
 
-    It can teach, but not be asked about anything else. In the folder of a run only the rest stands for it, so that a
-    resumed run can tell whether the file is still the same, and logits is None.
+    It can teach, but it has no logits for other samples. The folder of a run records everything except the logits,
+    which are None there, so that a resumed run can check whether the file is still the same.
     """
 
     path: str
@@ -74,10 +74,36 @@ Teacher: TypeAlias = MLP | OnnxNetwork | Answers
 def read_teacher(path: str | os.PathLike[str], *, activation: str | None = None, device: str = "cpu") -> Teacher:
     """The teacher in a file of one of the kinds above.
 
-    activation  of the hidden layers of a PyTorch file, which does not tell it; any other file must not contradict it
-    device      where an MLP computes; ONNX Runtime computes on the CPU
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    activation : str, optional
+        The activation between the hidden layers of a PyTorch file, which does not contain it. It must agree with any
+        other file.
+    device : str
+        Where an MLP computes. ONNX Runtime computes on the CPU.
 
-    CheckpointError, which names the file and, in one, the layer, for what cannot teach.
+    Returns
+    -------
+    MLP, OnnxNetwork or Answers
+        A teacher for `distill`: a network, or `Answers` with its logits.
+
+    Raises
+    ------
+    CheckpointError
+        The file cannot teach. The message names the file and, inside it, the layer.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from minikd import MLP
+    >>> from minikd.exchange import read_teacher
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     MLP((64, 32, 10)).save(path := Path(folder, "teacher.safetensors"))
+    ...     read_teacher(path).sizes
+    (64, 32, 10)
     """
     get_xp(device)
     try:
@@ -89,7 +115,7 @@ def read_teacher(path: str | os.PathLike[str], *, activation: str | None = None,
 
 
 def _disguise(path: Path) -> str:
-    """What a file is that could not be read as what its name says, by how it begins; "" where that does not tell."""
+    """What a file really is, by its first bytes, if its name says something else; "" if they do not show it."""
     with suppress(OSError), path.open("rb") as file:
         head = file.read(64).lower()
         found = (words for start, words in DISGUISES.items() if re.match(start, head, re.DOTALL))
@@ -127,14 +153,36 @@ def _read(path: str | os.PathLike[str], activation: str | None, device: str) -> 
 
 
 def from_probabilities(teacher: Any, smallest: float = 1e-12) -> Any:
-    """A teacher that answers with logits, from one that answers with probabilities: log max(p, smallest).
+    """A teacher that gives logits, made from one that gives probabilities: log max(p, smallest).
 
-    teacher  a function x -> probabilities (N, K), or an array of them. A fitted classifier of scikit-learn, say:
-             distill(student, from_probabilities(forest.predict_proba), x, labels)
+    Because softmax(log p) = p / sum p = p, logarithms of probabilities are logits. With a temperature they give
+    p^(1/T), normalised. `predict_log_proba` of scikit-learn gives them as well, but -infinity for a probability of 0.
 
-    softmax(log p) = p / sum p = p, so logarithms of probabilities are logits. A temperature makes p^(1/T) of them, up
-    to the sum. `predict_log_proba` gives them as well, but -infinity for a probability of 0.
-    ValueError and TypeError for numbers that are no probabilities.
+    Parameters
+    ----------
+    teacher : callable or array (N, K)
+        A function x -> probabilities, or the probabilities. For example a fitted classifier of scikit-learn:
+        `distill(student, from_probabilities(forest.predict_proba), x, labels)`.
+    smallest : float
+        The least probability, in (0, 1].
+
+    Returns
+    -------
+    callable or array (N, K)
+        A function x -> logits, or the logits.
+
+    Raises
+    ------
+    ValueError, TypeError
+        The numbers are not probabilities, or an argument is wrong.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minikd import softmax
+    >>> from minikd.exchange import from_probabilities
+    >>> softmax(from_probabilities(np.array([[0.7, 0.2, 0.1]]))).round(3)
+    array([[0.7, 0.2, 0.1]])
     """
     check_number("smallest", smallest, 0, 1, open_low=True)
     if callable(teacher):
@@ -155,7 +203,7 @@ class FromProbabilities:
 
     @property
     def fingerprint(self) -> str:
-        """What a checkpoint records of it."""
+        """What a checkpoint records of the teacher."""
         return f"logarithms of {fingerprint(self.probabilities)}, at least {self.smallest}"
 
 
@@ -167,7 +215,7 @@ def _logarithms(probabilities: Any, smallest: float) -> Any:
 
 
 def check_fits(teacher: Teacher, name: str, data: str, x: np.ndarray, classes: int) -> None:
-    """The teacher in the file `name` must fit the training samples x (N, D) of `data`; CheckpointError if not."""
+    """CheckpointError unless the teacher in the file `name` fits the training samples x (N, D) of `data`."""
     if isinstance(teacher, Answers):
         if teacher.shape != (len(x), classes):
             words = f"holds logits of shape {teacher.shape}, wanted ({len(x)}, {classes})"
@@ -184,9 +232,9 @@ def check_fits(teacher: Teacher, name: str, data: str, x: np.ndarray, classes: i
 
 
 def check_order(teacher: Teacher, name: str, data: str, labels: np.ndarray) -> None:
-    """Answers in the file `name` that have nothing to do with the labels (N,) of the training samples: CheckpointError.
+    """CheckpointError if the logits in the file `name` agree with the training labels (N,) only by chance.
 
-    A network is not looked at: it may be untrained on purpose, but it cannot be about other samples.
+    A network is not checked: it may be untrained on purpose, but its logits always belong to the right samples.
     """
     if isinstance(teacher, Answers) and teacher.logits is not None and is_chance(teacher.logits, labels):
         words = f"{name} agrees with the training labels of {data} no more than chance does: its rows must be in the"
@@ -195,14 +243,14 @@ def check_order(teacher: Teacher, name: str, data: str, labels: np.ndarray) -> N
 
 
 def describe_teacher(teacher: Teacher) -> str:
-    """A few words for what it is: "256-256", "ONNX network", "answers in a file"."""
+    """The kind of a teacher in a few words: "256-256", "ONNX network", "answers in a file"."""
     if isinstance(teacher, MLP):
         return "-".join(map(str, teacher.sizes[1:-1])) or "without hidden layers"
     return "ONNX network" if isinstance(teacher, OnnxNetwork) else "answers in a file"
 
 
 def metadata_of(path: Any) -> dict[str, str]:
-    """The text metadata of a safetensors file, {} where it has none. CheckpointError where it is no such file."""
+    """The text metadata of a safetensors file, {} if it has none. CheckpointError if it is no such file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -217,11 +265,11 @@ def metadata_of(path: Any) -> dict[str, str]:
 def read_npy(path: str | os.PathLike[str], mapped: bool = True, wanted: str = LOGITS) -> np.ndarray:
     """The matrix of numbers in a .npy file, mapped or read. CheckpointError, which says `wanted`, for anything else."""
     try:
-        found = np.lib.format.open_memmap(os.fspath(path), mode="r")  # np.load would also read what is no .npy file
+        found = np.lib.format.open_memmap(os.fspath(path), mode="r")  # np.load would also read other kinds of files
         logits = found if mapped else np.array(found)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    except Exception as error:  # a damaged header is Python to NumPy, and may raise whatever its parser has
+    except Exception as error:  # NumPy parses the header as Python, so a damaged one may raise any error of the parser
         words = str(error) or type(error).__name__
         raise CheckpointError(f"{path} is not a whole .npy file of numbers: {words}") from error
     if logits.ndim != 2 or logits.dtype.kind not in "fiu" or not logits.size:
@@ -231,7 +279,7 @@ def read_npy(path: str | os.PathLike[str], mapped: bool = True, wanted: str = LO
 
 
 def _read_answers(path: str | os.PathLike[str]) -> Answers:
-    """Logits, mapped from the file and looked at piece by piece: finite, and no probabilities."""
+    """Logits, mapped from the file and checked piece by piece: they must be finite and not be probabilities."""
     import hashlib  # here, not above: `import minikd` should cost little more than NumPy
 
     logits = read_npy(path)

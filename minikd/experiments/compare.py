@@ -1,18 +1,19 @@
-"""Which method is best? `minikd compare`: the gallery on one student, with everything else the same.
+"""Which method is best? `minikd compare` trains one student by every method, with everything else the same.
 
-For each seed one teacher is trained on all samples, and then the same student by every method on the few that it is
-shown: from the same initial weights, on the same batches in the same order, for the same number of steps, by the same
-optimizer. (Methods of two stages begin the order anew in the second; and where a method trains other networks
-besides, ancestors, peers or assistants, those come on top: the column "cost" tells.)
+For each seed, one teacher is trained on all samples. Then the same student is trained by every method on a few samples:
+from the same initial weights, on the same batches in the same order, for the same number of steps, by the same
+optimizer. (A method with two stages starts the order again in its second stage. Some methods also train other
+networks, such as ancestors, peers or assistants. The column "cost" includes their time.)
 
-Each method is tuned alike, by the mean accuracy over the first TUNING_SEEDS seeds on the validation samples: its
-temperature first, if it has one, over TEMPERATURES; then, at the best one, how strongly the teacher counts against the
-labels, over STRENGTHS, which are multiples of the method's own default, and beyond them while an end is the best. What
-is compared are test errors over all seeds, paired by seed, with the student on labels alone.
+All methods are tuned in the same way, by the mean validation accuracy over the first TUNING_SEEDS seeds. The
+temperature comes first, if the method has one, over TEMPERATURES. At the best temperature follows the strength, which
+is the weight of the teacher against the labels in multiples of the method's default, over STRENGTHS and beyond them
+while an end is the best. The comparison uses test errors over all seeds. They are paired by seed with those of the
+student on labels alone.
 
-Two methods do without what the others have, so each has a rival of its own: "self-supervised" learns from images
-without labels, as do soft targets at soft weight 1 ("unlabelled"); "data-free" has no data at all, and neither has a
-student that is taught on random noise ("noise").
+Two methods have less data than the others, so each has a control of its own. "self-supervised" learns from images
+without labels; its control "unlabelled" is soft targets at soft weight 1. "data-free" has no data at all; its control
+"noise" is a student that is taught on random noise.
 """
 
 from __future__ import annotations
@@ -45,21 +46,21 @@ from .text import dashed, text_table, with_half_width
 
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0)
 STRENGTHS = (1 / 256, 1 / 64, 1 / 16, 1 / 4, 1.0, 4.0, 16.0, 64.0, 256.0)
-FARTHEST = 4.0**8  # where an end of STRENGTHS is the best, stronger or weaker ones are tried, up to this and 1 over it
-TUNING_SEEDS = 3  # by default: the other seeds are trained at the chosen setting alone
-BATCH_SIZE = 64  # at most, because what compares the samples of a batch takes its square or cube
+FARTHEST = 4.0**8  # if an end of STRENGTHS is the best, the search goes on up to this value and down to 1 over it
+TUNING_SEEDS = 3  # the default; the other seeds are trained at the chosen setting only
+BATCH_SIZE = 64  # at most, because comparing all samples of a batch costs its square or cube
 LABELS = "labels"  # the control of most methods
-CONTROLS = ("teacher", LABELS, ALL)  # what is no method
-AGAINST = {"labels": LABELS, "images": "unlabelled", "nothing": "noise"}  # what a method reads -> what it must beat
+CONTROLS = ("teacher", LABELS, ALL)  # entries that are not methods
+AGAINST = {"labels": LABELS, "images": "unlabelled", "nothing": "noise"}  # what a method reads -> its control
 without_labels = replace(METHODS["kd"], train=partial(METHODS["kd"].train, soft_weight=1.0), weighted=False)
 on_noise = replace(without_labels, train=partial(without_labels.train, augment=random_samples))
-UNITS = ("percentage points", "nats a letter")  # of classes, of a language model
+UNITS = ("percentage points", "nats a letter")  # for classes, for a language model
 ENTRIES: dict[str, Method] = {**METHODS, "unlabelled": without_labels, "noise": on_noise}
-Setting = tuple[str, float | None, float]  # method, temperature (None: it has none), strength
+Setting = tuple[str, float | None, float]  # method, temperature (None if it has none), strength
 
 
 def settings_for(data: str = "digits", **given: Any) -> Config:
-    """The recipe of a data set with batches of at most BATCH_SIZE, and as many steps of the student as it has there."""
+    """The recipe of a data set with batches of at most BATCH_SIZE, and with as many student steps as in the recipe."""
     recipe = Config.for_data(data, **{name: given[name] for name in ("images",) if name in given})
     batch_size = min(BATCH_SIZE, recipe.batch_size)
     epochs = max(1, recipe.epochs * batch_size // recipe.batch_size)
@@ -75,12 +76,22 @@ def compare(
     notify: Notify = silent,
     tuning_seeds: int = TUNING_SEEDS,
 ) -> dict[str, Any]:
-    """Train everything, or read what is trained already; write folder/compare.json, and return what is in it.
+    """Train all networks, or load those that are trained already; write folder/compare.json and return its content.
 
-    config   as for `minikd distill`; its `method`, `temperature` and `soft_weight` are not used
-    jobs     networks at a time, in processes of their own
-    notify   is told how many networks of all are done
-    tuning_seeds   how many seeds, the first ones, settle temperature and strength: fewer take less time
+    Parameters
+    ----------
+    config : Config
+        As for `minikd distill`. Its `method`, `temperature` and `soft_weight` are not used.
+    methods : sequence of str
+        Names in METHODS.
+    folder : Path
+        Where networks and results are kept.
+    jobs : int
+        Number of networks to train at the same time, each in a process of its own.
+    notify : Notify
+        Is called with the number of networks that are done.
+    tuning_seeds : int
+        Number of seeds, from the first on, that decide temperature and strength. Fewer take less time.
     """
     for method in methods:
         check_choice("methods", method, METHODS)
@@ -104,7 +115,7 @@ def compare(
 
 
 def _train_all(methods: Sequence[str], tuning: range, rounds: _Rounds) -> list[Record]:
-    """A record for every network of a comparison; the temperature and strength of a method are settled by `tuning`."""
+    """A record for every network of a comparison. The seeds `tuning` decide each method's temperature and strength."""
     rivals = dict.fromkeys(AGAINST[METHODS[m].reads] for m in methods)
     names = (*methods, *(name for name in rivals if name in ENTRIES and name not in methods))
     seeds = range(rounds.experiment.config.seeds)
@@ -133,12 +144,12 @@ def _default_temperature(name: str) -> Any:
 
 
 def _strengths(name: str, temperature: float | None) -> tuple[float, ...]:
-    """The strengths to try; where a temperature is tried, the default alone."""
+    """The strengths to try; while temperatures are tried, the default only."""
     return STRENGTHS if ENTRIES[name].weighted and temperature is None else (1.0,)
 
 
 def _at_best_temperature(name: str, records: list[Record], tuning: Sequence[int]) -> list[Setting]:
-    """The strengths that remain to be tried of a method with a temperature."""
+    """The strengths that remain to be tried, at the best temperature, for a method that has one."""
     if not ENTRIES[name].temperature:
         return []
     (_, temperature, _), _ = best_of(name, by_setting(records), tuning)
@@ -146,7 +157,7 @@ def _at_best_temperature(name: str, records: list[Record], tuning: Sequence[int]
 
 
 def _beyond_the_end(name: str, records: list[Record], tuning: Sequence[int]) -> list[Setting]:
-    """The neighbours of a method's best strength so far that were not tried."""
+    """The untried neighbours of a method's best strength so far."""
     best, _ = best_of(name, by_setting(records), tuning)
     tried = _strengths_tried(best, records)
     beyond = [s for s in (best[2] / 4, best[2] * 4) if s not in tried and 1 / FARTHEST <= s <= FARTHEST]
@@ -154,12 +165,12 @@ def _beyond_the_end(name: str, records: list[Record], tuning: Sequence[int]) -> 
 
 
 def _strengths_tried(best: Setting, records: Sequence[Record]) -> set[float]:
-    """The strengths tried at the temperature of a setting, also those at which a student diverged."""
+    """The strengths tried at the temperature of a setting, including those at which a student diverged."""
     return {strength for *others, strength in map(setting_of, records) if others == list(best[:2])}
 
 
 class _Rounds:
-    """Networks trained on workers, one round after the other, and how many of all are done."""
+    """Trains networks on workers, one round after the other, and counts them."""
 
     def __init__(self, experiment: Experiment, workers: Workers, notify: Notify) -> None:
         self.experiment, self.workers, self.notify = experiment, workers, notify
@@ -178,7 +189,7 @@ class _Rounds:
 
 
 def _train_network(config: Config, folder: Path, setting: Setting, seed: int) -> tuple[Setting, int, Record]:
-    """Train one network, or go on with it. The teachers are trained already."""
+    """Train one network, or continue it. The teachers are trained already."""
     experiment = experiment_in(folder, config)
     name, temperature, strength = setting
     record: Record = {"method": name, "temperature": temperature, "strength": strength, "seed": seed}
@@ -198,7 +209,7 @@ def _train_network(config: Config, folder: Path, setting: Setting, seed: int) ->
 
 
 def kind_of(setting: Setting) -> str:
-    """What the file of a network is named, before its seed."""
+    """The name of a network's file, before its seed."""
     name, temperature, strength = setting
     if name in CONTROLS:
         return name
@@ -206,7 +217,7 @@ def kind_of(setting: Setting) -> str:
 
 
 def _seconds(folder: Path, stem: str) -> float:
-    """How long the network of that name, and those trained for it, were trained, interrupted runs added up."""
+    """Training seconds of a network and of those trained for it, summed over interrupted runs."""
     paths = [folder / f"{stem}.safetensors", *folder.glob(f"{stem}-[a-z]*.safetensors")]
     notes = (load_arrays(path)[1].get("training") for path in paths if path.exists())
     return float(sum(json.loads(note)["seconds"] for note in notes if note is not None))
@@ -218,14 +229,14 @@ def setting_of(record: Record) -> Setting:
 
 
 def by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]:
-    """The records of each setting, by seed; without settings of which a student diverged."""
+    """The records of each setting, by seed. A setting with a diverged student is left out."""
     return grouped(records, setting_of)
 
 
 def best_of(name: str, groups: dict[Setting, list[Record]], tuning: Sequence[int]) -> tuple[Setting, list[Record]]:
     """The setting of a method with the best mean validation score over the seeds `tuning`, and its records.
 
-    Of equals the one nearest to the default.
+    Among equal settings, it is the one nearest to the default.
     """
 
     def rank(setting: Setting) -> tuple[float, float, float]:
@@ -241,30 +252,35 @@ def best_of(name: str, groups: dict[Setting, list[Record]], tuning: Sequence[int
 
 
 def is_language(record: Record) -> bool:
-    """Whether it is of a language model, which is judged by NLL."""
+    """Whether the record is of a language model, which is ranked by NLL."""
     return "perplexity" in record
 
 
 def of_language(content: dict[str, Any]) -> bool:
-    """Whether it is a comparison of language models."""
+    """Whether the comparison is one of language models."""
     return any(map(is_language, content["records"]))
 
 
 def judged(record: Record) -> float:
-    """What methods are ranked by, less is better: test errors in percent, or nats a letter of a language model."""
+    """The score that ranks methods, lower is better: test errors in percent, or a language model's nats per letter."""
     return score(record, "nll" if is_language(record) else "error", "")
 
 
 def summary(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each method, the fewest errors first, after teacher and labels: how it was tuned, and what it gains.
+    """A row for each method with its tuned setting and its gain. The teacher comes first, then the fewest errors.
 
-    error, half        test errors in percent, or nats a letter: mean over seeds and half-width of the 95 % interval
-    unit               "percentage points" or "nats a letter"
-    gain, gain_half    errors of its control, `against`, less this method's, paired by seed, and the half-width of the
-                       interval
-    at_end             whether its tuned strength is the weakest or strongest that was tried
-    cost               time of training, in multiples of labels alone: the fastest seed of each, because what else a
-                       machine does can only make a seed slower
+    Returns
+    -------
+    list of dict
+        Each row has these keys, among others:
+
+        - error, half: test errors in percent, or nats per letter; mean over seeds, half-width of the 95 % interval
+        - unit: "percentage points" or "nats a letter"
+        - gain, gain_half: errors of the control `against` minus those of this method, paired by seed, and the
+          half-width of the interval
+        - at_end: whether the tuned strength is the weakest or strongest that was tried
+        - cost: training time in multiples of labels alone. The fastest seed of each counts, because other work on the
+          machine can only make a seed slower.
     """
     groups, tuning = by_setting(content["records"]), range(content["tuning_seeds"])
     names = dict.fromkeys(name for name, _, _ in groups)
@@ -292,7 +308,7 @@ def summary(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def cells(content: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The summary as text: a head, then a row a method, those with a control of their own last."""
+    """The summary as text: a header, then a row per method. Methods with a control of their own come last."""
     rows = summary(content)
     language = of_language(content)
     heads, digits = (("NLL", "lower by", "", "errors %"), 3) if language else (("errors %", "fewer by", "", "NLL"), 2)
@@ -315,31 +331,31 @@ def _fraction(strength: float) -> str:
 
 
 def method_table(content: dict[str, Any]) -> str:
-    """The cells as text of 80 columns."""
+    """The cells as text of at most 80 columns."""
     return text_table(cells(content))
 
 
 def caption(content: dict[str, Any]) -> str:
-    """What the table is about, in a few sentences."""
+    """The caption of the table, in a few sentences."""
     settings, strengths, temperatures = content["settings"], content["strengths"], content["temperatures"]
     student, teacher = dashed(settings["student"]), dashed(settings["teacher"])
     decided = [row for row in summary(content) if row["verdict"]]
-    rivals = [f"{row['method']} against {row['against']}, " for row in decided if row["against"] != LABELS]
+    rivals = ", ".join(f"{row['method']} against {row['against']}" for row in decided if row["against"] != LABELS)
     gain = f"Lower by: {UNITS[True]}" if of_language(content) else f"Fewer by: {UNITS[False]}"
     tuning = f"{content['tuning_seeds']} seed{'s' * (content['tuning_seeds'] > 1)}"
     return (
         f"{settings['data']}, student {student} on {shown(Config.from_json(settings))}, teacher {teacher} on all, "
         f"{settings['epochs']} epochs, {settings['seeds']} seeds; 95 % intervals. {gain} against "
-        f"labels alone, paired ({''.join(rivals)}of {len(decided)} comparisons without a true difference "
-        f"{len(decided) / 20:.1f} would seem decided). Tuned on validation samples, {tuning}: T "
+        f"labels alone, paired by seed{f' ({rivals})' * bool(rivals)}. Of {len(decided)} comparisons, about "
+        f"{len(decided) / 20:.1f} would be decided by chance alone. Tuned on validation samples, {tuning}: T "
         f"from {min(temperatures):g} to {max(temperatures):g}, by factors of 2; strength from "
-        f"{_fraction(min(strengths))} to {max(strengths):g} times the method's default, by factors of 4, and beyond "
-        f"where an end was the best (a bar: it still is)."
+        f"{_fraction(min(strengths))} to {max(strengths):g} times the method's default, by factors of 4, and further "
+        f"if an end was the best (a bar: it still is)."
     )
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The numbers that `compare` wrote. CheckpointError for a file that is not such a one."""
+    """The numbers that `compare` wrote. CheckpointError for any other file."""
 
     def check(content: dict[str, Any]) -> dict[str, Any]:
         caption(content), summary(content), Config.from_json(content["settings"])

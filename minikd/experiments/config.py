@@ -1,4 +1,4 @@
-"""The settings of a run, the defaults of each data set, and how they are kept in the run's folder."""
+"""The settings of a run, the defaults for each data set, and the file that keeps the settings in the run's folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..methods import METHODS
 from ..ops import ACTIVATIONS
 from .files import make_folder, read_json, write_json
 
-# Where a data set calls for other defaults than Config's, if the student is shown all samples. All were chosen on
+# For each data set, the defaults that differ from Config's if the student is shown all samples. All were chosen on
 # validation data.
 RATES = {"images": None, "lr": 3e-3, "teacher_lr": 1e-3}
 RECIPES: dict[str, dict[str, Any]] = {
@@ -30,8 +30,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         **{"teacher_epochs": 6, "teacher_lr": 2e-3},
     },
 }
-# And on top of these, if it is shown a few. With 50, 100 and 200 digits the distilled student makes 0.52, 0.48 and 0.50
-# times the validation errors of its twin on labels (10 seeds; T = 4, soft weight 0.9).
+# Defaults on top of RECIPES if the student is shown a few samples. With 50, 100 and 200 digits, the distilled student
+# makes 0.52, 0.48 and 0.50 times the validation errors of the student on labels (10 seeds; T = 4, soft weight 0.9).
 FEW: dict[str, dict[str, Any]] = {
     "digits": {"images": 100, "teacher_epochs": 20, "teacher_lr": 3e-3, "all_epochs": 30},
     "mnist": {
@@ -50,15 +50,37 @@ FEW: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Config:
-    """What a run is made of; two runs with the same settings on the same machine end with the same bits.
+    """The settings of a run. Two runs with the same settings on the same machine end with the same bits.
 
-    teacher and student are widths of hidden layers; epochs and lr are the students', teacher_epochs and teacher_lr
-    the teacher's, and learning rates fall along a cosine to zero. The student is shown `images` training samples (None:
-    all), drawn by the seed, of no class that `without` names; the teacher has seen all. On the data set words, `images`
-    counts words. all_epochs are those of the student that is shown all samples, for comparison. `teacher_from` names
-    the file of a trained teacher (see exchange/teachers.py), for all seeds; `activation` is that of its hidden layers,
-    if the file does not tell, and with `trust_teacher` answers in a file may disagree with the labels.
-    `temperature` and `soft_weight` are options of the method "kd"; the others keep their defaults.
+    Parameters
+    ----------
+    data : str
+        Name of the data set.
+    teacher, student : tuple of int
+        Widths of the hidden layers.
+    method : str
+        A name in METHODS.
+    temperature, soft_weight : float
+        Options of the method "kd". The other methods keep their defaults.
+    epochs, lr
+        Epochs and learning rate of the students. Learning rates fall along a cosine to zero.
+    teacher_epochs, teacher_lr
+        Those of the teacher.
+    batch_size, seeds, device
+        Samples per step, number of repetitions, and "cpu" or "cuda".
+    teacher_from : str or None
+        The file of a trained teacher for all seeds (see exchange/teachers.py).
+    trust_teacher : bool
+        Whether answers in that file may disagree with the labels.
+    activation : str or None
+        Activation of the given teacher's hidden layers, if its file does not contain it.
+    images : int or None
+        Number of training samples that the student is shown, drawn by the seed; None for all. The teacher is trained
+        on all. On the data set words it is the number of words.
+    without : tuple of str
+        Classes that the student is not shown.
+    all_epochs : int
+        Epochs of the student that is shown all samples, for comparison.
     """
 
     data: str = "digits"
@@ -105,11 +127,12 @@ class Config:
 
     @classmethod
     def for_data(cls, data: str = "digits", **given: Any) -> Config:
-        """The recipe of a data set, changed by what is given. ValueError and TypeError for settings that cannot be.
+        """The recipe of a data set with the given changes. ValueError and TypeError for invalid settings.
 
-        images   None for all; by default the data set's own few. Another number is trained on for as many steps
+        `images` is None for all samples; the default is the data set's own small number. With another number, the
+        student is trained for the same number of steps.
         """
-        if "epochs" in given:  # whoever sets one of the three most likely wants a shorter or longer run in all
+        if "epochs" in given:  # a user who sets `epochs` most likely wants the whole run shorter or longer
             given = {"teacher_epochs": given["epochs"], "all_epochs": given["epochs"], **given}
         recipe, few = RECIPES.get(data, {}), FEW.get(data, {})
         if given.get("images", 0) is None:
@@ -121,7 +144,7 @@ class Config:
         return replace(config, images=images) if "epochs" in given else config.shown(images)
 
     def shown(self, images: int | None) -> Config:
-        """The same with another number of images for the student: as many steps, but at least `all_epochs` epochs."""
+        """The same with another number of images for the student and as many steps, at least `all_epochs` epochs."""
         epochs = self.all_epochs
         if images is not None and self.images is not None:
             epochs = max(epochs, self.epochs * self.images // check_count("images", images))
@@ -129,19 +152,19 @@ class Config:
 
     @classmethod
     def read(cls, folder: Path) -> Config:
-        """The settings of the run in `folder`. CheckpointError where there are none."""
+        """The settings of the run in `folder`. CheckpointError if it is not the folder of a run."""
         missing = f"{folder} is not the folder of a run: it has no config.json"
         path = folder / "config.json"
         return read_json(path, "the settings of a run", lambda content: cls.from_json(content["settings"]), missing)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Config:
-        """The settings as `asdict` gives them, or as they are read from JSON. ValueError, TypeError, AttributeError."""
+        """The settings from a dict as made by `asdict`, or read from JSON. ValueError, TypeError, AttributeError."""
         lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
         return cls(**{**values, **lists})
 
     def write(self, folder: Path) -> None:
-        """Begin a run: make the folder, and note the settings and versions in it."""
+        """Begin a run: make the folder, and write the settings and versions into it."""
         from .. import __version__
 
         make_folder(folder)

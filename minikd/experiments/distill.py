@@ -1,20 +1,20 @@
 """The main job: does a teacher help a student?
 
-For each seed four networks are trained: a teacher; and three times the same small student, from the same initial
-weights, on the same batches, for the same number of steps, and only the targets differ:
+For each seed, four networks are trained: a teacher, and the same small student three times. The students start from the
+same initial weights and take the same number of steps on the same batches. Only their targets differ:
 
-    labels     the right class, nothing else
-    smoothed   the right class, with a little probability for every other class alike (label smoothing, Szegedy et
-               al. 2016, arXiv 1512.00567): the control, which regularises as a teacher does but knows nothing
-    distilled  what the teacher thinks of every class, and the right class, by one of the methods of the gallery
+- labels: the labels only.
+- smoothed: the label, with the same small probability for every other class (label smoothing, Szegedy et al. 2016,
+  arXiv 1512.00567). It is the control that regularises as a teacher does, but without a teacher's knowledge.
+- distilled: the labels and the teacher's probabilities for all classes, by one of the methods in METHODS.
 
-The teacher has learned from all training samples. The students are shown a few of them, the same for all three, or
-none of some classes: that is where a teacher has most to tell. Then a fourth student, on the labels of all samples,
-says what the missing labels would have been worth ("all").
+The teacher is trained on all training samples. The three students are shown the same few samples, or no samples of some
+classes, because a teacher helps most in these cases. Then a fourth student ("all") is trained on the labels of all
+samples, to show what the missing labels are worth.
 
 The folder of a run holds everything: the settings, each network, the scores, the curves and the pictures. Each
-network's file is also the checkpoint of its training, so resuming a run is running it again: what is finished is
-read, what was interrupted goes on from its last epoch, and the rest is trained.
+network's file is also the checkpoint of its training. To resume a run is to run it again: finished networks are loaded,
+interrupted ones continue from their last epoch, and the others are trained.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ from .summary import ALL, NAMES, ROWS, STUDENTS, Trained, write
 from .text import dashed
 
 SMOOTHING = 0.1
-# A teacher that is sure of everything has nothing to add. Dropout keeps it in doubt where there is doubt; smoothed
-# labels would do for accuracy, but wipe out which wrong classes are likelier (Müller et al. 2019, arXiv 1906.02629).
+# An overconfident teacher adds little to the labels. Dropout keeps its probabilities soft for ambiguous samples. Label
+# smoothing would also help its accuracy, but removes which wrong classes are likelier (Müller et al. 2019, 1906.02629).
 TEACHER_DROPOUT = (0.0, 0.5)  # of the inputs, of hidden units
-CURVE_SAMPLES = 1000  # validation samples, at most, that are looked at after every epoch; what is chosen looks at all
+CURVE_SAMPLES = 1000  # validation samples, at most, that are evaluated after every epoch; choices of settings use all
 COMMITTEE = 100_000  # the second teacher of seed 0 is teacher 100,000
 STUDENT_SEED = 1000  # student seeds start here, so that no student starts from its teacher's random numbers
 
@@ -62,7 +62,7 @@ class MethodError(MinikdError):
 
 
 class Experiment:
-    """A run in its folder. `notify` is told of progress: how many epochs of all are done."""
+    """A run in its folder. `notify` is called with the number of epochs that are done."""
 
     def __init__(
         self, config: Config, folder: Path, notify: Notify = silent, processes: Processes | None = None
@@ -73,9 +73,9 @@ class Experiment:
             parallel = ", ".join(name for name, method in METHODS.items() if method.parallel)
             raise MethodError(f"method {config.method} is for one process; several train: {parallel}")
         check_fitting(config.method, config.data)
-        self._begun = 0  # epochs of all networks that were begun
-        self._epochs: dict[tuple[str, int], int] = {}  # of the networks that others train
-        self._heard = notify  # is told of them
+        self._begun = 0  # epochs of all networks begun so far
+        self._epochs: dict[tuple[str, int], int] = {}  # epochs of networks that workers train
+        self._heard = notify  # is called with their sum
         self.data: Data = load_data(config.data)
         self.n_inputs, self.n_classes = self.data.x_train.shape[1], len(self.data.class_names)
         for name in config.without:
@@ -84,10 +84,10 @@ class Experiment:
         self._curve = slice(None, None, -(-len(self.data.y_val) // CURVE_SAMPLES))
         self.shown(0)  # too many or too few images are an error now
         for hidden in (config.teacher, config.student):
-            self._network(hidden, 0)  # and so are networks for which there is no memory
+            self._network(hidden, 0)  # and so are networks too large for the memory
         self.given_teacher: Teacher | None = None
         if config.teacher_from:
-            # The run keeps a copy, so that it does not depend on a file elsewhere.
+            # The run keeps a copy, so that it does not depend on the original file.
             teacher = given_teacher(folder, config.teacher_from, config.activation, config.device)
             check_fits(teacher, config.teacher_from, config.data, self.data.x_train, self.n_classes)
             if not config.trust_teacher:
@@ -99,14 +99,14 @@ class Experiment:
 
     @property
     def teacher_words(self) -> str:
-        """The teacher in a few words: its hidden layers, given or to be trained, or what else it is."""
+        """The teacher in a few words: its hidden layers, or its kind if it is not an MLP."""
         if self.given_teacher is not None:
             return describe_teacher(self.given_teacher)
         return dashed(self.config.teacher, "without hidden layers")
 
     @property
     def few(self) -> bool:
-        """Whether the students are shown fewer samples than there are."""
+        """Whether the students are shown only a part of the training samples."""
         return self.config.images is not None or bool(self.unseen)
 
     @property
@@ -115,35 +115,35 @@ class Experiment:
         return (*STUDENTS, ALL) if self.few else STUDENTS
 
     def shown(self, seed: int) -> Any:
-        """Which training samples the students of a seed are shown: an index of the rows."""
+        """The training samples that the students of a seed are shown, as an index of rows."""
         if not self.few:
             return slice(None)
         words = getattr(self.data.x_train, "word", None)
         return few(self.data.y_train, self.config.images, without=self.unseen, seed=seed, words=words)
 
     def _rows(self, rows: Any) -> tuple[Any, Any]:
-        """Training samples and labels with these numbers; of a Source the part, so that it stays one."""
+        """Training samples and labels in these rows. A part of a Source is also a Source."""
         x = self.data.x_train
         return (x.take(rows) if is_source(x) else x[rows]), self.data.y_train[rows]
 
     @property
     def total_epochs(self) -> int:
-        """How many epochs the run has in all."""
+        """The number of epochs of all networks of the run."""
         config = self.config
         teachers = config.teacher_epochs * (self.given_teacher is None)
         return config.seeds * (len(STUDENTS) * config.epochs + teachers + config.all_epochs * self.few)
 
     def run(self, workers: Workers | None = None) -> list[Trained]:
-        """Train, or read where already trained, every network; write history.csv and metrics.json."""
+        """Train every network, or load it if it is trained already; write history.csv and metrics.json."""
         if self.processes.first:
             tidy(self.folder)
         if self.given_teacher is not None and self.processes.first:
             keep_copy(self.given_teacher, self.folder)
         if workers is not None and workers.count > 1:
-            self._train(workers)  # and below all networks are read
+            self._train(workers)  # the loop below then loads all networks
         done: list[Trained] = []
         for seed in range(self.config.seeds):
-            if seed == 0 or self.given_teacher is None:  # a given teacher is one for all seeds
+            if seed == 0 or self.given_teacher is None:  # a given teacher serves all seeds
                 teacher = self.train_teacher(seed)
                 done.append(teacher)
             done += [self.train_student(kind, seed, teacher.model) for kind in self.students]
@@ -152,7 +152,7 @@ class Experiment:
         return done
 
     def _train(self, workers: Workers) -> None:
-        """Train every network, several at a time: first the teachers, then the students."""
+        """Train every network, several at the same time: first the teachers, then the students."""
         seeds = range(self.config.seeds)
         teachers = [] if self.given_teacher is not None else teacher_seeds(self.config.method, seeds)
         rounds = [[("teacher", seed) for seed in teachers], [(kind, seed) for seed in seeds for kind in self.students]]
@@ -163,7 +163,7 @@ class Experiment:
                 self._epochs[kind, seed] = self._length(kind)
 
     def hear(self, kind: str, seed: int, epochs: int, words: str) -> None:
-        """What a worker tells of a network: how many epochs it has."""
+        """Note the number of epochs that a worker has trained a network, and notify."""
         self._epochs[kind, seed] = epochs
         self._heard(sum(self._epochs.values()), self.total_epochs, words)
 
@@ -174,7 +174,7 @@ class Experiment:
     def train_teacher(self, seed: int) -> Trained:
         """The teacher of a seed, or the given one."""
         if self.given_teacher is not None:
-            untested = isinstance(self.given_teacher, Answers)  # they speak of training samples alone
+            untested = isinstance(self.given_teacher, Answers)  # they exist for training samples only
             scores = Scores() if untested else self._test(self.given_teacher)
             return Trained("teacher", seed, self.given_teacher, History(), scores)
         dropout = (TEACHER_DROPOUT[0], *(TEACHER_DROPOUT[1] for _ in self.config.teacher))
@@ -205,14 +205,14 @@ class Experiment:
         options = self._options(self.config.epochs, kind, NAMES.get(kind, kind), seed) | method_options
         options["optimizer"] = partial(Adam, lr=self.config.lr)
         how = METHODS[method] if isinstance(method, str) else method
-        # The others of a committee have numbers that no seed has.
+        # The other teachers of a committee have seeds that no run uses.
         committee = [self.train_teacher(COMMITTEE * i + seed).model for i in range(1, how.teachers)]
         rows = self.shown(seed)
         asked = [self._answers(t, rows) if isinstance(t, Answers) else t for t in (teacher, *committee)]
         source = asked if committee else asked[0]
         try:
             with warnings.catch_warnings():
-                if isinstance(teacher, Answers):  # the whole file was looked at, or is to be trusted
+                if isinstance(teacher, Answers):  # the whole file was checked already, or is trusted
                     warnings.filterwarnings("ignore", "the largest logit of teacher")
                 history = how.train(student, source, *self._rows(rows), **options)
         except ValueError as error:
@@ -231,7 +231,7 @@ class Experiment:
         return scores
 
     def _answers(self, teacher: Answers, rows: Any) -> Any:
-        """What a file of answers says of the samples that are shown: all of it from the disk, or a few rows."""
+        """The teacher's logits for the samples that are shown: a few rows, or all of them read from the disk."""
         assert teacher.logits is not None
         return np.ascontiguousarray(teacher.logits[rows]) if self.few else Stream(teacher.logits)
 
@@ -263,19 +263,19 @@ class Experiment:
 
 
 def check_fitting(method: str, data: str) -> None:
-    """MethodError for a method that is for another data set alone."""
+    """MethodError if the method works only with another data set."""
     if not METHODS[method].suits(data):
         raise MethodError(f"method {method} is for the data set {METHODS[method].only} alone, got {data}")
 
 
 @lru_cache(1)
 def experiment_in(folder: Path, config: Config) -> Experiment:
-    """The run in a folder, one for each process, so that it reads the data once."""
+    """The run in a folder, cached in each process, so that the data are read once."""
     return Experiment(config, folder)
 
 
 def _train_network(config: Config, folder: Path, kind: str, seed: int) -> tuple[str, int]:
-    """Train one network of a run, or go on with it; returns which. A student's teacher is trained already."""
+    """Train one network of a run, or continue it; returns its kind and seed. A student's teacher is trained already."""
     experiment = experiment_in(folder, config)
 
     def notify(done: int, total: int, words: str, **_: Any) -> None:
@@ -292,23 +292,22 @@ def _train_network(config: Config, folder: Path, kind: str, seed: int) -> tuple[
 
 
 def teacher_seeds(method: str, seeds: Iterable[int]) -> list[int]:
-    """The seeds of the teachers that these seeds' students need: a committee has several for each."""
+    """The seeds of the teachers that these seeds' students need; a committee has several per seed."""
     return [COMMITTEE * i + seed for i in range(METHODS[method].teachers) for seed in seeds]
 
 
 def tidy(folder: Path) -> None:
-    """Delete what a save that was killed half-way has left. Not while anything is saved there."""
+    """Delete the temporary files of a save that was killed. Call it only while nothing is saved there."""
     for stale in folder.glob(".*.tmp"):
         stale.unlink(missing_ok=True)
 
 
 def load_network(path: Path, data: Data, name: str, device: str) -> MLP:
-    """The network in a file, which must fit the data set `name`; CheckpointError where it does not."""
+    """The network in a file. CheckpointError if it does not fit the data set `name`."""
     model, ends = MLP.load(path, device), (data.x_train.shape[1], len(data.class_names))
     if (model.sizes[0], model.sizes[-1]) != ends:
         raise CheckpointError(
-            f"{path} takes {model.sizes[0]} inputs and knows {model.sizes[-1]} classes, "
-            f"but {name} has {ends[0]} and {ends[1]}"
+            f"{path} has {model.sizes[0]} inputs and {model.sizes[-1]} classes, but {name} has {ends[0]} and {ends[1]}"
         )
     return model
 

@@ -1,4 +1,4 @@
-"""What a run is made on and with, and how many threads suit it."""
+"""The machine and the versions that a run uses, and the number of threads that suits it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..checks import check_count
 from ..fast.threads import blas_threads, cores
 
 CPUINFO = Path("/proc/cpuinfo")
-LARGE = ("mnist",)  # data sets whose products are worth more than one thread
+LARGE = ("mnist",)  # data sets whose matrix products are faster with several threads
 
 
 def suited_threads(data: str, processes: int = 1) -> int | None:
-    """How many threads matrix products should use, where so many processes share this machine; None: no limit.
+    """The number of threads for matrix products if this many processes share the machine; None for no limit.
 
-    It depends on nothing else, so that a resumed run has as many threads as it began with, and ends with the same bits.
+    It depends on nothing else, so that a resumed run has the same number of threads and ends with the same bits.
     """
     if data not in LARGE:
         return 1
@@ -29,9 +29,9 @@ def suited_threads(data: str, processes: int = 1) -> int | None:
 
 
 def suited_jobs(data: str, device: str, wanted: int | None = None) -> int:
-    """How many networks should be trained at a time: `wanted`, or one for each core that a network leaves free.
+    """The number of networks to train at the same time: `wanted`, or one per core if a network uses one thread.
 
-    ValueError and TypeError, which begin with "jobs", for a number that cannot be.
+    ValueError and TypeError, which begin with "jobs", for an invalid number.
     """
     if wanted is not None:
         return check_count("jobs", wanted)
@@ -39,7 +39,7 @@ def suited_jobs(data: str, device: str, wanted: int | None = None) -> int:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers are measured on and with."""
+    """The machine and the versions on which numbers are measured."""
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -50,13 +50,13 @@ def machine() -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """By which command numbers were made, and when."""
+    """The command that made the numbers, and the date."""
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {"command": shlex.join(["minikd", *sys.argv[1:]]), "date": date}
 
 
 def processor() -> str:
-    """The processor's name. Some clouds name no more than the maker; family and model tell the generation."""
+    """The processor's name with family and model, because some clouds give only the maker's name."""
     fields = _cpuinfo()
     if "model name" not in fields:
         return platform.processor() or sys.platform
@@ -64,7 +64,7 @@ def processor() -> str:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """What Linux says of the first processor, and nothing elsewhere."""
+    """What Linux reports about the first processor; empty on other systems."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Files in the folder of a run: JSON that is checked as it is read, and written atomically."""
+"""Files in the folder of a run: JSON that is checked when read and written atomically, and a lock."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ..errors import CheckpointError
 
 T = TypeVar("T")
 LOCK = ".lock"  # in the folder of a run, while a process works on it
-FAR_AWAY = 1 << 30  # a place in the lock's file behind all that is written there
-DAMAGED = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError)  # what odd content raises
+FAR_AWAY = 1 << 30  # a position in the lock file behind all of its text
+DAMAGED = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError)  # what unexpected content raises
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder of a run, unless it is there. CheckpointError where that is impossible."""
+    """Make the folder of a run if it does not exist. CheckpointError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -32,20 +32,20 @@ def make_folder(folder: Path) -> None:
 
 
 def resume_command(command: str, folder: Path) -> str:
-    """What goes on with the run in a folder, as one writes it in a shell."""
+    """The shell command that continues the run in a folder."""
     return shlex.join(["minikd", *command.split(), "--resume", "--out", str(folder)])
 
 
 def is_unused(folder: Path) -> bool:
-    """Whether a folder holds nothing, or no more than a lock and what a first save that was killed has left."""
+    """Whether a folder is empty, apart from a lock and the temporary files of a save that was killed."""
     return all(path.name == LOCK or fnmatch(path.name, ".*.tmp") for path in folder.iterdir())
 
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Within the block this process alone writes into a folder: a locked file in it says which process that is.
+    """Lock a folder for this process within the block. The locked file in the folder names the process.
 
-    The system takes the lock away when the process ends, in whatever way. CheckpointError where another holds it.
+    The system releases the lock however the process ends. CheckpointError if another process holds it.
     """
     path = folder / LOCK
     while True:
@@ -56,13 +56,13 @@ def claimed(folder: Path) -> Iterator[None]:
             raise CheckpointError(f"{folder} is in use by {holder}: let it end, or stop it")
         if _is_at(path, descriptor):
             break
-        os.close(descriptor)  # another process has taken the file away as it was opened
+        os.close(descriptor)  # another process deleted the file while it was opened
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
-        with suppress(OSError):  # Windows keeps a file that is open: it is empty for the next one, or overwritten
+        with suppress(OSError):  # Windows does not delete an open file; the next process overwrites it
             path.unlink()
         os.close(descriptor)
 
@@ -75,13 +75,13 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock an open file for this process; False where another has it. A disk that knows no locks is not guarded."""
+    """Lock an open file for this process; False if another holds it. A file system without locks is not guarded."""
     try:
         import fcntl
     except ImportError:  # Windows
         import msvcrt
 
-        os.lseek(descriptor, FAR_AWAY, os.SEEK_SET)  # what is locked cannot be read, and the text should be
+        os.lseek(descriptor, FAR_AWAY, os.SEEK_SET)  # a locked part cannot be read, but the text must be readable
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
         except OSError:
@@ -97,7 +97,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def check_numbers(values: dict[str, Any], names: Iterable[str]) -> None:
-    """Each of these must be among `values`, and a finite number; what else raises one of DAMAGED."""
+    """Check that each of these is in `values` and a finite number; otherwise raise one of DAMAGED."""
     for name in names:
         check_number(name, values[name], -sys.float_info.max)
 
@@ -108,11 +108,18 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path, wanted: str, check: Callable[[Any], T], missing: str = "") -> T:
-    """What `check` makes of the content of a JSON file; it raises one of DAMAGED where something is wrong.
+    """The result of `check` on the content of a JSON file; CheckpointError if it cannot be read or is invalid.
 
-    wanted   what the file should hold, for the message;  missing  what to say where there is no such file
-
-    CheckpointError, which names the file, where it cannot be read or holds something else.
+    Parameters
+    ----------
+    path : Path
+        The file.
+    wanted : str
+        What the file should hold, for the message.
+    check : callable
+        Takes the content; raises one of DAMAGED if it is invalid.
+    missing : str
+        The message if there is no such file.
     """
     try:
         return check(json.loads(path.read_text(encoding="utf-8")))
@@ -120,4 +127,4 @@ def read_json(path: Path, wanted: str, check: Callable[[Any], T], missing: str =
         raise CheckpointError(missing or f"cannot read {path}: {error.strerror}") from error
     except DAMAGED as error:
         words = f"{path} does not hold {wanted}, or is damaged: {error!r}"
-        raise CheckpointError(f"{words}. Put a whole copy in its place, or run it anew in another folder") from error
+        raise CheckpointError(f"{words}. Restore a copy of the file, or start a new run in another folder") from error

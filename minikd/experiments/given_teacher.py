@@ -1,4 +1,4 @@
-"""A teacher that a run was given: the run's folder keeps what it needs of it, should the file change or go."""
+"""A teacher from a file: the run's folder keeps a copy, because the file may change or be deleted."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ..exchange.onnx_file import OnnxNetwork
 from ..exchange.teachers import Answers, Teacher, read_teacher
 from .files import read_json, write_json
 
-COPY = "teacher-0"  # the copy in the folder of a run, with a suffix that tells its kind
+COPY = "teacher-0"  # name of the copy in the folder of a run; its suffix shows its kind
 
 
 def keep_copy(teacher: Teacher, folder: Path) -> None:
-    """Put into the folder of a run what it needs of a given teacher: the network, or the fingerprint of its answers."""
+    """Copy a given teacher into the folder of a run: the network, or the fingerprint of its file of answers."""
     if isinstance(teacher, Answers):
         content = {"answers": teacher.path, "shape": teacher.shape, "sha256": teacher.sha256}
         write_json(folder / f"{COPY}.json", content)
@@ -23,7 +23,7 @@ def keep_copy(teacher: Teacher, folder: Path) -> None:
 
 
 def read_copy(folder: Path, device: str = "cpu") -> Teacher | None:
-    """What `keep_copy` has put there, answers without their logits; None where there is nothing."""
+    """The copy that `keep_copy` made, answers without their logits; None if there is no copy."""
     for suffix in (".safetensors", ".onnx"):
         if (path := folder / f"{COPY}{suffix}").exists():
             return read_teacher(path, device=device)
@@ -36,11 +36,11 @@ def _answers(content: Any) -> Answers:
 
 
 def given_teacher(folder: Path, path: str, activation: str | None, device: str) -> Teacher:
-    """The teacher of a run: its copy, or, at the run's beginning, the file itself. Answers must not have changed."""
+    """The teacher of a run: its copy or, in a new run, the file. CheckpointError if a file of answers has changed."""
     copy = read_copy(folder, device)
     if copy is not None and not isinstance(copy, Answers):
         return copy
     teacher = read_teacher(path, activation=activation, device=device)
     if copy is not None and (not isinstance(teacher, Answers) or teacher.sha256 != copy.sha256):
-        raise CheckpointError(f"{path} has changed since the run in {folder} began: put the old file back")
+        raise CheckpointError(f"{path} has changed since the run in {folder} began: restore the old file")
     return teacher

@@ -1,4 +1,4 @@
-"""How sure are we? The mean of a few runs, and how far off it may be."""
+"""The mean of a few runs, its confidence interval, and the verdict that follows from the interval."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..checks import check_number
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Mean of independent runs and the half-width of its confidence interval: t(n - 1) · sd / √n, Student's t.
+    """The mean of independent runs, and the half-width of its confidence interval: t(n - 1) · sd / √n, Student's t.
 
-    The half-width is NaN for a single value: one run cannot tell how much the next would differ.
+    The half-width is NaN for a single value, because one run does not show how much runs differ.
     """
     n = len(values)
     check_number("confidence", confidence, 0, math.nextafter(1, 0), open_low=True)
@@ -32,8 +32,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
 
 def verdict(gain: float, half: float) -> str:
-    """ "helps" or "hurts" where the interval gain ± half lies on one side of 0, else "undecided"; more gain is better.
+    """helps or hurts if the interval gain ± half excludes 0, otherwise undecided. A larger gain is better.
 
-    A half-width of NaN, of a single run, decides nothing.
+    With a half-width of NaN, which a single run has, the verdict is undecided.
     """
     return "undecided" if not abs(gain) > half else "helps" if gain > 0 else "hurts"

@@ -1,4 +1,4 @@
-"""What language models write: words made up by several, side by side."""
+"""Words that several language models make up, side by side."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ SHOWN, COUNTED = 12, 1000  # words
 
 
 def made_up(models: Mapping[str, MLP], shown: Iterable[int]) -> str:
-    """Words that each network makes up, real ones marked, as text in columns of these names.
+    """Words that each network makes up, in a column each, with a mark at real words.
 
-    The last row counts real words among COUNTED, without those that students were shown: their numbers in the training
-    part are `shown`. A student that has learned its few words by heart writes many of them.
+    The last row is the share of real words among COUNTED. Words that the students were shown do not count, because a
+    student can learn its few words by heart; `shown` holds their numbers in the training part.
     """
     known, train = real_words(), split_words()["train"]
     new = known - {train[i] for i in shown}

@@ -1,4 +1,4 @@
-"""How an experiment tells how far it is: it calls `notify`, and knows nothing of terminals."""
+"""How an experiment reports its progress: it calls `notify`, and does not depend on a terminal."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from typing import Any, Protocol
 
 
 class Notify(Protocol):
-    """Called after every epoch, or whenever another network is trained.
+    """A function that is called after every epoch, or after every network.
 
-    done, total   how much of all is done: epochs, or networks
-    words         what is being done
-    stays         whether the words are a result that should stay on the screen
-    left          seconds that are left, where they are known better than by what was done so far
+    Parameters
+    ----------
+    done, total : int
+        Epochs or networks that are done, and their total.
+    words : str
+        What is being done.
+    stays : bool
+        Whether the words are a result that stays on the screen.
+    left : float or None
+        Seconds that are left, if there is a better estimate than from the steps so far.
     """
 
     def __call__(self, done: int, total: int, words: str, *, stays: bool = False, left: float | None = None) -> None:
-        """Show it."""
+        """Show the progress."""
 
 
 def silent(done: int, total: int, words: str, *, stays: bool = False, left: float | None = None) -> None:

@@ -1,7 +1,8 @@
-"""Which setting of a sweep is best, and which cannot be told from it? By validation scores, never by test scores.
+"""Choose the best setting of a sweep, and find those that do not differ from it significantly.
 
-Two settings are compared seed by seed, because they share the teacher, the order of the samples and, if their students
-are alike, the initial weights: what counts is the mean of the differences and its 95 % interval.
+Only validation scores are used, never test scores. Two settings are compared seed by seed, because for each seed they
+share the teacher, the order of the samples and, for students of the same size, the initial weights. The comparison is
+the mean of the differences with its 95 % interval.
 """
 
 from __future__ import annotations
@@ -20,23 +21,29 @@ from .summary import NAMES, STUDENTS
 from .sweep import CONTROLS, Setting, Sweep, setting_of
 from .text import dashed, text_table, with_half_width
 
-SCORES = {"error": ("validation errors, %", 2), "nll": ("validation NLL, nats", 3)}  # words, digits; less is better
+SCORES = {"error": ("validation errors, %", 2), "nll": ("validation NLL, nats", 3)}  # label, digits; lower is better
 MOST_ROWS = 30  # at most, in the table
 MOST_NAMES = 6  # at most, in a sentence
 Row = dict[str, Any]
 
 
 def by_setting(records: list[Record]) -> dict[Setting, list[Record]]:
-    """The students of each setting, by seed; without settings of which a student diverged."""
+    """The students of each setting, by seed. A setting with a diverged student is left out."""
     return grouped(sorted((r for r in records if r["model"] == "student"), key=lambda r: r["seed"]), setting_of)
 
 
 def ranking(records: list[Record], by: str = "error") -> list[Row]:
-    """A row for each setting, the best first, by its mean validation score `by`, one of SCORES; of equals by the other.
+    """A row for each setting, sorted by its mean validation score `by`, one of SCORES. Ties are sorted by the other.
 
-    error, error_half, nll, nll_half   validation scores: mean over seeds, half-width of the 95 % interval
-    behind, behind_half                how far the setting is behind the best in `by`, paired by seed
-    apart                              whether that is more than its interval: it can be told from the best
+    Returns
+    -------
+    list of dict
+        Each row has these keys:
+
+        - setting: the setting
+        - error, error_half, nll, nll_half: validation scores; mean over seeds, half-width of the 95 % interval
+        - behind, behind_half: difference from the best setting in `by`, paired by seed
+        - apart: whether this difference is significant, that is, larger than the half-width of its interval
     """
     groups = by_setting(records)
     rows: list[Row] = []
@@ -62,20 +69,20 @@ def name_of(setting: Setting) -> str:
 
 
 def cells(records: list[Record]) -> list[tuple[str, ...]]:
-    """The ranking by validation errors as text: a head, then a row a setting."""
+    """The ranking by validation errors as text: a header, then a row per setting."""
     lines: list[tuple[str, ...]] = [("student", "T", "weight", "val. errors %", "behind the best", "val. NLL", "")]
     for i, row in enumerate(ranking(records)):
         student, *options, _ = row["setting"]
         texts = ["-" if value is None else f"{value:g}" for value in options]
         behind = with_half_width(row["behind"], row["behind_half"], 2) if i else "-"
-        verdict = "" if row["apart"] else "not apart" if i else "best"
+        verdict = "" if row["apart"] else "undecided" if i else "best"
         errors, nll = (with_half_width(row[name], row[f"{name}_half"], digits) for name, (_, digits) in SCORES.items())
         lines.append((dashed(student), *texts, errors, behind, nll, verdict))
     return lines
 
 
 def setting_table(records: list[Record]) -> str:
-    """The cells as text of 80 columns, the MOST_ROWS best settings at most."""
+    """The cells as text of 80 columns, with at most the MOST_ROWS best settings."""
     widths = (-9, 5, 6, 13, 15, 12, -9)
     lines = cells(records)
     more = f"\nand {len(lines) - MOST_ROWS - 1} more" if len(lines) > MOST_ROWS + 1 else ""
@@ -83,59 +90,65 @@ def setting_table(records: list[Record]) -> str:
 
 
 def verdict(records: list[Record]) -> str:
-    """What was chosen, what cannot be told from it, and how the chosen setting does on the test samples."""
+    """The chosen setting, the settings that are undecided against it, and its scores on the test samples."""
     groups, rows = by_setting(records), ranking(records)
     failed = len({setting_of(r) for r in records if r["model"] == "student"}) - len(groups)
     if not rows:
-        return "No setting could be trained: a student of each diverged."
+        return "No setting could be trained: a student diverged for each."
     best, chosen = rows[0], groups[rows[0]["setting"]]
     seeds = len(chosen)
     like = [name_of(row["setting"]) for row in rows[1:] if not row["apart"]]
     text = f"Chosen by validation errors, of {len(rows)} settings: {name_of(best['setting'])}. "
     if seeds < 2:
-        text += "One seed cannot tell any other from it: try --seeds 5. "
+        text += "One seed decides nothing: try --seeds 5. "
     elif like:
         more = f" and {len(like) - MOST_NAMES} more" if len(like) > MOST_NAMES else ""
-        text += f"{len(like)} cannot be told from it by {seeds} seeds: {'; '.join(like[:MOST_NAMES])}{more}. "
+        text += f"Undecided against it with {seeds} seeds: {'; '.join(like[:MOST_NAMES])}{more}. "
     else:
-        text += f"{seeds} seeds tell all others from it. "
+        text += f"All others are significantly worse ({seeds} seeds). "
     text += f"The lowest validation NLL: {name_of(ranking(records, 'nll')[0]['setting'])}. "
-    text += f"Of {failed} settings a student diverged, and they are left out. " if failed else ""
+    text += f"{failed} settings are left out because a student diverged. " if failed else ""
     errors, nll = (
         with_half_width(*mean_interval([score(r, name, "") for r in chosen]), digits)
         for name, (_, digits) in SCORES.items()
     )
     return (
-        f"{text}The best of many is partly lucky on the samples that chose it; on the test samples, which had no say, "
-        f"it makes {errors} % errors, NLL {nll}."
+        f"{text}Its validation scores are optimistic, because they were used to choose it. On the test samples "
+        f"it makes {errors} % errors, with an NLL of {nll}."
     )
 
 
 def result(sweep: Sweep, records: list[Record]) -> tuple[list[tuple[str, ...]], str]:
-    """The table of a sweep as cells, and what it says in words."""
+    """The table of a sweep as cells, and its conclusion in words."""
     if len(sweep.images) > 1:
         return image_cells(sweep, records), image_words(sweep)
     return cells(records), verdict(records)
 
 
 def report(sweep: Sweep, records: list[Record]) -> str:
-    """Table and words, in 80 columns."""
+    """The table and the conclusion, in 80 columns."""
     lines, words = result(sweep, records)
     table = text_table(lines, (-10, 13, 15, 13, 13, -9)) if len(sweep.images) > 1 else setting_table(records)
     return f"{table}\n\n{fill(words, 80)}"
 
 
 def by_images(sweep: Sweep, records: list[Record]) -> list[Row]:
-    """A row for each number of images: test errors in percent of each kind of student, a value a seed.
+    """A row for each number of images, with the test errors in percent of each kind of student, one value per seed.
 
-    setting          of the distilled student: that with the fewest validation errors at this number of images
-    gain, gain_half  errors of labels alone less those of the distilled student, paired by seed
+    Returns
+    -------
+    list of dict
+        Each row has the kinds of students as keys, and also these:
+
+        - images: the number of images, None for all
+        - setting: of the distilled student, with the fewest validation errors at this number of images
+        - gain, gain_half: errors of labels alone minus those of the distilled student, paired by seed
     """
     rows = []
     for images in sweep.images:
         mine = sorted((r for r in records if r.get("images", ()) == images), key=lambda r: r["seed"])
         if not (best := ranking(mine)) or any("failed" in r for r in mine if r["model"] in CONTROLS):
-            raise MinikdError(f"students that were shown {images or 'all'} images diverged: try other settings")
+            raise MinikdError(f"students diverged on {images or 'all'} images: try other settings")
         row: Row = {"images": images, "setting": best[0]["setting"]}
         for kind in CONTROLS:
             row[kind] = [score(r, "error", "") for r in mine if r["model"] == kind]
@@ -147,7 +160,7 @@ def by_images(sweep: Sweep, records: list[Record]) -> list[Row]:
 
 
 def image_cells(sweep: Sweep, records: list[Record]) -> list[tuple[str, ...]]:
-    """The rows of `by_images` as text, with a head, and the teacher last."""
+    """The rows of `by_images` as text, after a header and before the teacher."""
     noun = DATASETS[sweep.base.data].noun
     lines: list[tuple[str, ...]] = [(noun, *(NAMES[kind] for kind in STUDENTS), "fewer by", "")]
     for row in by_images(sweep, records):
@@ -160,27 +173,27 @@ def image_cells(sweep: Sweep, records: list[Record]) -> list[tuple[str, ...]]:
 
 
 def teacher_errors(sweep: Sweep, records: list[Record]) -> list[float]:
-    """Test errors of the teachers in percent, by seed, without the others of committees."""
+    """Test errors in percent of each seed's first teacher."""
     teachers = sorted((r["seed"], score(r, "error", "")) for r in records if r["model"] == "teacher")
     return [error for seed, error in teachers if seed < sweep.base.seeds]
 
 
 def image_words(sweep: Sweep) -> str:
-    """What the table of `image_cells` is about."""
+    """The caption of the table of `image_cells`."""
     base, several = sweep.base, len(sweep.temperature) * len(sweep.soft_weight) > 1
     how = "at the setting with the fewest validation errors" if several else name_of(sweep.settings[0])
     return (
-        f"{base.data}: test errors in percent against the number of training {DATASETS[base.data].noun} that the "
-        f"student is shown, mean and 95 % interval over {base.seeds} seeds; distilled: {how}. The teacher has learned "
-        f'from all. "Fewer by": percentage points against labels alone, paired by seed.'
+        f"{base.data}: test errors in percent by the number of training {DATASETS[base.data].noun} that the student "
+        f"is shown; mean and 95 % interval over {base.seeds} seeds. Distilled: {how}. The teacher is trained on "
+        f'all of them. "Fewer by": percentage points against labels alone, paired by seed.'
     )
 
 
 def maps(sweep: Sweep, records: list[Record]) -> list[list[dict[str, Any]]]:
-    """What `plots.heat_maps` draws: a row of maps for each score, in it a map for each student.
+    """The input of `plots.heat_maps`: a row of maps for each score, with a map for each student.
 
-    values (soft weights, temperatures), NaN where a student diverged;  best, level: where the best setting is, and
-    those that cannot be told from it, by this score.
+    A map has `values` (soft weights, temperatures), which are NaN if a student diverged. Its masks `best` and `level`
+    mark the best setting by this score, and the settings that do not differ from it significantly.
     """
     shape = len(sweep.soft_weight), len(sweep.temperature)
     rows = []

@@ -1,4 +1,4 @@
-"""What a run of the main job came to: a table of scores, and one of differences with intervals and verdicts."""
+"""The results of `minikd distill`: a table of scores, and one of differences with intervals and verdicts."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .intervals import verdict as judge
 from .text import text_table
 
 STUDENTS = ("labels", "smoothed", "distilled")  # on the same samples
-ALL = "all"  # on the labels of all samples, where the others are shown a few
+ALL = "all"  # on the labels of all samples, if the others are shown a few
 NAMES = {"teacher": "teacher", "labels": "labels alone", "smoothed": "label smoothing", "distilled": "distilled"}
 ROWS = {**NAMES, ALL: "all labels"}  # of the table
 ONE_SEED = "One seed cannot tell this from luck: try --seeds 5."
-# The scores by which a student is judged against labels alone: name, factor, unit, digits, and the sign of a gain.
+# The scores that compare a student with labels alone: label, factor, unit, digits, and the sign of a gain.
 JUDGED = {"accuracy": ("accuracy", 100, "points", ".1f", 1), "nll": ("NLL", 1, "nats", ".3f", -1)}
-# The scores of the table: name, head, factor, digits; the last only where there are classes that no student was shown.
+# The scores of the table: name, header, factor, digits. The last is used only if a class was not shown to the students.
 PERPLEXITY = ("perplexity", "perplexity", 1, 2)  # of a language model, in place of the first
 SHOWN = (
     ("errors", "errors", 1, 1),
@@ -38,7 +38,7 @@ SHOWN = (
 
 @dataclass
 class Trained:
-    """One network of a run, with how it got there and how it does on the test images."""
+    """One network of a run, with its training history and its test scores."""
 
     kind: str  # "teacher", one of STUDENTS, or ALL
     seed: int
@@ -48,16 +48,16 @@ class Trained:
 
 
 def gain(done: list[Trained], kind: str, score: str) -> tuple[float, float]:
-    """How a student's test score differs from that on labels alone: mean over seeds, half-width of its 95 % interval.
+    """The difference of a student's test score from labels alone: mean over seeds, half-width of its 95 % interval.
 
-    Seeds are paired: both students of a seed start from the same weights and see the same batches.
+    Students are paired by seed, because those of a seed start from the same weights and see the same batches.
     """
     scores = {(t.kind, t.seed): t.scores[score] for t in done if t.kind in STUDENTS}
     return mean_interval([scores[kind, s] - scores["labels", s] for k, s in scores if k == kind])
 
 
 def verdict_cells(done: list[Trained]) -> list[tuple[str, ...]]:
-    """How the control and distillation differ from labels alone, as text: a head, then a row a student and score."""
+    """The differences of both students from labels alone, as text: a header, then a row per student and score."""
     lines: list[tuple[str, ...]] = [("against labels alone", "score", "difference", "95 % interval", "")]
     for kind in ("distilled", "smoothed"):
         name = NAMES[kind]
@@ -76,33 +76,33 @@ def verdict(done: list[Trained]) -> str:
 
 
 def shown(config: Config, n_train: int = 0) -> str:
-    """What the students of a run are shown: "100 images", "all images, no 3"; with n_train "100 of 899 images"."""
+    """The training samples of the students: "100 images", "all images, no 3"; with n_train "100 of 899 images"."""
     count = "all" if config.images is None else f"{config.images:,}"
     total = "" if not n_train else f" {n_train:,}" if config.images is None else f" of {n_train:,}"
     return f"{count}{total} {DATASETS[config.data].noun}{''.join(f', no {name}' for name in config.without)}"
 
 
 def regime(config: Config, data: Data, done: list[Trained]) -> str:
-    """What teacher and students were shown, when that is the real case, and what all labels would be worth."""
+    """What teacher and students were trained on, when this happens in practice, and the errors with all labels."""
     noun, n_train = DATASETS[config.data].noun, data.n_train
     seen = f"The students are shown {shown(config, n_train)}"
     if all(t.kind != ALL for t in done):
-        return f"{seen}. A teacher helps most where they are few: see --images."
+        return f"{seen}. A teacher helps most when they are few: see --images."
     teacher = "is given" if config.teacher_from else "has learned from all"
-    case = f"{seen}; the teacher {teacher}. This is the case of a teacher trained on data that one does not have, or of"
+    case = f"{seen}; the teacher {teacher}. This happens when labels are costly or the teacher's training data"
     score, of, on, digits = "errors", f"Of {len(data.y_test):,} test {noun}, the student errs", "on ", ".1f"
     if any("perplexity" in t.scores for t in done):
         of = f"Over {len(data.y_test):,} letters of test words, the student's NLL is"
         score, on, digits = "nll", "", ".3f"
     mean = {kind: np.mean([t.scores[score] for t in done if t.kind == kind]) for kind in (*STUDENTS, ALL)}
     return (
-        f"{case} labels that cost. {of} {on}{mean['labels']:{digits}} with these labels alone, "
+        f"{case} are not available. {of} {on}{mean['labels']:{digits}} with these labels alone, "
         f"{on}{mean['distilled']:{digits}} distilled, and {on}{mean[ALL]:{digits}} with the labels of all {n_train:,}."
     )
 
 
 def cells(done: list[Trained]) -> list[tuple[str, ...]]:
-    """The scores on the test samples, mean ± standard deviation over seeds: a head, then a row a kind of network."""
+    """The test scores, mean ± standard deviation over seeds: a header, then a row per kind of network."""
     kinds = [kind for kind in ROWS if any(t.kind == kind for t in done)]
     shown = SHOWN if any("unseen" in t.scores for t in done) else SHOWN[:-1]
     if any("perplexity" in t.scores for t in done):
@@ -128,7 +128,7 @@ def score_table(done: list[Trained]) -> str:
 
 
 def write(done: list[Trained], folder: Path) -> None:
-    """history.csv and metrics.json, the numbers of a finished run, in its folder."""
+    """Write history.csv and metrics.json, the numbers of a finished run, into its folder."""
     rows: list[dict[str, Any]] = [{"model": t.kind, "seed": t.seed, **row} for t in done for row in t.history.rows]
     History(rows).save_csv(folder / "history.csv")
     results = [

@@ -1,17 +1,17 @@
-"""Which temperature, soft weight and student? `minikd sweep` trains every combination, a student for each seed.
+"""Which temperature, soft weight and student? `minikd sweep` trains every combination, one student per seed.
 
-With several numbers of images the question is another: how much does a teacher help, the fewer samples the student is
-shown? Then students on labels alone and with label smoothing are trained for each number as well.
+With several numbers of images, it measures instead how much a teacher helps at each number of samples. Then students on
+labels alone and with label smoothing are also trained for each number.
 
-First the teacher of each seed is trained, once, and then the students, in any order and many at a time: on the cores
-of this machine (one process a core, one BLAS thread in each, so that none waits for another), or on a Dask cluster. A
-student depends on its setting and its seed alone, so where and when it is trained changes nothing, and a worker that
-dies costs no more than the student in its hands.
+First the teacher of each seed is trained, and then the students, in any order and many at the same time. They run on
+the cores of this machine (one process per core, one BLAS thread each, so that none waits for another), or on a Dask
+cluster. A student depends only on its setting and its seed, so the place and time of its training change nothing. If a
+worker dies, only its unfinished student is trained again elsewhere.
 
-All results are in one file, sweep.jsonl: a line for the settings, then one for each network, in the order in which
-they came. Only the process that was started writes it, a whole line at a time, and waits until it is on the disk. So a
-sweep that was killed goes on from that file (--resume): what has a line is not trained again, a line that was cut
-short counts as missing, and a network that was half trained goes on from its last epoch.
+All results are in one file, sweep.jsonl: one line for the settings, then one line per network, in the order in which
+they finished. Only the main process writes the file, a whole line at a time, and waits until the line is on the disk. A
+sweep that was killed continues from that file (--resume): a network with a line is not trained again, a truncated line
+counts as missing, and an unfinished network continues from its last epoch.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from .records import Record, scores_of
 
 FILE = "sweep.jsonl"
 SWEPT: dict[str, tuple[float, ...]] = {"temperature": (1.0, 2.0, 4.0, 8.0, 20.0), "soft_weight": (0.5, 0.9, 1.0)}
-CONTROLS = ("labels", "smoothed")  # trained besides, where several numbers of images are swept
+CONTROLS = ("labels", "smoothed")  # also trained if several numbers of images are swept
 
 
 class Setting(NamedTuple):
-    """What is swept. None for a temperature or soft weight that is no option of the method; for images: all."""
+    """One combination. None is a temperature or soft weight that the method does not have, or all images."""
 
     student: tuple[int, ...]
     temperature: float | None
@@ -56,10 +56,10 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is swept: every combination of these students, temperatures, soft weights and numbers of images.
+    """A sweep: every combination of these students, temperatures, soft weights and numbers of images.
 
-    The rest is as in `base`, but the number of epochs: see `Config.shown`. A method without temperature or soft weight
-    has (None,) for it.
+    The other settings are those of `base`, except the number of epochs (see `Config.shown`). A method without
+    temperature or soft weight has (None,) for it.
     """
 
     base: Config
@@ -70,9 +70,9 @@ class Sweep:
 
     @classmethod
     def plan(cls, data: str = "digits", **given: Any) -> Sweep:
-        """The recipe of a data set, changed by what is given: lists for what is swept, the rest as for Config.
+        """The recipe of a data set with the given changes: lists for what is swept, other arguments as for Config.
 
-        ValueError and TypeError, which begin with the name of the argument, for what cannot be.
+        ValueError and TypeError, which begin with the name of the argument, for invalid values.
         """
         check_choice("method", method := given.get("method", "kd"), METHODS)
         options = signature(METHODS[method].train).parameters
@@ -114,7 +114,7 @@ class Sweep:
 
     @property
     def students(self) -> list[tuple[str, Setting]]:
-        """Kind and setting of whatever is trained for each seed: the controls, and a student for every combination."""
+        """Kind and setting of each student of a seed: the controls, and a student for every combination."""
         return [*self.controls, *(("student", setting) for setting in self.settings)]
 
     def header(self) -> Record:
@@ -123,7 +123,7 @@ class Sweep:
 
     @classmethod
     def from_header(cls, header: Record) -> Sweep:
-        """The sweep whose first line this is. KeyError, ValueError, TypeError, AttributeError where it is none."""
+        """The sweep with this first line. KeyError, ValueError, TypeError or AttributeError if it is invalid."""
         lists = {name: tuple(header["sweep"][name]) for name in Setting._fields}
         lists["student"] = tuple(tuple(widths) for widths in lists["student"])
         return cls(Config.from_json(header["sweep"]["base"]), **lists)
@@ -133,12 +133,12 @@ class Sweep:
 
 
 def read(folder: Path) -> tuple[Sweep, list[Record]]:
-    """The settings and the records in a sweep's folder; a line that was cut short at the end is passed over.
+    """The settings and the records in a sweep's folder. A truncated last line is skipped.
 
-    CheckpointError for a file that is missing or damaged.
+    CheckpointError if the file is missing or damaged.
     """
     try:
-        *lines, _ = (folder / FILE).read_bytes().split(b"\n")  # behind the last line break is nothing, or half a line
+        *lines, _ = (folder / FILE).read_bytes().split(b"\n")  # the last piece is empty, or a truncated line
     except OSError as error:
         raise CheckpointError(f"{folder} is not the folder of a sweep: it has no {FILE}") from error
     records: list[Record] = []
@@ -153,9 +153,9 @@ def read(folder: Path) -> tuple[Sweep, list[Record]]:
 
 
 def _checked(record: Record, known: set[tuple[str, Setting]]) -> Record:
-    """A record that has what every record must have, of a teacher or of one of the `known` kinds and settings."""
+    """Check that a record is complete, and of a teacher or of one of the `known` kinds and settings."""
     if record["model"] != "teacher" and (record["model"], setting_of(record)) not in known:
-        raise ValueError("a student that is not among those of the first line")
+        raise ValueError("a student that the settings in the first line do not have")
     check_numbers(record, ("seed",) if record.get("failed") else ("seed", "val_accuracy", "val_nll", "accuracy", "nll"))
     return record
 
@@ -167,7 +167,7 @@ def setting_of(record: Record) -> Setting:
 
 @contextmanager
 def _file(folder: Path) -> Iterator[int]:
-    """The file of results, ready to be written on behind its last whole line."""
+    """The file of results, open for appending after its last whole line."""
     path = folder / FILE
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
     try:
@@ -178,27 +178,27 @@ def _file(folder: Path) -> Iterator[int]:
 
 
 def _append(descriptor: int, record: Record) -> None:
-    """One line, on the disk when this returns."""
+    """Append one line; it is on the disk when this returns."""
     line = json.dumps(record, allow_nan=False).encode() + b"\n"
     try:
         if os.write(descriptor, line) < len(line):
             raise OSError(28, "the disk is full")
         os.fsync(descriptor)
     except OSError as error:
-        raise CheckpointError(f"cannot write {FILE}: {error.strerror}; what it held is kept") from error
+        raise CheckpointError(f"cannot write {FILE}: {error.strerror}; its earlier lines are kept") from error
 
 
 # ---- training ---------------------------------------------------------------------------------------------------
 
 
 def train_network(base: Config, folder: Path, kind: str, setting: Setting | None, seed: int) -> Record:
-    """Train one network, or read it where it is trained already: a teacher, a control or a student of a setting."""
+    """Train one network, or load it if it is trained already: a teacher, a control or a student of a setting."""
     if not folder.is_dir():
         raise CheckpointError(f"a worker does not see {folder}: all machines of a cluster must share the folder")
     experiment = copy(experiment_in(folder, base))
     record: Record = {"model": kind, "seed": seed, **(setting._asdict() if setting else {})}
     try:
-        trained = experiment.train_teacher(seed)  # of a student it is trained already: this reads it
+        trained = experiment.train_teacher(seed)  # a student's teacher is trained already: this loads it
         if setting is not None:
             teacher, name = trained.model, _name(kind, setting)
             experiment.config = replace(base.shown(setting.images), student=setting.student)
@@ -214,18 +214,18 @@ def train_network(base: Config, folder: Path, kind: str, setting: Setting | None
 
 
 def _name(kind: str, setting: Setting) -> str:
-    """What the file of a student's network is named, before its seed."""
+    """The name of a student's file, before its seed."""
     student, *rest = setting
     parts = (f"{letter}{value}" for letter, value in zip("Twn", rest, strict=True) if value is not None)
     return "-".join((kind, "x".join(map(str, student)) or "0", *parts))
 
 
 def run_sweep(sweep: Sweep, folder: Path, workers: Workers, notify: Notify = silent) -> list[Record]:
-    """Train what has no line yet in the file of results, which must be there; returns all records.
+    """Train every network without a line in the file of results, which must exist; returns all records.
 
-    `notify` is told how many networks are trained, and at the end how many students that was a minute.
+    `notify` is called with the number of trained networks and, at the end, with the number of students per minute.
     """
-    folder = folder.resolve()  # a worker may be elsewhere
+    folder = folder.resolve()  # a worker may have another working directory
     with _file(folder) as descriptor:
         tidy(folder)
         _, records = read(folder)
@@ -252,7 +252,7 @@ def run_sweep(sweep: Sweep, folder: Path, workers: Workers, notify: Notify = sil
 
 
 def _teachers(sweep: Sweep, folder: Path, records: list[Record], seeds: set[int]) -> list[int]:
-    """The seeds of the teachers that are to be trained for these seeds' students; a committee has several for each."""
+    """The seeds of the teachers that must be trained for these seeds' students; a committee has several per seed."""
     have = {
         r["seed"] for r in records if r["model"] == "teacher" and (folder / f"teacher-{r['seed']}.safetensors").exists()
     }
@@ -260,7 +260,7 @@ def _teachers(sweep: Sweep, folder: Path, records: list[Record], seeds: set[int]
 
 
 def begin(sweep: Sweep, folder: Path, workers: Workers) -> None:
-    """Make the folder, and the file with its first line, which also says what the workers run on."""
+    """Make the folder and the file with its first line, which also describes the machine of the workers."""
     make_folder(folder)
     header = {**sweep.header(), "machine": workers.map(machine, [()])[0]}
     write_atomically(folder / FILE, json.dumps(header).encode() + b"\n")

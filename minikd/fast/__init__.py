@@ -1,14 +1,14 @@
-"""Speed: functions whose body is the definition, and kernels that compute the same in one pass through memory.
+"""Kernels: functions whose body is the definition, and compiled code that computes the same in one pass through memory.
 
 A formula written with whole arrays reads and writes all of memory once for each operation. A kernel does the same
-arithmetic for one element, or for one row of logits, from beginning to end. `@fused` marks the few functions where that
-pays. Their bodies, in the chapters, define what is computed. Beside them stand kernels of the same names and arguments:
+arithmetic for one element, or for one row of logits, from beginning to end. `@fused` marks the few functions for which
+that pays. Their bodies, in the chapters, define what is computed. The kernels have the same names and arguments::
 
     cpu.py     for NumPy's arrays, compiled by Numba (pip install 'minikd[fast]')
     cuda.py    for CuPy's arrays, compiled by CuPy
 
-The first argument decides: where there is a kernel for arrays of its type, it is called, and may decline by returning
-NotImplemented; then the body runs. Both agree to rounding. MINIKD_KERNELS=plain turns all kernels off.
+The first argument decides. If there is a kernel for arrays of its type, the kernel is called. It may decline by
+returning NotImplemented, and then the body runs. Both agree to rounding. MINIKD_KERNELS=plain turns all kernels off.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from ..checks import check_choice
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-FUSED: dict[str, Any] = {}  # all fused functions; the attribute `kernels` of each holds what runs for a type of array
-CLEARED_EVERY = 100  # steps, after which state of an optimizer that has decayed to almost nothing is set to 0
+FUSED: dict[str, Any] = {}  # all fused functions; the attribute `kernels` of each holds its kernel for a type of array
+CLEARED_EVERY = 100  # steps, after which an optimizer sets state that has decayed to almost nothing to 0
 CLEARED_AT_A_TIME = 65_536  # numbers
 MISSING = "Numba is not installed: pip install 'minikd[fast]'"
-quiet = False  # whether compiling, which takes a few seconds once, is not announced on stderr
+quiet = False  # True: do not announce on stderr that kernels are compiled, which takes a few seconds once
 
 
 def clear_subnormal(vectors: Iterable[Any]) -> None:
     """Set what is below 100 times the smallest normal number (in float32, below 1.2e-36) to 0, in place.  each (P,)
 
-    State of a weight without gradient, for example of a unit that never fires, shrinks by a constant factor in each
-    step until it is subnormal. There it stays, because rounding stops it (0.9 · 4 units is 4 units), and many
+    The state of a weight without gradient, for example of a unit that never fires, shrinks by a constant factor in each
+    step until it is subnormal. It stays subnormal, because rounding stops it (0.9 · 4 units is 4 units). Many
     processors need a hundred times as long for a subnormal number as for another.
     """
     for vector in vectors:
@@ -48,7 +48,9 @@ def clear_subnormal(vectors: Iterable[Any]) -> None:
 
 
 def fused(body: Function) -> Function:
-    """Let a kernel stand in for `body`, which defines what is computed. The first argument, an array, decides which."""
+    """Let a kernel replace `body`, which defines what is computed. The type of the first argument, an array, decides
+    which.
+    """
     kernels: dict[type, Callable[..., Any]] = {}
 
     @wraps(body)
@@ -68,9 +70,9 @@ def fused(body: Function) -> Function:
 
 
 def _call_again(call: Callable[[], Any]) -> Any:
-    """Call a kernel when Numba found no room on disk for what it had compiled.
+    """Call a kernel again if Numba found no room on disk for the code it had compiled.
 
-    Nothing has been computed then, but one more loop, of those that call each other, is compiled and in memory.
+    Nothing has been computed then, but one more of the loops that call each other is compiled and in memory.
     """
     for _ in range(8):
         with suppress(OSError):
@@ -79,7 +81,7 @@ def _call_again(call: Callable[[], Any]) -> Any:
 
 
 def _kernel(name: str, array_type: type) -> Callable[..., Any] | None:
-    """The kernel of that name for arrays of a type; None where there is none."""
+    """The kernel of that name for arrays of a type, or None if there is none."""
     cupy = sys.modules.get("cupy")
     if array_type is np.ndarray:
         module, _ = _load("cpu")
@@ -92,7 +94,7 @@ def _kernel(name: str, array_type: type) -> Callable[..., Any] | None:
 
 @cache
 def _load(name: str) -> tuple[Any, str]:
-    """The module of kernels cpu.py or cuda.py, or None and the reason why it is not in use."""
+    """The module of kernels, cpu.py or cuda.py, or None and the reason why it is not in use."""
     wanted = os.environ.get("MINIKD_KERNELS") or "auto"
     check_choice("MINIKD_KERNELS", wanted, ("auto", "plain"))
     if wanted == "plain":
@@ -100,24 +102,24 @@ def _load(name: str) -> tuple[Any, str]:
     try:
         return import_module(f".{name}", __name__), ""
     except ImportError as error:
-        reason = f"Numba cannot be used: {error}"  # it says so itself where Python or NumPy is too new for it
+        reason = f"Numba cannot be used: {error}"  # the error says whether Python or NumPy is too new for Numba
         return None, MISSING if isinstance(error, ModuleNotFoundError) and error.name == "numba" else reason
 
 
 def forget() -> None:
-    """Look for kernels anew: for tests, after MINIKD_KERNELS has changed."""
+    """Look for kernels again: for tests, after MINIKD_KERNELS has changed."""
     _load.cache_clear()
     for function in FUSED.values():
         function.kernels.clear()
 
 
 def name(device: str = "cpu") -> str:
-    """Which kernels are in use on a device: "numba", "cuda", or "plain" for none. Loads them."""
+    """The kernels in use on a device: "numba", "cuda", or "plain" for none. They are loaded if necessary."""
     module, _ = _load(device)
     return "plain" if module is None else "numba" if device == "cpu" else "cuda"
 
 
 def status() -> str:
-    """One line: which kernels are in use on the CPU, or why none are."""
+    """One line: the kernels in use on the CPU, or why there are none."""
     module, reason = _load("cpu")
     return f"Numba {module.numba.__version__}" if module is not None else f"plain NumPy ({reason})"

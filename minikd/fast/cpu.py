@@ -1,15 +1,16 @@
-"""Kernels for the CPU, compiled by Numba: what is several lines in ops.py, losses.py and optim.py, in one pass.
+"""Kernels for the CPU, compiled by Numba: several lines of ops.py, losses.py and optim.py, each in one pass.
 
-The plain formulas stand, with their derivations, in the three files named above; results agree with them to rounding.
-Each public function here has the name and arguments of one that is marked `@fused`, and calls loops written for one
-element, or one row of logits, after another. It takes NumPy arrays of float32 or float64 with any strides, and
-declines everything else by returning NotImplemented. Functions without a loop here (tanh, gelu, gathering rows) are
-those in which NumPy's own is as fast or faster. The loops run on one thread: the arithmetic takes less time than
-memory does, so a second thread would gain nothing.
+The plain formulas and their derivations are in these three files. The results agree with them to rounding. Each public
+function here has the name and arguments of one that is marked `@fused`. It calls loops that compute one element, or one
+row of logits, after another. It takes NumPy arrays of float32 or float64 with any strides, and declines everything else
+by returning NotImplemented. Functions without a loop here (tanh, gelu, gathering rows) are those for which NumPy's own
+code is as fast or faster. The loops run on one thread: memory is slower than the arithmetic, so a second thread would
+gain nothing.
 
 Numba compiles a loop when it is first called with arrays of a certain type and layout, and keeps the result on disk.
-With error_model="numpy" a division by 0 is no exception, and only then can LLVM compute several elements at once. In
-sums the order may change (FLAGS), but nothing may be assumed about NaN or infinity, so fastmath=True is not used.
+With error_model="numpy" a division by 0 is no exception, and only then can LLVM compute several elements at once. The
+order of the terms in a sum may change (FLAGS), but NaN and infinity must be treated correctly, so fastmath=True is not
+used.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -30,7 +31,7 @@ from ..backend import Array
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
 INDEX = np.dtype("int64")  # the only type of labels for which the loops are compiled
 NO_LABELS = np.zeros(0, INDEX)
-REFUSED = -math.inf  # no loss is this: it says that the body must look at the arguments, and explain what is wrong
+REFUSED = -math.inf  # no loss has this value: it means that the body must run and explain what is wrong
 FLAGS = {"contract", "reassoc", "arcp", "nsz", "afn"}
 
 
@@ -38,7 +39,7 @@ def _compiled(fastmath: Any, loop: Any) -> Any:
     options = {"error_model": "numpy", "nogil": True, "fastmath": fastmath}
     try:
         return numba.njit(cache=True, **options)(loop)
-    except RuntimeError:  # there is no folder in which Numba could keep what it compiles
+    except RuntimeError:  # there is no folder in which Numba could keep compiled code
         return numba.njit(**options)(loop)
 
 
@@ -50,13 +51,13 @@ class _Announcement(event.Listener):
     """One line on stderr before the first loop is compiled."""
 
     def on_start(self, event: Any) -> None:
-        """Called by Numba for whatever it compiles, ours or not."""
+        """Numba calls this for everything that it compiles, ours or not."""
         if not fast.quiet and event.data["dispatcher"].py_func.__module__ == __name__:
             fast.quiet = True
             print("minikd: Numba compiles its kernels, which takes some seconds once", file=sys.stderr)
 
     def on_end(self, event: Any) -> None:
-        """Nothing is said at the end."""
+        """Print nothing at the end."""
 
 
 event.register("numba:compile", _Announcement())
@@ -71,7 +72,7 @@ def _bias_relu(z, b, a):
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
             z[i, j] += b[j]
-            a[i, j] = zero if z[i, j] < zero else z[i, j]  # so that NaN stays
+            a[i, j] = zero if z[i, j] < zero else z[i, j]  # in this form NaN stays NaN
 
 
 @elementwise
@@ -141,10 +142,11 @@ def bias_gradient(dz: Array, out: Array = None) -> Any:
 
 @summing
 def _exp(x):
-    """x <- e^x, for x (n,) without positive numbers.
+    """x <- e^x, in place, for x (n,) without positive numbers.
 
-    For float32, in operations that a processor does on several numbers at once, where a library's exp takes one after
-    another: e^x = (e^(x / 4096))^4096, in float64 the first terms of the series and 12 squarings, to about 1e-12.
+    For float32 it uses operations that a processor does on several numbers at once; a library's exp takes one number
+    after another. It computes e^x = (e^(x / 4096))^4096 in float64, by the first terms of the series and 12 squarings,
+    to about 1e-12.
     """
     if x.itemsize == 8:
         for i in range(x.size):
@@ -160,12 +162,12 @@ def _exp(x):
 
 @summing
 def _softmax(z, T, p):
-    """p <- softmax(z / T), row by row; returns top_i = max_j z_ij and log_total_i = log sum_j e^((z_ij - top_i)/T)."""
+    """p <- softmax(z / T), row by row. Returns top_i = max_j z_ij and log_total_i = log sum_j e^((z_ij - top_i)/T)."""
     top, log_total = np.empty_like(p[:, 0]), np.empty_like(p[:, 0])
     for i in range(z.shape[0]):
         top[i] = z[i, 0]
         for j in range(1, z.shape[1]):
-            if z[i, j] > top[i]:  # NaN is passed over here, and found by the sum
+            if z[i, j] > top[i]:  # NaN is skipped here, and makes the sum NaN
                 top[i] = z[i, j]
         for j in range(z.shape[1]):
             p[i, j] = (z[i, j] - top[i]) / T
@@ -189,7 +191,7 @@ def _astray(labels, classes):
 
 @summing
 def _distributions(t):
-    """Whether rows are surely probabilities; the body decides about what is nearly one."""
+    """Whether the rows are certainly probabilities. The body decides about rows that nearly are."""
     for i in range(t.shape[0]):
         total = 0.0
         for j in range(t.shape[1]):
@@ -201,7 +203,7 @@ def _distributions(t):
     return True
 
 
-@elementwise  # not in any order: z - top must come before log_total is taken off
+@elementwise  # the order is fixed: z - top must be computed before log_total is subtracted
 def _hard_loss(z, labels, dlogits):
     one, batch = z.dtype.type(1), z.dtype.type(z.shape[0])
     top, log_total = _softmax(z, one, dlogits)
@@ -214,7 +216,7 @@ def _hard_loss(z, labels, dlogits):
     return loss / z.shape[0]
 
 
-@elementwise  # not in any order: z - top must come before log_total is taken off
+@elementwise  # the order is fixed: z - top must be computed before log_total is subtracted
 def _soft_loss(z, t, T, dlogits):
     batch = z.dtype.type(z.shape[0])
     top, log_total = _softmax(z, T, dlogits)
@@ -262,13 +264,13 @@ def _typed(array: Array, dtype: Any) -> Array:
 
 
 def _as_floats(logits: Array) -> Array:
-    """Logits as the loops take them, whole numbers as float64; None where they do not."""
+    """Logits as the loops take them, with integers as float64. None if the loops cannot take them."""
     z = logits.astype("float64") if logits.dtype.kind in "iu" else logits
     return z if z.dtype in FLOATS and z.ndim == 2 and z.size else None
 
 
 def _fits(array: Any, z: Array) -> bool:
-    """Whether teacher's logits or targets have the shape of the logits z."""
+    """Whether a teacher's logits or targets have the shape of the logits z."""
     return type(array) is np.ndarray and array.shape == z.shape and array.dtype.kind in "fiu"
 
 
@@ -342,7 +344,7 @@ def _adam(theta, g, m, v, beta1, beta2, rate, inverse_root, eps, l2, shrink):
 
 def sgd(theta: Array, g: Array, u: Array | None, lr: float, momentum: float, nesterov: bool, decay: float) -> Any:
     """`optim.sgd`."""
-    u = theta if u is None else u  # without momentum it is not touched
+    u = theta if u is None else u  # without momentum the kernel does not use u
     if theta.dtype not in FLOATS or not g.dtype == u.dtype == theta.dtype:
         return NotImplemented
     return _sgd(theta, g, u, float(lr), momentum, nesterov, float(decay))

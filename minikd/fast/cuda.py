@@ -1,15 +1,16 @@
-"""Kernels for a GPU: what is several lines in ops.py, losses.py and optim.py, done in one launch.
+"""Kernels for a GPU: several lines of ops.py, losses.py and optim.py, each in one launch.
 
-At the sizes of minikd's networks it costs a GPU more to start a kernel than to do the arithmetic in it. A formula
-written with whole arrays starts one for each operation, and each reads and writes all of memory again. Here the same
-formula is written for one element, or for one row of logits, and one thread works it out from beginning to end.
+At the sizes of minikd's networks, starting a kernel costs a GPU more than the arithmetic in it. A formula written with
+whole arrays starts one kernel for each operation, and each reads and writes all of memory again. Here the same formula
+is written for one element, or for one row of logits, and one thread computes it from beginning to end.
 
-The plain formulas stand, with their derivations, in the three files named above; results agree with them to rounding.
-The bodies below are C++ for CuPy's ElementwiseKernel, which compiles them
-when they are first needed. T is the type of the arrays, float or double. All numbers are written T(...): a bare 0.5
-is a double, and would take float32 arithmetic through float64, where most GPUs are slow.
+The plain formulas and their derivations are in the three files named above. The results agree with them to rounding.
+The bodies below are C++ for CuPy's ElementwiseKernel, which compiles them when they are first needed. T is the type of
+the arrays, float or double. All numbers are written T(...): a bare 0.5 is a double, and would turn float32 arithmetic
+into float64, in which most GPUs are slow.
 
-Nothing here waits for the GPU. Shapes are for the caller to check: a kernel that is given too little memory reads on.
+Nothing here waits for the GPU. The caller must check the shapes: a kernel that is given too little memory reads beyond
+its end.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from typing import Any
 from ..backend import Array, xp_of
 from ..checks import check_classes, check_distillation, check_matrix
 
-# One thread goes through one row of logits, entry by entry. With many more classes than this, most of the GPU would
-# be idle meanwhile, and the plain formulas, which spread a row over many threads, are faster.
+# One thread computes one row of logits, entry by entry. With many more classes than this, most of the GPU would be
+# idle, and the plain formulas are faster, because they spread a row over many threads.
 MAX_CLASSES = 1024
 
 _NORMAL_CDF = "T(0.5) * erfc(T(-0.7071067811865476) * z)"  # Φ(z)
 _ACTIVATIONS = {  # name: (f(z), f'(z) from z and a = f(z))
-    "relu": ("z < T(0) ? T(0) : z", "T(a > T(0))"),  # not z > 0 ? z : 0, which would make 0 of NaN
+    "relu": ("z < T(0) ? T(0) : z", "T(a > T(0))"),  # not z > 0 ? z : 0, which would turn NaN into 0
     "tanh": ("tanh(z)", "T(1) - a * a"),
     "sigmoid": ("(tanh(T(0.5) * z) + T(1)) * T(0.5)", "a * (T(1) - a)"),
     "gelu": (f"z * {_NORMAL_CDF}", f"{_NORMAL_CDF} + z * (exp(T(-0.5) * z * z) * T(0.3989422804014327))"),
@@ -167,17 +168,17 @@ def _mixed_loss(z: Array, labels: Array | None, v: Array, T: float, w: float) ->
     if not _fit(z) or classes > MAX_CLASSES:
         return NotImplemented
     dlogits, losses = xp.empty((batch, classes), z.dtype), xp.empty(batch, z.dtype)
-    # Labels that are not there are not read either, but a kernel wants all its arrays: z stands in.
+    # Missing labels are not read, but a kernel needs all its arrays: z takes their place.
     arrays = z, z if labels is None else labels, v.astype(z.dtype, copy=False)
     numbers = w < 1, w > 0, 1 - w, w, T
-    # Blocks of 32 threads, the fewest that run together, spread the rows over as many processors as can be.
+    # Blocks of 32 threads, the fewest that run together, spread the rows over as many processors as possible.
     _kernel(xp, "mixed_loss")(*arrays, classes, *numbers, dlogits, losses, block_size=32)
     return losses.sum(), dlogits
 
 
 def sgd(theta: Array, g: Array, u: Array | None, lr: float, momentum: float, nesterov: bool, decay: float) -> Any:
     """`optim.sgd`."""
-    u = xp_of(theta).empty_like(theta) if u is None else u  # without momentum it is not touched
+    u = xp_of(theta).empty_like(theta) if u is None else u  # without momentum the kernel does not use u
     if not _fit(theta, g, u):
         return NotImplemented
     _kernel(xp_of(theta), "sgd")(g, lr, momentum, nesterov, decay, theta, u)

@@ -1,7 +1,8 @@
-"""How many threads NumPy's matrix products use: as many as the user's environment says, or as many as a task needs.
+"""How many threads NumPy's matrix products use: what the user's environment sets, or what a task needs.
 
-Small products want one thread: two would mostly wait for each other, and where another program keeps a core busy they
-would wait hundreds of times as long as they work. Processes that share a machine want a share of its cores each.
+Small products are fastest on one thread. Two threads would mostly wait for each other, and if another program keeps a
+core busy, they would wait hundreds of times as long as they work. Processes that share a machine should each use their
+share of its cores.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# What the user can set; each library of matrix products reads its own, and OMP_NUM_THREADS where that is missing.
+# The variables that a user can set. Each library of matrix products reads its own, or else OMP_NUM_THREADS.
 VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OMP_NUM_THREADS")
 
 
@@ -20,12 +21,12 @@ def cores() -> int:
 
 
 def chosen_by_user() -> str | None:
-    """The environment variable by which the user has chosen the number of threads; None where there is none."""
+    """The environment variable by which the user has set the number of threads, or None."""
     return next((name for name in VARIABLES if os.environ.get(name)), None)
 
 
 def blas_threads() -> int | None:
-    """How many threads matrix products use just now; None where the library does not say."""
+    """How many threads matrix products use now, or None if the library does not report it."""
     from threadpoolctl import threadpool_info
 
     return max((library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"), default=None)
@@ -33,9 +34,9 @@ def blas_threads() -> int | None:
 
 @contextmanager
 def limited_blas(threads: int | None) -> Iterator[None]:
-    """Matrix products use at most so many threads within the block, and as many as before after it.
+    """Within the block, matrix products use at most this many threads; afterwards, as many as before.
 
-    None sets no limit. What the user has chosen wins.
+    None sets no limit. A number that the user has set wins.
     """
     if threads is None or chosen_by_user():
         yield

@@ -1,4 +1,4 @@
-"""The gallery: ways to distil that an MLP can show, a file each. See base.py for what they have in common.
+"""The gallery: methods of distillation for an MLP, one file each. See base.py for what they have in common.
 
 A new method is a new file with a METHOD, and its name in the list below, which has the order of the tables.
 """

@@ -1,9 +1,9 @@
-"""Annealing: begin with a faint teacher, let it grow clear, end with the labels (Jafari et al. 2021).
+"""Annealing: start with a flattened teacher, sharpen it step by step, and end with the labels (Jafari et al. 2021).
 
-Idea. A teacher's logits are a sharp function that a small student cannot fit from the start. First teach it a
-flattened version, then ever less flattened ones; and when it regresses the teacher, fine-tune it on labels alone.
+Idea. A teacher's logits are a sharp function that a small student cannot fit from the start. First the student learns a
+flattened version, then less and less flattened ones. When it can regress the teacher, it is fine-tuned on labels alone.
 
-Loss. T falls in whole steps from T_max to 1 during the first stage, and the teacher's logits come scaled:
+Loss. T falls in whole steps from T_max to 1 during the first stage, and the teacher's logits are scaled::
 
     Φ(T) = 1 - (T - 1) / T_max                     from 1/T_max to 1
     stage 1:  L = 1/(B K) Σ_ik (z_ik - Φ(T) v_ik)²,      dlogits = 2 (z - Φ v) / (B K)
@@ -11,16 +11,16 @@ Loss. T falls in whole steps from T_max to 1 during the first stage, and the tea
 
 Every Φ v is a target of the same kind, so the gradient is that of `matching_loss`.
 
-Schedules. Not only T: any option of any loss here may change as training goes on. `Scheduled(loss, optimizer, steps,
-temperature=..., soft_weight=...)` calls each option that is a function with the progress, from 0 to 1:
+Schedules. Any option of any loss here may change during training, not only T. `Scheduled` calls each option that is a
+function with the progress, from 0 to 1::
 
     Scheduled(distillation_loss, adam, steps, temperature=lambda s: 9 - 8 * s, soft_weight=lambda s: 0.9 * (1 - s))
 
-Defaults. T_max = 10 and three quarters of the steps for stage 1; the paper tunes T_max between 7 and 10 or so, and
+Defaults. T_max = 10, and stage 1 takes three quarters of the steps. The paper tunes T_max between 7 and 10 or so, and
 gives stage 2 fewer epochs.
 
-When. With a large gap between teacher and student. The longer first stage has no labels, so a wrong teacher is
-followed.
+When. Use it if the gap between teacher and student is large. The first stage, which is the longer one, uses no labels,
+so the student follows a wrong teacher there.
 
 Source: arXiv 2104.07163, equations 5 to 8.
 """
@@ -43,7 +43,10 @@ from .logit_matching import matching_loss
 def annealed_loss(
     logits: Array, labels: Array, teacher_logits: Array, *, phi: float = 1.0, stage: int = 1
 ) -> tuple[Any, Array]:
-    """Stage 1: mean squared difference to phi times the teacher's logits; stage 2: cross-entropy with the labels."""
+    """Stage 1: mean squared difference to phi · teacher_logits. Stage 2: cross-entropy with the labels.
+
+    logits, teacher_logits (B, K), labels (B,) -> L, dlogits (B, K)
+    """
     check_number("phi", phi, 0, 1)
     if stage not in (1, 2):
         raise wrong("stage", "be 1 or 2", stage)
@@ -64,7 +67,19 @@ def train(
     teacher_share: float = 0.75,
     **fit_options: Any,
 ) -> History:
-    """`fit` in two stages; `strength` is teacher : labels in steps, so teacher_share is 3 : 1 at strength 1."""
+    """`fit` in two stages.
+
+    Parameters
+    ----------
+    student, teacher, x, labels, optimizer, **fit_options
+        As for every method: see minikd/methods/base.py.
+    strength : float
+        The ratio of teacher to labels in steps, as a multiple of the ratio that teacher_share sets (3 : 1).
+    max_temperature : int
+        T_max, at least 1.
+    teacher_share : float
+        The share of the steps in stage 1, in [0, 1].
+    """
     check_count("max_temperature", max_temperature)
     share = check_number("teacher_share", teacher_share, 0, 1)
     check_number("strength", strength, 0)
@@ -72,7 +87,7 @@ def train(
     update = optimizer(student)
 
     def phi(progress: float) -> float:
-        # The small number is against rounding: 0.3 of 10 steps are 3 and not 2.
+        # The small number corrects rounding: 0.3 of 10 steps must be 3 and not 2.
         steps_taken = math.floor(max_temperature * progress / share + 1e-9) if share else 0
         return min(steps_taken + 1, max_temperature) / max_temperature  # T = max_temperature - steps_taken
 

@@ -1,19 +1,20 @@
-"""Teacher assistants: from a large teacher to a small student by way of sizes between (Mirzadeh et al. 2020).
+"""Teacher assistants: from a large teacher to a small student through networks of sizes between (Mirzadeh et al. 2020).
 
-Idea. A student far smaller than its teacher cannot follow it, and may do worse than with a weaker teacher. So let
-an assistant of a size in between learn from the teacher first, and teach the student then; or a chain of them.
+Idea. A student that is far smaller than its teacher cannot follow it, and may do worse than with a weaker teacher. So
+an assistant of a size in between learns from the teacher first, and then teaches the student. There may also be a chain
+of assistants.
 
-Loss. `distillation_loss` at each link, with the network before as the teacher:
+Loss. `distillation_loss` at each link, with the network before as the teacher::
 
     teacher -> assistant 1 -> ... -> student
 
-There is nothing to derive that is not derived there. Which sizes? The paper's rule is the accuracy half-way between
-the two ends; here, without trying, widths at equal ratios: the geometric mean for one assistant.
+No other derivation is needed. The paper chooses the size whose accuracy is half-way between the two ends. Here no size
+is tried: the widths have equal ratios, so a single assistant has the geometric mean.
 
-Defaults. One assistant; T = 4 and soft_weight 0.9 at each link. The paper tunes both for each pair of networks.
+Defaults. One assistant, T = 4 and soft_weight 0.9 at each link. The paper tunes both for each pair of networks.
 
-When. Where the gap is large and more training time costs nothing. See `minikd reproduce capacity` for what it is
-worth on MNIST.
+When. Use it if the gap is large and more training time costs nothing. `minikd reproduce capacity` measures what it
+gains on MNIST.
 
 Source: arXiv 1902.03393.
 """
@@ -33,9 +34,9 @@ from .base import MakeOptimizer, Method, check_student, companion_options, new_l
 
 
 def between(student: Sequence[int], teacher: Sequence[int], count: int = 1) -> list[tuple[int, ...]]:
-    """Sizes of so many assistants, the largest first: widths at equal ratios between student and teacher.
+    """Sizes of `count` assistants, the largest first: widths at equal ratios between student and teacher.
 
-    An assistant has the student's depth; the teacher's widths are read at the same share of its depth.
+    An assistant has the student's depth. The teacher's width for each layer is taken at the same share of its depth.
     """
     check_count("count", count)
     hidden, large = student[1:-1], teacher[1:-1]
@@ -61,12 +62,21 @@ def train(
     temperature: float = 4.0,
     **fit_options: Any,
 ) -> History:
-    """`kd` along a chain; `sizes` of the assistants, the largest first, by default one at the geometric mean.
+    """`kd` along a chain of assistants. Each is trained like the student: as many epochs, the same optimizer.
 
-    Each assistant is trained like the student: as many epochs, the same optimizer.
+    Parameters
+    ----------
+    student, x, labels, strength, optimizer, **fit_options
+        As for every method: see minikd/methods/base.py.
+    teacher : MLP
+        The large network.
+    sizes : sequence of sequence of int, optional
+        The sizes of the assistants, the largest first. By default one at the geometric mean.
+    temperature : float
+        T at each link, above 0.
     """
     x, labels = check_student(student, x, labels)
-    check_type("teacher", teacher, MLP, "an MLP, for its sizes are needed")
+    check_type("teacher", teacher, MLP, "an MLP, because its sizes are needed")
     chain = between(student.sizes, teacher.sizes) if sizes is None else [check_sizes(s) for s in sizes]
     for i, one in enumerate(chain):
         if (one[0], one[-1]) != (student.sizes[0], student.sizes[-1]):

@@ -1,21 +1,27 @@
-"""What a method of distillation is, and what the methods share.
+"""The form of a method of distillation, and the parts that methods share.
 
-Each file beside this one is a method: the idea, a loss with its gradient derived by hand, and a `train` that hands
-it to `fit`. Losses come in two kinds:
+Each other file of this folder is a method: the idea, a loss with its gradient derived by hand, and a `train` that
+passes the loss to `fit`. There are two kinds of losses::
 
-    on logits     loss(logits, labels, teacher_logits, ...) -> (loss, dlogits), all (B, K) but the labels (B,)
+    on logits     loss(logits, labels, teacher_logits, ...) -> (loss, dlogits), all (B, K) except the labels (B,)
     on features   loss(features, teacher_features, ...) -> (loss, dfeatures), (B, W) and (B, W'): hidden activations
 
-and every method is trained by a function of one shape,
+A loss is a mean over the batch, in nats if it is a cross-entropy or a divergence. It raises ValueError or TypeError,
+with the name of the argument, for arguments that do not fit. The paper is named at the end of each file.
+
+One function of a common form trains the student of every method::
 
     train(student, teacher, x, labels, *, strength=1.0, optimizer=Adam, **fit_options) -> History
 
-    student      the network to be trained, in place;  teacher  most often an MLP, see each method
-    strength     how much the teacher's part counts against the labels', in multiples of the method's default
-    optimizer    a function that makes one for a network, `partial(Adam, lr=3e-3)` say, for a method may train several
-    fit_options  whatever else `fit` takes
+    student      the network to be trained, in place
+    teacher      an MLP, a callable x -> logits or an array of logits, as the method's METHOD says
+    x, labels    the training samples (N, D) and their classes (N,)
+    strength     the weight of the teacher's part relative to the labels', in multiples of the method's default
+    optimizer    a function that makes one for a network, for example partial(Adam, lr=3e-3), because some methods
+                 train several networks
+    fit_options  everything else that `fit` takes
 
-so that methods can be compared by training the same student with each of them.
+So methods can be compared by training the same student with each of them.
 """
 
 from __future__ import annotations
@@ -57,16 +63,31 @@ MakeOptimizer = Callable[[MLP], Optimizer]
 class Method:
     """An entry of the gallery.
 
-    name      what `--method` takes;  title  the method in a line;  source  the paper
-    train     see above
-    weighted  whether `strength` changes anything
-    temperature   the option of `train` that softens the teacher's answers, if there is one
-    reads     what it needs of the data: "labels" (and samples), "images" without labels, or "nothing"
-    teacher   "logits": whatever has logits; "network": an MLP; "none": does without
-    teachers  how many the method wants; more than one are handed to it as a list
-    only      the data set whose samples it needs, if it is for one alone
-    parallel  whether several processes can train it together (minikd/scale/processes.py): its loss must be a mean over
-              the samples of a batch, each on its own
+    Parameters
+    ----------
+    name : str
+        What `--method` takes.
+    title : str
+        The method in a few words.
+    source : str
+        The paper.
+    train : callable
+        The function that trains a student, in the form described in minikd/methods/base.py.
+    weighted : bool
+        Whether `strength` changes anything.
+    teacher : str
+        "logits": anything that has logits. "network": an MLP. "none": the method needs no teacher.
+    teachers : int
+        How many teachers the method uses. Several are passed as a list.
+    parallel : bool
+        Whether several processes can train it together (minikd/scale/processes.py): its loss must be a mean over the
+        samples of a batch, each on its own.
+    temperature : str
+        The option of `train` that softens the teacher's probabilities, or "".
+    reads : str
+        What it needs of the data: "labels" (and samples), "images" without labels, or "nothing".
+    only : str
+        The only data set for which the method works, or "" for all.
     """
 
     name: str
@@ -99,17 +120,17 @@ def teach(
     optimizer: MakeOptimizer = Adam,
     **fit_options: Any,
 ) -> History:
-    """`fit` the student with loss(logits, labels, teacher_logits); `teacher` is an MLP, a callable or logits."""
+    """`fit` the student with loss(logits, labels, teacher_logits). `teacher` is an MLP, a callable or logits."""
     x, labels = check_student(student, x, labels)
     targets = labels, teacher_targets(teacher, student, x, labels, fit_options.get("augment"))
     return fit(student, x, targets, loss=loss, optimizer=optimizer(student), **fit_options)
 
 
 def check_student(student: Any, x: Any, labels: Any) -> tuple[Any, Any]:
-    """The student must be an MLP; returns samples and labels that it can be trained on, as arrays."""
+    """The student must be an MLP. Returns samples and labels that it can be trained on, as arrays."""
     check_type("student", student, MLP, "an MLP")
     if labels is None:
-        raise TypeError("labels must be given: this method learns from them, too")
+        raise TypeError("labels must be given, because this method learns from them")
     return check_labelled(x, labels, student.sizes)
 
 
@@ -124,8 +145,10 @@ def mixed_loss(
 ) -> tuple[Any, Array]:
     """(1 - w) CE(y, p) + w T² mean_i D(p^T_i, q^T_i), for a divergence D of the student's p and the teacher's q.
 
-    divergence(log p, log q), both (B, K) -> D (B,) and dD/dz at T = 1 (B, K). It is called in float64. At another T,
-    z / T stands in place of z, so dD/dz is 1 / T of that, and dlogits = [(1 - w) (p - y) + w T dD/d(z/T)] / B.
+    divergence(log p, log q), both (B, K) in float64, returns D (B,) and dD/dz (B, K) at T = 1. At another T, z / T
+    replaces z, so dD/dz is 1 / T of that::
+
+        dlogits = [(1 - w) (p - y) + w T dD/d(z/T)] / B
     """
     logits, labels, teacher_logits = check_distillation(logits, labels, teacher_logits, temperature, soft_weight)
     T, w, dtype = float(temperature), float(soft_weight), as_float(logits).dtype
@@ -138,7 +161,7 @@ def mixed_loss(
 
 
 def mix(soft_weight: float, strength: float) -> float:
-    """The soft_weight at which teacher : labels is `strength` times what it is at `soft_weight`: w : (1 - w)."""
+    """The soft_weight whose ratio of teacher to labels, w : (1 - w), is `strength` times the ratio at `soft_weight`."""
     s = check_number("strength", strength, 0) * check_number("soft_weight", soft_weight, 0, 1)
     if strength == 1:
         return soft_weight
@@ -146,10 +169,10 @@ def mix(soft_weight: float, strength: float) -> float:
 
 
 class Scheduled:
-    """A loss some of whose options change while it is being trained with: each is a number, or a function of progress.
+    """A loss with options that may change during training: each option is a number, or a function of progress.
 
-    Progress is the share of `steps` that the optimizer has taken, in [0, 1): it is in every checkpoint, so that a
-    resumed run goes on where it was.
+    Progress is the share of `steps` that the optimizer has taken, in [0, 1). It is in every checkpoint, so that a
+    resumed run continues where it was.
     """
 
     def __init__(self, loss: Loss, optimizer: Optimizer, steps: int, **options: Any) -> None:
@@ -158,7 +181,7 @@ class Scheduled:
         self.fingerprint = f"scheduled {fingerprint(loss)} {points} {steps}"
 
     def __call__(self, logits: Array, *targets: Array) -> tuple[Any, ...]:
-        """The loss, with the options of now."""
+        """The loss, with the present values of the options."""
         progress = self.optimizer.t / self.steps
         now = {name: value(progress) if callable(value) else value for name, value in self.options.items()}
         return self.loss(logits, *targets, **now)
@@ -170,7 +193,7 @@ def steps_of(n: int, fit_options: dict[str, Any]) -> int:
 
 
 def option(fit_options: dict[str, Any], name: str) -> Any:
-    """An option of `fit`, as given or as `fit` has it by default."""
+    """An option of `fit`, as given or by default."""
     return fit_options.get(name, signature(fit).parameters[name].default)
 
 
@@ -192,8 +215,8 @@ def teach_features(
 ) -> History:
     """`fit` the student with CE(labels) + weight · loss(its hidden layer, the teacher's).
 
-    teacher  an MLP, of which `teacher_layer` is taken, or an array (N, W) of features made anywhere
-    layer    the student's hidden layer: 0 is the first, -1 the last
+    `teacher` is an MLP, whose hidden layer `teacher_layer` is used, or an array (N, W) of features from any source.
+    `layer` is the student's hidden layer: 0 is the first, -1 the last.
     """
     x, labels = check_student(student, x, labels)
     layer = check_layer("layer", layer, student)
@@ -207,7 +230,7 @@ def teach_features(
 class OnHidden:
     """CE(labels) + weight · loss(student.hidden[layer], teacher_features), as a loss for `fit`.
 
-    Without labels, (logits, teacher_features), it is the loss on the hidden layer alone.
+    Without labels, called as (logits, teacher_features), it is the loss on the hidden layer alone.
     """
 
     def __init__(self, student: MLP, layer: int, loss: FeatureLoss, weight: float = 1.0) -> None:
@@ -223,7 +246,7 @@ class OnHidden:
 
 
 def check_layer(name: str, layer: Any, model: MLP) -> int:
-    """`layer` must be one of the hidden layers of `model`; counted from 0 when it comes back."""
+    """`layer` must be one of the hidden layers of `model`. Returns its number counted from 0."""
     n = len(model.sizes) - 2
     if not n:
         raise ValueError(f"{name} must be a hidden layer, but {model!r} has none: this method looks at features")
@@ -235,7 +258,7 @@ def check_layer(name: str, layer: Any, model: MLP) -> int:
 
 
 def features(model: MLP, x: Array, layer: int = -1) -> Array:
-    """The hidden activations of a layer, without dropout, a piece of x at a time.  x (N, D) -> (N, width)"""
+    """The hidden activations of a layer, without dropout, PIECE rows of x at a time.  x (N, D) -> (N, width)"""
     check_type("model", model, MLP, "an MLP")
     x = check_matrix("x", x, columns=model.sizes[0])
     depth = check_layer("layer", layer, model) + 1
@@ -250,7 +273,7 @@ def features(model: MLP, x: Array, layer: int = -1) -> Array:
 
 
 class Features:
-    """A hidden layer of a teacher as a target for `fit`, worked out from the rows of a batch: x (B, D) -> (B, W)."""
+    """A hidden layer of a teacher as a target for `fit`, computed from the rows of a batch: x (B, D) -> (B, W)."""
 
     def __init__(self, teacher: MLP, layer: int) -> None:
         self.teacher, self.layer = teacher, layer
@@ -289,7 +312,7 @@ def check_pair(features: Any, teacher_features: Any) -> tuple[Any, Any]:
 
 
 def new_like(student: MLP, number: int, fit_options: dict[str, Any], sizes: Sequence[int] | None = None) -> MLP:
-    """A fresh network like the student, with initial weights of its own, or of other sizes."""
+    """A new network like the student, with initial weights of its own, or with other sizes."""
     sizes = sizes or student.sizes
     dropout = student.dropout if len(sizes) == len(student.sizes) else 0.0
     seed = 7919 * number + option(fit_options, "seed")
@@ -298,9 +321,9 @@ def new_like(student: MLP, number: int, fit_options: dict[str, Any], sizes: Sequ
 
 
 def trunk(student: MLP, layer: int, outputs: int, number: int, fit_options: dict[str, Any]) -> MLP:
-    """The student's layers up to a hidden one, and a fresh linear map from there to so many outputs.
+    """A new network with the student's layers up to a hidden one, and a new linear map from there to `outputs`.
 
-    A network of its own, so that `fit` can train the map (a regressor, a projection) together with the layers below.
+    `fit` can then train the map (a regressor, a projection) together with the layers below.
     """
     model = new_like(student, number, fit_options, (*student.sizes[: layer + 2], outputs))
     model.dropout = (*student.dropout[: layer + 1], 0.0)
@@ -309,7 +332,7 @@ def trunk(student: MLP, layer: int, outputs: int, number: int, fit_options: dict
 
 
 def copy_layers(source: MLP, target: MLP, count: int) -> None:
-    """Copy the first so many layers' weights and biases."""
+    """Copy the weights and biases of the first `count` layers."""
     for mine, theirs in zip(
         (*target.weights[:count], *target.biases[:count]),
         (*source.weights[:count], *source.biases[:count]),
@@ -319,7 +342,7 @@ def copy_layers(source: MLP, target: MLP, count: int) -> None:
 
 
 def stage_options(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
-    """The options for a stage in which not the student itself is trained, but part of it: a checkpoint of its own.
+    """The options for a stage that trains a part of the student: a checkpoint of its own, and no validation.
 
     Its callbacks are called with that part.
     """
@@ -329,7 +352,7 @@ def stage_options(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def companion_options(fit_options: dict[str, Any], name: str) -> dict[str, Any]:
-    """The options for another network that a method trains: a checkpoint beside the student's, and nobody notified."""
+    """The options for another network that a method trains: a checkpoint beside the student's, and no callbacks."""
     return {**stage_options(fit_options, name), "callbacks": ()}
 
 
@@ -343,23 +366,24 @@ def fit_along(
     finish: Callable[[], None] = lambda: None,
     **fit_options: Any,
 ) -> History:
-    """`fit`, with a loss or target in which another network changes, too: a peer, an average, a generator.
+    """`fit`, with a loss or target in which another network changes also: a peer, an average, a generator.
 
-    `finish` is called after the last step, for a companion that has something left to do.
+    `finish` is called after the last step, if the companion must do something then.
 
-    The checkpoint of `fit` does not hold the companion. So it is kept in a file of its own beside, at the end; with
-    `resume`, a finished run is read, and one that was interrupted starts anew, and so ends with the same bits, too.
+    The checkpoint of `fit` does not contain the companion. So it is kept in a second file, which is written at the end.
+    With `resume`, a finished run is read. A run that was interrupted starts from the beginning, so it also ends with
+    the same bits.
     """
     path, beside_it = fit_options.get("checkpoint"), stage_options(fit_options, name)["checkpoint"]
     if path is not None and fit_options.get("resume") and Path(path).exists():
         epochs = len(json.loads(load_arrays(path)[1].get("training", '{"rows": []}'))["rows"])
         fit_options["resume"] = epochs == option(fit_options, "epochs") and beside_it.exists()
         if fit_options["resume"]:
-            history = fit(student, x, targets, **fit_options)  # nothing is left to be done: this reads the student
+            history = fit(student, x, targets, **fit_options)  # all epochs are done: this only reads the student
             companion.theta[...] = MLP.load(beside_it, student.device).theta
             return history
     if beside_it is not None:
-        beside_it.unlink(missing_ok=True)  # of another run: it must not be taken for this one's
+        beside_it.unlink(missing_ok=True)  # it is from another run, and must not be used for this one
     history = fit(student, x, targets, **fit_options)
     finish()
     if beside_it is not None:
@@ -368,7 +392,7 @@ def fit_along(
 
 
 def joined(*histories: History) -> History:
-    """The histories of several stages as one, with epochs counted through; NaN where a stage lacks a column."""
+    """The histories of several stages as one, with epochs counted through. NaN if a stage lacks a column."""
     rows = [row for history in histories for row in history.rows]
     columns = dict.fromkeys(name for row in rows for name in row)
     numbered = [{**{name: row.get(name, math.nan) for name in columns}, "epoch": i + 1} for i, row in enumerate(rows)]

@@ -1,27 +1,27 @@
-"""Born-again networks: generations of students of one and the same size (Furlanello et al. 2018).
+"""Born-again networks: generations of students of the same size (Furlanello et al. 2018).
 
-Idea. Train a network on labels; teach a fresh one of the same size by it; let that teach the next. Children often do
-better than their parent, though they are not larger, and the paper asks why with two controls: is it the ranking of
-the wrong classes (dark knowledge), or does the teacher just say which samples matter?
+Idea. Train a network on labels, let it teach a new one of the same size, let that one teach the next, and so on.
+Children often do better than their parent, though they are not larger. The paper asks why, with two controls. Either
+the ranking of the wrong classes helps (dark knowledge), or the teacher only shows which samples matter.
 
-Loss of a child. With p = softmax(z), q = softmax(v) its parent's, w = soft_weight:
+Loss. For a child, with p = softmax(z), q = softmax(v) its parent's and w = soft_weight::
 
     born again   L = (1 - w) CE(y, p) + w CE(q, p)                    `distillation_loss` at T = 1
     CWTM         L = Σ_i c_i CE(y_i, p_i),   c_i = max_k q_ik / Σ_j max_k q_jk,   dz_i = c_i (p_i - y_i)
-                 "confidence weighted by teacher max": labels alone, but samples of which the parent is sure count more
-    DKPP         as born again, with the probabilities of all classes but the parent's first permuted in each sample
-                 "dark knowledge with permuted predictions": how sure the parent is stays, whom it suspects goes
+                 "confidence weighted by teacher max": labels alone, but confident samples of the parent count more
+    DKPP         as born again, with the probabilities of all classes except the parent's first permuted in each sample
+                 "dark knowledge with permuted predictions": the parent's confidence stays, its ranking is destroyed
 
-Why CWTM: the gradient of CE(q, p) at the label's class t is p_t - q_t = q_t (p_t - 1) + p_t (1 - q_t). As long as p_t
-is small, the first term rules: the labels' gradient, weighted by how sure the parent is. CWTM keeps that and nothing
-else, with the largest q for q_t; it has no soft_weight and no strength.
+Why CWTM: at the label's class t the gradient of CE(q, p) is p_t - q_t = q_t (p_t - 1) + p_t (1 - q_t). As long as p_t
+is small, the first term dominates: the labels' gradient, weighted by the parent's confidence. CWTM keeps that and
+nothing else, with the largest q for q_t. It has no soft_weight and no strength.
 
-Defaults. One child (generations=1), T = 1, w = 0.5 (the paper has the teacher's term with and without labels); each
-generation starts from fresh initial weights: a parent and its child are different objects, and it is an error to
-pass one as both.
+Defaults. One child (generations=1), T = 1, w = 0.5 (the paper has the teacher's term with and without labels). Each
+generation starts from new initial weights. A parent and its child are different objects, and it is an error to pass one
+as both.
 
-When. To squeeze the last tenth out of a given size, where training time is cheap. See `minikd reproduce
-generations`.
+When. Use it to gain a little accuracy at a given size, if training time is cheap. `minikd reproduce generations`
+measures the gain.
 
 Source: arXiv 1805.04770, sections 3.1 and 3.2.
 """
@@ -48,7 +48,10 @@ CONTROLS = ("none", "cwtm", "dkpp")
 
 
 def cwtm_loss(logits: Array, labels: Array, teacher_logits: Array) -> tuple[Any, Array]:
-    """Cross-entropy with labels, each sample weighted by its teacher's confidence, the weights summing to 1."""
+    """Cross-entropy with labels, each sample weighted by its teacher's confidence. The weights sum to 1.
+
+    logits, teacher_logits (B, K), labels (B,) -> L, dlogits (B, K)
+    """
     logits = check_matrix("logits", logits)
     teacher_logits = check_soft("teacher_logits", teacher_logits, logits)
     labels = check_classes(labels, logits)
@@ -59,13 +62,13 @@ def cwtm_loss(logits: Array, labels: Array, teacher_logits: Array) -> tuple[Any,
 
 
 def permuted(teacher_logits: Array, seed: int = 0) -> Array:
-    """Each row with the logits of all classes but the first-ranked in a random order.  (N, K) -> (N, K)"""
+    """Each row with the logits of all classes except the first-ranked in a random order.  (N, K) -> (N, K)"""
     teacher_logits = check_matrix("teacher_logits", teacher_logits)
     rows = to_numpy(teacher_logits)
     shuffled = np.random.default_rng(seed).permuted(rows, axis=1)
     top, now = rows.argmax(axis=1), shuffled.argmax(axis=1)
     i = np.arange(len(rows))
-    shuffled[i, now], shuffled[i, top] = shuffled[i, top], rows[i, top]  # the first-ranked goes back to its class
+    shuffled[i, now], shuffled[i, top] = shuffled[i, top], rows[i, top]  # the largest logit goes back to its class
     return xp_of(teacher_logits).asarray(shuffled)
 
 
@@ -82,10 +85,20 @@ def train(
     soft_weight: float = 0.5,
     **fit_options: Any,
 ) -> History:
-    """Train a network like the student on labels, then `generations` children, of which `student` is the last.
+    """Train a network like the student on labels, then `generations` children. `student` is the last of them.
 
-    teacher   not asked: the ancestors are of the student's size. Another MLP, or None
-    control   "none", "cwtm" or "dkpp", for every child
+    Parameters
+    ----------
+    student, x, labels, strength, optimizer, **fit_options
+        As for every method: see minikd/methods/base.py.
+    teacher : MLP or None
+        It is not used, because the ancestors have the student's size. It must not be the student.
+    generations : int
+        The number of children, at least 1.
+    control : str
+        "none", "cwtm" or "dkpp", for every child.
+    soft_weight : float
+        w, in [0, 1].
     """
     x, labels = check_student(student, x, labels)
     if teacher is student:

@@ -1,31 +1,31 @@
-"""Decoupled knowledge distillation: what the teacher says of the target class, and of the others (Zhao et al. 2022).
+"""Decoupled knowledge distillation: separate losses for the target class and the other classes (Zhao et al. 2022).
 
-Idea. The divergence of soft targets is a sum of two: how sure the teacher is of the right class, and how it ranks
-the wrong ones. In the sum the second is weighted by how unsure the teacher is, so a good teacher's ranking hardly
-counts; take the two apart and weight them freely.
+Idea. The divergence of soft targets is a sum of two parts: how confident the teacher is of the label's class, and how
+it ranks the other classes. In the sum the second part has the weight 1 - q_t. It is small for a confident teacher, so
+the ranking of a good teacher hardly counts. This method separates the two parts and weights them freely.
 
-Loss. Let t be the label's class, p = softmax(z / T), q = softmax(v / T), and p̂, q̂ the softmaxes of the same
-without class t, p̂_k = p_k / (1 - p_t). For a sample
+Loss. Let t be the label's class, p = softmax(z / T) and q = softmax(v / T). p̂ and q̂ are the softmaxes of the same
+logits without class t, p̂_k = p_k / (1 - p_t). For each sample::
 
     TCKD = q_t log(q_t / p_t) + (1 - q_t) log((1 - q_t) / (1 - p_t))         target class against all others
     NCKD = sum_{k != t} q̂_k log(q̂_k / p̂_k)                                   among the others
     KL(q || p) = TCKD + (1 - q_t) NCKD                                       (put q_k = q̂_k (1 - q_t), p alike)
     L = CE(y, softmax(z)) + T² (α TCKD + β NCKD)                             mean over the batch
 
-Gradient. d log p_t / dz_j = ([j = t] - p_j) / T, and by 1 - p_t also d log(1 - p_t) / dz_j = -p_t / (1 - p_t) times
-that. So, with r = p_t - q_t,
+Gradient. d log p_t / dz_j = ([j = t] - p_j) / T, and d log(1 - p_t) / dz_j is -p_t / (1 - p_t) times that. So, with
+r = p_t - q_t::
 
     dTCKD/dz_j = ([j = t] - p_j) / T · (-q_t + (1 - q_t) p_t / (1 - p_t)) = ([j = t] - p_j) / T · r / (1 - p_t)
-               = r / T for j = t,  -p̂_j r / T for the others:
+               = r / T for j = t,  -p̂_j r / T for the others
 
-what the target gains, the others lose in the proportions that they have. NCKD is a divergence of softmaxes over K -
-1 classes, so dNCKD/dz_j = (p̂_j - q̂_j) / T for j != t, and 0 for t.
+What the target gains, the others lose in proportion to p̂. NCKD is a divergence of softmaxes over K - 1 classes, so
+dNCKD/dz_j = (p̂_j - q̂_j) / T for j != t, and 0 for t.
 
-Defaults. α = 1, β = 8, T = 4, and CE with weight 1, as the paper's reference code has for CIFAR-100. There the two
-terms grow in during the first 20 of 240 epochs; here too, but never for more than a twelfth of a run.
+Defaults. α = 1, β = 8, T = 4, and CE with weight 1, as in the paper's reference code for CIFAR-100. There the two terms
+grow in during the first 20 of 240 epochs. Here they do so also, but never for more than a twelfth of a run.
 
-When. With a confident teacher and many classes. The paper's β differs from teacher to teacher (1 to 8). With two
-classes there is only one other, and nothing to rank: K < 3 is an error.
+When. Use it with a confident teacher and many classes. The paper's β differs from teacher to teacher (1 to 8). With two
+classes there is only one other class, and nothing to rank: K < 3 is an error.
 
 Source: arXiv 2203.08679.
 """
@@ -49,7 +49,10 @@ from .linear_algebra import as_float, divergence, mean_rows, one_hot
 def decoupled(
     logits: Array, labels: Array, teacher_logits: Array, *, temperature: float = 4.0
 ) -> tuple[Array, Array, Array, Array]:
-    """TCKD and NCKD of each sample, (B,), and their gradients with respect to its logits, (B, K); without T²."""
+    """TCKD and NCKD of each sample, and their gradients with respect to its logits, without the factor T².
+
+    logits, teacher_logits (B, K), labels (B,) -> TCKD (B,), NCKD (B,), dTCKD (B, K), dNCKD (B, K)
+    """
     logits = check_matrix("logits", logits)
     teacher_logits = check_soft("teacher_logits", teacher_logits, logits)
     labels = check_classes(labels, logits)
@@ -60,7 +63,7 @@ def decoupled(
     y = one_hot(labels, logits)
     logp, logq = log_softmax(logits, T), log_softmax(teacher_logits, T)  # (B, K)
     log_target = [xp.where(y == 1, log, 0).sum(axis=1) for log in (logp, logq)]  # log p_t, log q_t
-    # Without the target: a logit of -infinity rules it out.
+    # Without the target: its logit becomes -infinity.
     log_p_hat, log_q_hat = (log_softmax(xp.where(y == 1, -xp.inf, z), T) for z in (logits, teacher_logits))
     p_hat, q_hat = xp.exp(log_p_hat), xp.exp(log_q_hat)
     log_others = [_log_others(log_full, y) for log_full in (logp, logq)]  # log(1 - p_t), log(1 - q_t)
@@ -72,7 +75,7 @@ def decoupled(
 
 
 def _log_others(logp: Array, y: Array) -> Array:
-    """log(1 - p_t), (B,), as the log of a sum over the other classes, so that it is exact where p_t is nearly 1."""
+    """log(1 - p_t), (B,), as the log of a sum over the other classes, so that it is exact if p_t is nearly 1."""
     xp = xp_of(logp)
     others = xp.where(y == 1, -xp.inf, logp)
     top = others.max(axis=1)
@@ -89,7 +92,11 @@ def dkd_loss(
     temperature: float = 4.0,
     warmup: float = 1.0,
 ) -> tuple[Any, Array]:
-    """CE + warmup · T² (α TCKD + β NCKD): mean over the batch, and its gradient.  logits, teacher_logits (B, K)"""
+    """CE + warmup · T² (α TCKD + β NCKD), averaged over the batch, and its gradient.
+
+    logits, teacher_logits (B, K), labels (B,) -> L, dlogits (B, K). `alpha`, `beta` and `temperature` are α, β and T.
+    `warmup` in [0, 1] scales both terms. ValueError for fewer than three classes.
+    """
     tckd, nckd, dtckd, dnckd = decoupled(logits, labels, teacher_logits, temperature=temperature)
     check_number("warmup", warmup, 0, 1)
     a, b = (check_number(n, w, 0) * warmup * temperature**2 for n, w in (("alpha", alpha), ("beta", beta)))
@@ -111,7 +118,21 @@ def train(
     warmup_epochs: float = 20.0,
     **fit_options: Any,
 ) -> History:
-    """`fit` with the decoupled loss, whose two terms grow in over the first `warmup_epochs`."""
+    """`fit` with the decoupled loss, whose two terms grow in over the first `warmup_epochs`.
+
+    Parameters
+    ----------
+    student, teacher, x, labels, optimizer, **fit_options
+        As for every method: see minikd/methods/base.py.
+    strength : float
+        A factor of both α and β.
+    alpha, beta : float
+        α and β, at least 0.
+    temperature : float
+        T, above 0.
+    warmup_epochs : float
+        The epochs in which the two terms grow in, at most a twelfth of the run.
+    """
     check_number("strength", strength, 0)
     epochs = check_count("epochs", option(fit_options, "epochs"))
     share = min(check_number("warmup_epochs", warmup_epochs, 0) / epochs, 1 / 12)

@@ -1,26 +1,27 @@
-"""Several teachers: one student learns what a committee says (Hinton et al. 2015; TextBrewer, Yang et al. 2020).
+"""Several teachers: one student learns from the mean of an ensemble (Hinton et al. 2015; TextBrewer, Yang et al. 2020).
 
-Idea. Several networks, trained from different initial weights, are wrong in different places; their mean is better
-and softer than each of them. One student takes the committee's place.
+Idea. Several networks that are trained from different initial weights make different errors. Their mean is better and
+softer than each of them. One student replaces the whole ensemble.
 
-Two means. With teachers' logits v^m, m = 1..M:
+Two means. With teachers' logits v^m, m = 1..M::
 
     of logits          v̄ = 1/M Σ_m v^m
-    of probabilities   q̄ = 1/M Σ_m softmax(v^m / T),      as logits: T log q̄, for softmax(T log q̄ / T) = q̄
+    of probabilities   q̄ = 1/M Σ_m softmax(v^m / T),      as logits: T log q̄, because softmax(T log q̄ / T) = q̄
 
-They differ. softmax(v̄ / T) is, up to a factor for each sample, the geometric mean of the probabilities: prod_m
-(q^m_k)^(1/M). So one teacher that rules a class out rules it out for all with the first, while with the second a
-class that one teacher believes in keeps 1/M of that belief. For teachers q^1 = (0.99, 0.01) and q^2 = (0.01, 0.99)
-both are (½, ½); for (0.99, 0.01) and (0.5, 0.5) the mean of logits gives (0.91, 0.09), that of probabilities (0.745,
-0.255). As T grows they become the same, since then softmax is nearly linear.
+The two means are different, because softmax(v̄ / T) is, up to a factor for each sample, the geometric mean of the
+probabilities, prod_m (q^m_k)^(1/M). With the mean of logits, one teacher that rules a class out rules it out for all.
+With the mean of probabilities, a class keeps 1/M of the probability that one teacher gives it. For teachers
+q^1 = (0.99, 0.01) and q^2 = (0.01, 0.99) both means are (½, ½). For (0.99, 0.01) and (0.5, 0.5) the mean of logits
+gives (0.91, 0.09), and the mean of probabilities (0.745, 0.255). As T grows they become equal, because softmax is then
+nearly linear.
 
 The gradient is that of `distillation_loss` with those logits.
 
 Defaults. Three teachers, and the mean of their probabilities: our choice. The first paper leaves it open ("an
-arithmetic or geometric mean"), TextBrewer takes the mean of logits.
+arithmetic or geometric mean"), and TextBrewer takes the mean of logits.
 
-When. Where teachers are cheap: a committee is most often better than one, at so many times the cost of training, which
-the student does not pay when it is used.
+When. Use it if teachers are cheap. An ensemble is usually better than one teacher. Training costs M times as much, but
+the student costs the same in use.
 
 Sources: arXiv 1503.02531, sections 1 and 2; arXiv 2002.12620.
 """
@@ -49,7 +50,7 @@ MEANS = ("logits", "probabilities")
 
 
 def _answers(teachers: Sequence[Classifier], x: Array) -> list[Array]:
-    """What each teacher says of x, on the device of the first's answer."""
+    """The logits of each teacher for x, on the device of the first teacher's."""
     first, *others = (Predictor(teacher, f"teacher {i + 1}").logits(x) for i, teacher in enumerate(teachers))
     device = "cpu" if isinstance(first, np.ndarray) else "cuda"
     return [first, *(to_device(logits, device) for logits in others)]
@@ -91,11 +92,21 @@ def train(
     temperature: float = 4.0,
     **fit_options: Any,
 ) -> History:
-    """`kd` from a committee.
+    """`kd` from an ensemble of teachers.
 
-    teacher     a list of teachers; or one MLP, beside which n_teachers - 1 more of its kind are trained on the labels,
-                like the student: as many epochs, the same optimizer
-    mean        "probabilities" or "logits"
+    Parameters
+    ----------
+    student, x, labels, strength, optimizer, **fit_options
+        As for every method: see minikd/methods/base.py.
+    teacher : list of teachers, or MLP
+        With one MLP, n_teachers - 1 more of its sizes are trained on the labels, like the student: as many epochs, the
+        same optimizer.
+    mean : str
+        "probabilities" or "logits".
+    n_teachers : int
+        The number of teachers if `teacher` is one MLP.
+    temperature : float
+        T, above 0.
     """
     x, labels = check_student(student, x, labels)
     check_choice("mean", mean, MEANS)

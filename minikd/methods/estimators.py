@@ -1,27 +1,28 @@
-"""Estimating KL(p || q) from samples: which estimator to read, and which to train with (Schulman 2020). No method.
+"""Estimating KL(p || q) from samples: the best estimator to report, and the best to train with (Schulman 2020).
 
-Of a large model one seldom sums over all answers. One draws x ~ p, the student's, and has two numbers, p(x) and q(x).
-With the ratio r = q(x) / p(x) and its logarithm l = log r there are three usual estimators of KL(p || q) = -E l:
+This file is not a method. With a large model one seldom sums over all possible outputs. One draws x ~ p, from the
+student, and has two numbers, p(x) and q(x). With the ratio r = q(x) / p(x) and its logarithm l = log r there are three
+usual estimators of KL(p || q) = -E l::
 
               value          mean                            variance, where p is near q
     k1        -l             KL                              Var l ≈ 2 KL, of second order in p - q, as KL itself
     k2        l² / 2         KL + third order in p - q       of fourth order
-    k3        r - 1 - l      KL, since E r = Σ q = 1         of fourth order: r - 1, of mean 0, takes the first away
+    k3        r - 1 - l      KL, since E r = Σ q = 1         of fourth order: r - 1, of mean 0, cancels the first order
 
-k2 and k3 are never negative, since l ≤ r - 1. k3 is unbiased and has little variance: read that one. (Where p and q are
-far apart, r is heavy-tailed, and k1 is better.)
+k2 and k3 are never negative, because l ≤ r - 1. k3 is unbiased and has a small variance, so it is the one to report.
+(If p and q are far apart, r is heavy-tailed, and k1 is better.)
 
-As a loss. It is tempting to train with the estimator that is good to read. But the samples stay where they are when
-the loss is differentiated, so the mean of the gradients is not the gradient of the mean. With k = f(l) and
-dl/dz_j = -d log p_x/dz_j = -([x = j] - p_j) at T = 1, a sample's gradient is -f'(l) ([x = j] - p_j). Its mean is
+As a loss. It is tempting to train with the estimator that is good to report. But the samples are held fixed when the
+loss is differentiated, so the mean of the gradients is not the gradient of the mean. With k = f(l) and dl/dz_j = -d log
+p_x/dz_j = -([x = j] - p_j) at T = 1, the gradient of one sample is -f'(l) ([x = j] - p_j). Its mean is::
 
     Σ_x -f'(l_x) p_x ([x = j] - p_j)  =  -p_j f'(l_j) + p_j Σ_x p_x f'(l_x)
 
-    k1   f' = -1       p_j - p_j = 0                                        nothing at all is learnt
+    k1   f' = -1       p_j - p_j = 0                                        nothing is learnt
     k2   f' = l        p_j (-l_j + Σ p l) = p_j (log(p_j/q_j) - KL(p||q))   the gradient of the REVERSE KL
     k3   f' = r - 1    -(q_j - p_j) + p_j Σ_x (q_x - p_x) = p_j - q_j       the gradient of the FORWARD KL
 
-So the biased k2 trains the divergence that k1 and k3 measure, and the unbiased k3 trains another one, KL(q || p).
+So the biased k2 trains the divergence that k1 and k3 measure. The unbiased k3 trains another one, KL(q || p).
 
 Source: J. Schulman 2020, "Approximating KL divergence", joschu.net/blog/kl-approx.html, for the values.
 """
@@ -58,8 +59,8 @@ def moments(logits: Array, teacher_logits: Array, name: str) -> tuple[Array, Arr
 def estimator_loss(logits: Array, teacher_logits: Array, drawn: Array, name: str) -> tuple[Any, Array]:
     """The mean of an estimator over samples x ~ p, and its derivative with the samples held fixed.
 
-    logits, teacher_logits (B, K), drawn (B,) the class x of each row -> L, dlogits (B, K).  ValueError and TypeError
-    for a name that is not k1, k2 or k3 and for classes that do not fit.
+    logits, teacher_logits (B, K), and drawn (B,), the class x of each row -> L, dlogits (B, K). ValueError and
+    TypeError for a name that is not k1, k2 or k3 and for classes that do not fit.
     """
     logp, l = _log_ratio(logits, teacher_logits, name)
     xp, (value, slope) = xp_of(logp), ESTIMATORS[name]

@@ -1,13 +1,13 @@
-"""Language models of letters: sampling words from one, and measuring one on words. Two methods here build on it.
+"""Language models of letters: sample words from one, and measure one on words. Two methods here build on it.
 
-A model is an MLP from C one-hot symbols to 27 logits (minikd/data/words.py). With x_t the symbols of a word, x_0 the
-end mark that stands before it, and the last C symbols as context, the model gives the word the probability
+A model is an MLP from C one-hot symbols to 27 logits (minikd/data/words.py). Let x_t be the symbols of a word, x_0 the
+end mark before it, and the context the last C symbols. Then the model gives the word the probability::
 
     log p(word) = Σ_t log p(x_t | x_t-C ... x_t-1)          over its letters and the end mark after them
 
 The negative of this sum, divided by the number of symbols, is the NLL a letter, in nats. Its exponential is the
-perplexity: among how many equally likely symbols the model would be as unsure. Sampling goes the same way: draw a
-symbol, append it to the context, and go on until the end mark comes.
+perplexity: the number of equally likely symbols among which the model would be equally uncertain. Sampling works the
+same way: draw a symbol, append it to the context, and continue until the end mark is drawn.
 
 Source: Bengio et al. 2003, JMLR 3, "A neural probabilistic language model"; there the symbols are words.
 """
@@ -35,7 +35,7 @@ LONGEST = 24  # letters after which a sampled word that has not ended is cut off
 
 
 def context_of(model: Any, name: str = "model") -> int:
-    """C, the symbols of context that a language model reads. TypeError and ValueError for a model that is none."""
+    """C, the symbols of context that a language model reads. TypeError or ValueError for a model of another kind."""
     check_type(name, model, MLP, "an MLP")
     inputs, classes = model.sizes[0], model.sizes[-1]
     if inputs % SYMBOLS or classes != SYMBOLS:
@@ -55,9 +55,10 @@ def check_same_language(student: Any, teacher: Any) -> None:
 
 
 def next_symbol(model: MLP, context: str) -> NDArray[np.float64]:
-    """p(x | context) for each symbol x of ALPHABET, (27,).  context: letters, after a word's start marks, as "_adven".
+    """p(x | context) for each symbol x of ALPHABET, (27,). `context` is a text of letters, such as "_adven".
 
-    A shorter context than the model's is padded with end marks on the left. ValueError for a longer one.
+    End marks may stand at its beginning. A shorter context than the model's is padded with end marks on the left.
+    ValueError for a longer one.
     """
     width = context_of(model)
     check_type("context", context, str, "text")
@@ -73,7 +74,7 @@ def next_symbol(model: MLP, context: str) -> NDArray[np.float64]:
 def nll_per_letter(model: MLP, words: Sequence[str]) -> float:
     """-log p of these words in nats, divided by the number of their letters and end marks.
 
-    It is what `evaluate` calls nll. ValueError and TypeError for a model or words that cannot be: see `check_words`.
+    `evaluate` calls it nll. ValueError and TypeError for a wrong model or wrong words: see `check_words`.
     """
     codes, following, _ = encode(words, context_of(model))
     logits = to_numpy(model.predict(OneHot(codes, following))).astype(np.float64)
@@ -86,15 +87,15 @@ def word_log_likelihood(model: MLP, word: str) -> float:
 
 
 def perplexity(model: MLP, words: Sequence[str]) -> float:
-    """exp(nll_per_letter): 27 for a model that knows nothing, 1 for one that is always sure and right."""
+    """exp(nll_per_letter): 27 for a uniform model, 1 for one that is always certain and correct."""
     return math.exp(nll_per_letter(model, words))
 
 
 def sample(model: MLP, n: int, temperature: float = 1.0, seed: int = 0) -> list[str]:
-    """n words that the model makes up, letter by letter from softmax(z / T), all n words at a time.
+    """n words from the model, letter by letter from softmax(z / T), all n words at a time.
 
-    No word is empty: the end mark is left out of the first draw. A word of LONGEST letters is cut off there. The same
-    seed gives the same words.
+    No word is empty, because the end mark is excluded from the first draw. A word is cut off after LONGEST letters. The
+    same seed gives the same words.
     """
     context_of(model)
     rng = np.random.default_rng(check_count("seed", seed, 0))
@@ -124,13 +125,19 @@ def _probabilities(model: MLP, codes: Codes, temperature: float) -> NDArray[np.f
 
 
 class Drawn(OneHot):
-    """Contexts of fixed words, a share of which is replaced in each epoch by contexts of words that a model makes up.
+    """Contexts of fixed words, a share of which is replaced in each epoch by contexts of words that a model samples.
 
-    fixed    the contexts;  share  in [0, 1], how many of the rows are replaced. Which ones, and by what, is drawn from
-             (seed, epoch), so that a resumed run sees the same
-    speaker  the model that makes up the words; None for the one in training, as it is when the epoch begins
+    The attribute `following` (N,) holds the symbol that the speaker drew next, for the rows that were replaced.
 
-    Attribute following (N,): the symbol that the speaker drew next, for the rows that were replaced.
+    Parameters
+    ----------
+    fixed : OneHot
+        The contexts.
+    share : float
+        In [0, 1], how many of the rows are replaced. The rows and their replacements are drawn from (seed, epoch), so
+        that a resumed run has the same ones.
+    speaker : MLP, optional
+        The model that samples the words. None means the model in training, as it is when the epoch begins.
     """
 
     def __init__(self, fixed: OneHot, share: float, speaker: MLP | None = None) -> None:
@@ -148,10 +155,10 @@ class Drawn(OneHot):
         self.codes[rows], self.following[rows] = self._draw(self.speaker or model, len(rows), rng)
 
     def _draw(self, model: MLP, rows: int, rng: Any) -> tuple[Codes, NDArray[np.int64]]:
-        """So many rows of words that the model makes up; of the last word perhaps not all."""
+        """`rows` rows of words that the model samples. The last word may be incomplete."""
         words: list[str] = []
         while (missing := rows - sum(len(word) + 1 for word in words)) > 0:
-            words += _sample(model, 1 + missing // 8, 1.0, rng)  # a word has 7 letters or so, and an end mark
+            words += _sample(model, 1 + missing // 8, 1.0, rng)  # a word has about 7 letters and an end mark
         if not words:
             return self.codes[:0], self.following[:0]
         codes, following, _ = encode(words, self.codes.shape[1])

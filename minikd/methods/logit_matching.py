@@ -1,23 +1,26 @@
 """Logit matching: the student regresses the teacher's logits (Ba & Caruana 2014; Kim et al. 2021).
 
-Idea. Before they are squeezed through a softmax, logits show small differences between unlikely classes as plainly
-as large ones. So match the numbers themselves.
+Idea. Logits show small differences between unlikely classes as clearly as large ones; after the softmax they are hard
+to see. So the student matches the logits themselves.
 
-Loss. The mean squared difference, beside the labels; w is the soft_weight:
+Loss. The mean squared difference, added to the labels' loss; w is the soft_weight::
 
     L = (1 - w) CE(y, p) + w / (B K) sum_ik (z_ik - v_ik)²,        dlogits = [(1 - w) (p - y) + 2 w (z - v) / K] / B
 
-since d (z_ik - v_ik)² / dz_ik = 2 (z_ik - v_ik).
+because d (z_ik - v_ik)² / dz_ik = 2 (z_ik - v_ik).
 
-As a limit. `distillation_loss` derives that T² KL(q^T || p^T) -> |z° - v°|² / (2 K) for each sample as T ->
-infinity, where z° and v° are z and v less their own means: up to a factor 2, and up to a shift of all logits of a
-sample, which no softmax notices and this loss does, soft targets at a high temperature are logit matching.
+As a limit. Let z° and v° be z and v minus their own means. `distillation_loss` derives that, for each sample::
 
-Defaults. w = 0.9, as for soft targets. Ba & Caruana have no labels at all (w = 1), and normalise the logits first.
+    T² KL(q^T || p^T) -> ‖z° - v°‖² / (2 K)        as T -> infinity
 
-When. With a confident teacher, whose soft targets have too little in them, and, by `matching_loss` with w = 1 in
-`fit`, on unlabelled data. It asks the student to copy even what cannot matter, such as how far apart two hopeless
-classes are; a small student pays for that.
+So soft targets at a high temperature are logit matching, up to a factor 2, and up to a shift of all logits of a sample,
+which changes this loss but no softmax.
+
+Defaults. w = 0.9, as for soft targets. Ba & Caruana use no labels at all (w = 1), and normalise the logits first.
+
+When. Use it with a confident teacher, whose soft targets contain too little, and on unlabelled data (`matching_loss`
+with w = 1 in `fit`). It asks the student to copy even what cannot matter, such as the difference between two very
+unlikely classes. That costs a small student accuracy.
 
 Sources: arXiv 1312.6184; arXiv 2105.08919, which compares with soft targets at every T.
 """
@@ -39,7 +42,10 @@ from .linear_algebra import as_float
 def matching_loss(
     logits: Array, labels: Array | None, teacher_logits: Array, *, soft_weight: float = 0.9
 ) -> tuple[Any, Array]:
-    """(1 - w) CE(y, p) + w · mean squared difference of the logits; labels may be None with w = 1."""
+    """(1 - w) CE(y, p) + w · mean squared difference of the logits, and its gradient.
+
+    logits, teacher_logits (B, K), labels (B,), or None with w = 1 -> L, dlogits (B, K)
+    """
     logits = check_matrix("logits", logits)
     teacher_logits = check_soft("teacher_logits", teacher_logits, logits)
     w = check_number("soft_weight", soft_weight, 0, 1)
@@ -64,7 +70,15 @@ def train(
     soft_weight: float = 0.9,
     **options: Any,
 ) -> History:
-    """`fit` on labels and on the teacher's logits as numbers."""
+    """`fit` on labels and on the teacher's logits as numbers.
+
+    Parameters
+    ----------
+    student, teacher, x, labels, strength, **options
+        As for every method: see minikd/methods/base.py.
+    soft_weight : float
+        w, in [0, 1].
+    """
     loss = partial(matching_loss, soft_weight=mix(soft_weight, strength))
     return teach(student, teacher, x, labels, loss, **options)
 

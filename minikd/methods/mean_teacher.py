@@ -1,24 +1,25 @@
 """Mean teacher: learn from a moving average of one's own weights (Tarvainen & Valpola 2017).
 
-Idea. The average of a network's weights over its last steps is a better network than the last step's. So let that
-average be the teacher: it costs one copy of the weights, and gets better as the student does.
+Idea. The average of a network's weights over its last steps is a better network than that of the last step. So the
+average is the teacher. It costs one copy of the weights, and improves as the student does.
 
-Loss. With θ̄ the average's weights, after each step θ̄ <- d θ̄ + (1 - d) θ; p = softmax(z), q the average's softmax:
+Loss. After each step the average's weights become θ̄ <- d θ̄ + (1 - d) θ. With p = softmax(z) and q the average's
+softmax::
 
     L = CE(y, p) + w(t) / (B K) Σ_ik (p_ik - q_ik)²,       dp = 2 w (p - q) / (B K)
 
-and on through the softmax by `softmax_backward`; q is a constant in it. A squared difference, not a divergence: an
-unsure average then pulls less. Early in training the average is poor, so w grows in: w(t) = w exp(-5 (1 - t)²) over
-the first t = 0..1 of a share of the steps, and the average forgets faster at first: d is at most 1 - 1/(step + 1).
+The gradient continues through the softmax by `softmax_backward`; q is a constant in it. The loss has a squared
+difference and not a divergence, because then an uncertain average has a smaller gradient. Early in training the average
+is poor, so w grows in: w(t) = w exp(-5 (1 - t)²) for t = 0..1 over a share of the steps. The average also forgets
+faster at first: d is at most 1 - 1/(step + 1).
 
-Defaults. d = 0.999, w = 100, grown in over the first quarter of the steps (the paper: 100 · the share of samples
-with labels, over 40,000 steps). In the paper student and average see different
-noise (dropout, moved images), which is what makes them differ, and it is the average that is used in the end. Here both
-see the same batch, so give the student dropout, or there is little to learn; and what is trained is the student, whose
-average is kept beside its checkpoint.
+Defaults. d = 0.999, w = 100, grown in over the first quarter of the steps (the paper: 100 · the share of samples with
+labels, over 40,000 steps). In the paper student and average see different noise (dropout, moved images), which makes
+them differ, and the average is used in the end. Here both see the same batch, so give the student dropout, otherwise
+there is little to learn. The trained network is the student, and its average is kept beside its checkpoint.
 
-When. With many unlabelled samples beside few labels, which is what it was made for. As self-distillation on labelled
-ones it is a regulariser.
+When. Use it with many unlabelled samples and few labels, for which it was made. As self-distillation on labelled
+samples it is a regulariser.
 
 Source: arXiv 1703.01780, equations 1 and 2.
 """
@@ -55,10 +56,10 @@ def consistency_loss(
 
 
 class Average:
-    """A network whose weights are a moving average of another's; as a target for `fit`, x -> its logits.
+    """A network whose weights are a moving average of another's. As a target for `fit` it maps x to its logits.
 
-    `fit` asks for its targets once a step, before the student's forward pass; so that is when the average moves on,
-    and once more after the last step.
+    `fit` computes its targets once a step, before the student's forward pass. The average moves then, and once more
+    after the last step.
     """
 
     def __init__(self, student: MLP, average: MLP, decay: float) -> None:
@@ -67,12 +68,12 @@ class Average:
         self.fingerprint = f"moving average, decay {decay}"
 
     def __call__(self, x: Array) -> Array:
-        """Move towards the student, then say what the average thinks of x."""
+        """Move the average towards the student, then return its logits for x."""
         self.move()
         return self.average.forward(x)
 
     def move(self) -> None:
-        """Take the student's weights of now into the average."""
+        """Add the student's present weights to the average."""
         decay = min(1 - 1 / (self.steps + 1), self.decay)
         self.average.theta *= decay
         self.average.theta += (1 - decay) * self.student.theta
@@ -93,10 +94,22 @@ def train(
     average: MLP | None = None,
     **fit_options: Any,
 ) -> History:
-    """`fit` on labels and on what a moving average of the student says; no other teacher is asked.
+    """`fit` on labels and on the probabilities of a moving average of the student. No other teacher is used.
 
-    ramp      the share of the steps over which the weight grows in
-    average   an MLP of the student's sizes to keep the average in, for whoever wants to use it afterwards
+    Parameters
+    ----------
+    student, x, labels, strength, optimizer, **fit_options
+        As for every method: see minikd/methods/base.py.
+    teacher : None
+        It is not used.
+    weight : float
+        w, at least 0.
+    decay : float
+        d, in [0, 1].
+    ramp : float
+        The share of the steps over which the weight grows in.
+    average : MLP, optional
+        A network of the student's sizes in which the average is kept, for later use.
     """
     x, labels = check_student(student, x, labels)
     check_number("decay", decay, 0, 1)

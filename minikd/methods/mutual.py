@@ -1,26 +1,27 @@
-"""Deep mutual learning: two networks that learn together, each from the other's answers too (Zhang et al. 2018).
+"""Deep mutual learning: two networks learn together, each also from the other's probabilities (Zhang et al. 2018).
 
-Idea. Nobody is the teacher. Each network learns from the labels, and is pulled towards what its peer says of the
-same batch; they agree on the right class and differ in how they rank the others, and that is what they teach each
-other. With a large peer this is how a teacher, too, learns from its student's output.
+Idea. No network is the teacher. Each learns from the labels, and is also pulled towards its peer's probabilities for
+the same batch. The two agree on the right class and differ in how they rank the others. This is what they teach each
+other. With a large peer, the teacher also learns from its student's output.
 
-Loss. Networks 1 and 2 with p1 = softmax(z1), p2 = softmax(z2), at temperature 1:
+Loss. Networks 1 and 2 with p1 = softmax(z1), p2 = softmax(z2), at temperature 1::
 
     L1 = CE(y, p1) + w KL(p2 || p1),       L2 = CE(y, p2) + w KL(p1 || p2)
 
-The peer's answer is a constant in each: L1 is differentiated with respect to z1 alone (nobody would want network 2
-to go where network 1 finds it easier to follow), so
+The peer's probabilities are constants in each loss: L1 is differentiated with respect to z1 alone. Otherwise network 2
+would move to where network 1 can follow it easily. So, by `soft_cross_entropy` with targets p2 and p1::
 
     dz1 = [(p1 - y) + w (p1 - p2)] / B,    dz2 = [(p2 - y) + w (p2 - p1)] / B
 
-by `soft_cross_entropy` with targets p2 and p1. Both take their step from the same two answers; the paper's second
-network answers to what the first says after its step.
+Both networks take their step from the same two outputs. In the paper the second network uses the output of the first
+after its step.
 
-Defaults. w = 1, T = 1; in a cohort of more than two, which is not built here, each adds up what it hears from all
-others. The peer is a fresh network of the teacher's sizes, or of the student's own where none is
-given: the teacher itself is not asked, and not changed.
+Defaults. w = 1, T = 1. In a cohort of more than two, which is not built here, each network sums over all others. The
+peer is a new network with the teacher's sizes, or with the student's if there is no teacher. The teacher itself is
+neither used nor changed.
 
-When. Where there is no trained teacher. See `minikd reproduce generations` for what a peer of the same size is worth.
+When. Use it if there is no trained teacher. `minikd reproduce generations` measures the gain from a peer of the same
+size.
 
 Source: arXiv 1706.00384, equations 3 to 7.
 """
@@ -40,7 +41,7 @@ from .kd import kl_loss
 
 
 def mutual_loss(logits: Array, labels: Array, peer_logits: Array, *, weight: float = 1.0) -> tuple[Any, Array]:
-    """CE + w KL(peer || self), the peer's logits a constant.  logits, peer_logits (B, K), labels (B,) -> L, (B, K)"""
+    """CE + w KL(peer || self), with constant peer logits.  logits, peer_logits (B, K), labels (B,) -> L, (B, K)"""
     check_number("weight", weight, 0)
     value, dlogits = cross_entropy(logits, labels)
     pull, dpull = kl_loss(logits, None, peer_logits, temperature=1.0, soft_weight=1.0)
@@ -56,7 +57,7 @@ class WithPeer:
         self.fingerprint = f"mutual_loss with {peer!r}, {update.settings()}, weight {weight}"
 
     def __call__(self, logits: Array, labels: Array, x: Array) -> tuple[Any, Array]:
-        """The student's loss; the peer has learnt from the batch when this returns."""
+        """The student's loss. The peer has taken its step on the batch when this returns."""
         peer_logits = self.peer.forward(x, train=True)
         _, dpeer = mutual_loss(peer_logits, labels, logits, weight=self.weight)
         self.peer.backward(dpeer, need_dx=False)
@@ -75,9 +76,18 @@ def learn_together(
     optimizer: MakeOptimizer = Adam,
     **fit_options: Any,
 ) -> History:
-    """Train both networks, in place, each on the labels and on what the other says. The history is the student's.
+    """Train both networks in place, each on labels and on the other's probabilities. Returns the student's history.
 
-    With a checkpoint, the peer is kept beside it, as NAME-peer.
+    With a checkpoint, the peer is kept beside it as NAME-peer.
+
+    Parameters
+    ----------
+    student, peer : MLP
+        Two networks on one device.
+    x, labels, optimizer, **fit_options
+        As for every method: see minikd/methods/base.py.
+    weight : float
+        w, at least 0.
     """
     x, labels = check_student(student, x, labels)
     check_student(peer, x, labels)
@@ -105,7 +115,17 @@ def train(
     optimizer: MakeOptimizer = Adam,
     **fit_options: Any,
 ) -> History:
-    """`learn_together` with a fresh network of the teacher's sizes and dropout."""
+    """`learn_together` with a new network of the teacher's sizes and dropout.
+
+    Parameters
+    ----------
+    student, x, labels, optimizer, **fit_options
+        As for every method: see minikd/methods/base.py.
+    teacher : MLP or None
+        Only its sizes and its dropout are used.
+    strength : float
+        w, at least 0.
+    """
     x, labels = check_student(student, x, labels)
     peer = new_like(student, 1, fit_options, teacher.sizes if isinstance(teacher, MLP) else None)
     if isinstance(teacher, MLP):

@@ -1,27 +1,26 @@
 """Probabilistic knowledge transfer: similarities between samples as probabilities (Passalis & Tefas 2018).
 
-Idea. As in `sp`, but a sample's similarities to the others are read as the probability to be drawn as its neighbour,
-and the student's distribution is brought to the teacher's by a divergence: near neighbours count more than far ones.
+Idea. As in `sp`, but a sample's similarities to the others become the probabilities of drawing them as its neighbour. A
+divergence brings the student's distribution close to the teacher's. So near neighbours count more than far ones.
 
-Loss. With u_i = f_i / |f_i| the features at L2 norm 1, S = (u u^T + 1) / 2 in [0, 1], and p_ij = S_ij / Σ_k S_ik the
-student's, q_ij the teacher's:
+Loss. u_i = f_i / ‖f_i‖ are the features at L2 norm 1, S = (u u^T + 1) / 2 in [0, 1], p_ij = S_ij / Σ_k S_ik the
+student's probabilities, and q_ij the teacher's::
 
     L = CE(y, p) + γ / B² Σ_ij q_ij log(q_ij / p_ij)
 
-Gradient. Of the sum, row by row, log p_ij = log S_ij - log Σ_k S_ik, so with s_i = Σ_k S_ik, and Σ_j q_ij = 1,
+Gradient. In the sum, row by row, log p_ij = log S_ij - log Σ_k S_ik. So with s_i = Σ_k S_ik and Σ_j q_ij = 1::
 
     dL/dS_ij = γ / B² (1 / s_i - q_ij / S_ij)
 
-then dC = dS / 2 for the cosines C = u u^T, and by `gram_backward` and `unit_rows_backward` to f. Where S is 0
-(exactly opposite features, which relu does not have), it counts as 1e-7; the reference code adds as much inside the
-logarithm.
+Then dC = dS / 2 for the cosines C = u u^T, and `gram_backward` and `unit_rows_backward` lead to f. If S is 0 (exactly
+opposite features, which relu does not have), it counts as 1e-7. The reference code adds as much inside the logarithm.
 
-Defaults. γ = 30,000 and the last hidden layers, as RepDistiller has it, where the mean is over all B² pairs, a
-sample's with itself among them; the paper gives no weight, for it has no labels, and leaves out the pairs with
+Defaults. γ = 30,000 and the last hidden layers, as in RepDistiller, whose mean is over all B² pairs, including each
+sample with itself. The paper gives no weight, because it uses no labels, and leaves out the pairs of a sample with
 itself.
 
-When. As for `sp`: retrieval, or features of unequal width. The paper's best use is with a teacher that sees
-something else (other sensors, hand-made features).
+When. Use it like `sp`: for retrieval, or for features of different widths. The paper's best application has a teacher
+with other inputs (other sensors, hand-made features).
 
 Source: arXiv 1803.10837.
 """
@@ -53,7 +52,7 @@ def pkt_loss(features: Array, teacher_features: Array) -> tuple[Any, Array]:
 
 
 def _neighbours(u: Array) -> tuple[Array, Array, Array]:
-    """Similarities S (B, B), their sums by row (B, 1), and the probabilities S / sums."""
+    """Similarities S (B, B), their sums by row (B, 1), and the probabilities S / sums (B, B)."""
     S = xp_of(u).maximum((u @ u.T + 1) / 2, LEAST)
     sums = S.sum(axis=1, keepdims=True)
     return S, sums, S / sums
@@ -69,7 +68,17 @@ def train(
     gamma: float = 30_000.0,
     **options: Any,
 ) -> History:
-    """`fit` on labels and on which samples are neighbours to the teacher."""
+    """`fit` on labels and on the teacher's neighbours of each sample.
+
+    Parameters
+    ----------
+    student, x, labels, strength, **options
+        As for every method: see minikd/methods/base.py. `layer` and `teacher_layer` choose hidden layers.
+    teacher : MLP or array (N, W)
+        A network, or features from any source.
+    gamma : float
+        γ, at least 0.
+    """
     weight = check_number("strength", strength, 0) * check_number("gamma", gamma, 0)
     return teach_features(student, teacher, x, labels, pkt_loss, weight=weight, **options)
 

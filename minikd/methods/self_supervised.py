@@ -1,26 +1,30 @@
-"""Self-supervised distillation: learn a representation with no labels at all (Fang et al. 2021, "SEED").
+"""Self-supervised distillation: learn a representation without labels (Fang et al. 2021, "SEED").
 
-Idea. A representation is where samples are near to which others. Ask the teacher's representation how near a sample
-is to each of many anchors, and let the student's say the same: no class is ever mentioned, so teacher and student
-may have learnt nothing of classes. How good a representation is, a linear probe tells afterwards.
+Idea. A representation is described by which samples are near to which others. The teacher's representation says how
+near a sample is to each of many anchors, and the student learns to give the same similarities. No class is used, so
+teacher and student may know nothing of classes. A linear probe then measures how good the representation is.
 
-Loss. e (B, W) is the student's embedding, t (B, W) the teacher's, u = e / |e| and the teacher's w alike; A (M, W)
-are anchors, embeddings of the teacher's of length 1, to which each sample's own w_i is added as the last:
+Loss. e (B, W) is the student's embedding and t (B, W) the teacher's, u = e / ‖e‖ and w = t / ‖t‖. A (M, W) are anchors,
+embeddings of the teacher's of length 1. Each sample's own w_i is the last anchor::
 
     s_i = (A u_i, w_i · u_i) / τ_S,    r_i = (A w_i, w_i · w_i) / τ_T          both (M + 1,)
     L = -1/B Σ_ij softmax(r_i)_j log softmax(s_i)_j
 
-Gradient. In s it is that of `soft_cross_entropy` at temperature 1, ds = (softmax(s) - softmax(r)) / B; then du_i =
-(A^T ds_i,1..M + ds_i,M+1 w_i) / τ_S, and on through the norm by `unit_rows_backward`. The student's embedding is a
-linear map of its last hidden layer (a projection, thrown away afterwards) to the teacher's width.
+Gradient. With respect to s it is that of `soft_cross_entropy` at temperature 1, ds = (softmax(s) - softmax(r)) / B.
+Then::
 
-Defaults. τ_S = 0.2 and τ_T = 0.01 as in the paper (its code has 0.0001), the teacher's last hidden layer as
-embedding. The paper's queue of 65,536 embeddings of earlier batches is here a fixed sample of 1,024: as the teacher
-does not change, an anchor never becomes stale. Then a linear probe: the student's last layer alone, trained with the
-labels, a quarter of the epochs; this is the only place where a label is read.
+    du_i = (A^T ds_i,1..M + ds_i,M+1 w_i) / τ_S
 
-When. With many unlabelled samples, and for representations that several tasks shall use. Against soft targets on the
-very classes that are asked for, it loses.
+and `unit_rows_backward` leads through the norm. The student's embedding is a linear map of its last hidden layer (a
+projection, which is discarded afterwards) to the teacher's width.
+
+Defaults. τ_S = 0.2 and τ_T = 0.01 as in the paper (its code has 0.0001), and the teacher's last hidden layer as the
+embedding. The paper has a queue of 65,536 embeddings of earlier batches. Here the anchors are a fixed sample of 1,024:
+because the teacher does not change, an anchor never becomes stale. Then comes a linear probe: the student's last layer
+alone is trained with the labels, for a quarter of the epochs. Only the probe reads labels.
+
+When. Use it with many unlabelled samples, and for representations that serve several tasks. It is worse than soft
+targets for the classes that the teacher knows.
 
 Source: arXiv 2101.04731, equations 1 to 4.
 """
@@ -65,7 +69,11 @@ def similarity_loss(
     temperature: float = 0.2,
     teacher_temperature: float = 0.01,
 ) -> tuple[Any, Array]:
-    """Cross-entropy of similarities to anchors.  embeddings, teacher_embeddings (B, W), anchors (M, W) -> L, (B, W)"""
+    """Cross-entropy of similarities to anchors, and its gradient.
+
+    embeddings, teacher_embeddings (B, W), anchors (M, W) -> L, dembeddings (B, W). `temperature` is τ_S and
+    `teacher_temperature` τ_T.
+    """
     embeddings = check_matrix("embeddings", embeddings)
     n, width = embeddings.shape
     teacher_embeddings = check_matrix("teacher_embeddings", teacher_embeddings, rows=n, columns=width)
@@ -97,9 +105,20 @@ def represent(
     teacher_temperature: float = 0.01,
     **fit_options: Any,
 ) -> History:
-    """Train the student's hidden layers on the teacher's similarities, without labels; its last layer stays as it was.
+    """Train the student's hidden layers on the teacher's similarities, without labels. Its last layer stays as it was.
 
-    teacher  an MLP, or an array (N, W) of embeddings made anywhere
+    Parameters
+    ----------
+    student, x, optimizer, **fit_options
+        As for every method: see minikd/methods/base.py.
+    teacher : MLP or array (N, W)
+        A network, or embeddings from any source.
+    teacher_layer : int
+        The teacher's hidden layer: 0 is the first, -1 the last.
+    n_anchors : int
+        M, the number of anchors.
+    temperature, teacher_temperature : float
+        τ_S and τ_T, above 0.
     """
     check_type("student", student, MLP, "an MLP")
     x = check_samples("x", x, columns=student.sizes[0])
@@ -124,7 +143,7 @@ def represent(
 def linear_probe(
     student: MLP, x: Array, labels: Array, *, optimizer: MakeOptimizer = Adam, **fit_options: Any
 ) -> History:
-    """Train the student's last layer on labels and leave the others as they are: how good are its features?
+    """Train only the student's last layer, on labels, to measure how good its features are.
 
     A linear map from frozen features is a network without hidden layers, which `fit` trains.
     """
@@ -151,7 +170,15 @@ def train(
     probe_epochs: int | None = None,
     **fit_options: Any,
 ) -> History:
-    """`represent`, then `linear_probe` for the last probe_epochs; strength has no meaning here."""
+    """`represent`, then `linear_probe` for the last probe_epochs. strength has no effect here.
+
+    Parameters
+    ----------
+    student, teacher, x, labels, optimizer, **fit_options
+        As for every method and for `represent`: see minikd/methods/base.py.
+    probe_epochs : int, optional
+        The epochs of the probe; by default a quarter.
+    """
     x, labels = check_student(student, x, labels)
     epochs = option(fit_options, "epochs")
     probe_epochs = max(1, epochs // 4) if probe_epochs is None else check_count("probe_epochs", probe_epochs)

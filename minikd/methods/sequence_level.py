@@ -1,33 +1,35 @@
-"""Sequence-level distillation: train on what the teacher says, not on how likely it finds it (Kim & Rush 2016).
+"""Sequence-level distillation: train on samples from the teacher instead of its probabilities (Kim & Rush 2016).
 
 Idea. The target of distillation is the teacher's distribution over whole sequences. No sum over all sequences can be
-computed, but a sample can be drawn: let the teacher write, and train the student on the text as if people had written
-it. The teacher must be able to write, and data are not needed: the teacher writes as much as one likes. For a
-classifier a sequence has one symbol, and the same idea is to draw the label from the teacher's softmax.
+computed, but a sample can be drawn. So the teacher generates text, and the student is trained on it like on text by
+people. The teacher must be able to generate. Data are not needed, because the teacher generates as much as one likes.
+For a classifier a sequence has one symbol, and the same idea is to draw the label from the teacher's softmax.
 
-Loss. A label ỹ is drawn from the teacher's q, anew each time, and the loss is cross-entropy with it:
+Loss. A label ỹ is drawn from the teacher's q, anew each time, and the loss is cross-entropy with it::
 
     L = -1/B Σ_i log p_i[ỹ_i],         dlogits = (p - ỹ) / B,    ỹ one-hot, ỹ_i ~ q_i
 
-What it descends. E[ỹ] = q, and the gradient is linear in ỹ, so its expectation is that of soft targets at T = 1 and
-soft_weight 1,
+What it minimises. E[ỹ] = q, and the gradient is linear in ỹ, so its expectation is that of soft targets at T = 1 and
+soft_weight 1::
 
     E[dlogits] = (p - q) / B,         E[L] = CE(q, p) = KL(q || p) + H(q)
 
-The draw adds noise: column j of ỹ has the variance q_j (1 - q_j), none where the teacher is sure. For whole words the
-sum over symbols does the same: E over words x ~ q of -log p(x) is KL(q || p) between the distributions over words,
-plus a constant. So what is descended is the forward KL of sequences, on contexts that are the teacher's own.
+The draw adds noise: column j of ỹ has the variance q_j (1 - q_j), which is 0 if the teacher is certain. For whole words
+the sum over symbols gives the same: E over words x ~ q of -log p(x) is KL(q || p) between the distributions over words,
+plus a constant. So it minimises the forward KL of sequences, on contexts from the teacher.
 
-Draws. A uniform number u for each sample picks the first class j at which Σ_k≤j q_k exceeds u. All u are drawn anew
-each epoch from (seed, epoch). On the data set "words" x is read for its number of rows alone: each epoch has as many
-rows of words that the teacher makes up anew.
+Draws. A uniform number u for each sample selects the first class j at which Σ_k≤j q_k exceeds u. All u are drawn anew
+in each epoch from (seed, epoch). On the data set "words" only the number of rows of x is used: each epoch has as many
+rows of new words that the teacher generates.
 
-Defaults. There are none to choose: no temperature, no weight, no label of the data. Kim & Rush take the teacher's
-likeliest sequence, found by beam search. That is the mode of q and not a sample of it; it descends another loss.
+Defaults. There is nothing to choose: no temperature, no weight, no label of the data. Kim & Rush take the teacher's
+most probable sequence, found by beam search. That is the mode of q and not a sample of it, so it minimises another
+loss.
 
-When. Where the teacher shows what it says, but not its probabilities. Otherwise soft targets have the same mean and no
-noise. On words it needs no data: student 64 has 2.08 nats a letter on held-out words after as many steps as `kd` takes
-with 1,000 words, which gives 2.08. Labels alone on those words, stopped early, give 2.27 (`minikd reproduce language`).
+When. Use it if the teacher shows its outputs but not its probabilities. Otherwise soft targets have the same mean and
+no noise. On words it needs no data: student 64 has 2.08 nats a letter on held-out words after as many steps as `kd`
+takes with 1,000 words, and `kd` also gives 2.08. Labels alone on those words, stopped early, give 2.27 (`minikd
+reproduce language`).
 
 Source: arXiv 1606.07947, section 3.2.
 """
@@ -54,7 +56,7 @@ from .language import Drawn, Following, check_same_language
 
 
 class Uniform(Source):
-    """A number from [0, 1) for each sample, drawn anew each epoch, as a target for `fit`: (N,)."""
+    """A number from [0, 1) for each sample, drawn anew in each epoch, as a target for `fit`: (N,)."""
 
     def __init__(self, rows: int) -> None:
         self.shape, self.dtype, self.fingerprint = (rows,), np.dtype("float64"), f"{rows} uniform numbers"
@@ -76,7 +78,7 @@ def drawn_labels(teacher_logits: Array, u: Array) -> Array:
 
 
 def drawn_loss(logits: Array, teacher_logits: Array, u: Array) -> tuple[Any, Array]:
-    """Cross-entropy with labels drawn from the teacher.  logits, teacher_logits (B, K), u (B,) -> L, (B, K)"""
+    """Cross-entropy with labels drawn from the teacher.  logits, teacher_logits (B, K), u (B,) -> L, dlogits (B, K)"""
     logits = check_matrix("logits", logits)
     return cross_entropy(logits, drawn_labels(check_soft("teacher_logits", teacher_logits, logits), u))
 
@@ -91,9 +93,18 @@ def train(
     optimizer: MakeOptimizer = Adam,
     **fit_options: Any,
 ) -> History:
-    """`fit` on labels that the teacher draws for x; on words, on words that it makes up. Labels are not read.
+    """`fit` on labels drawn from the teacher for x. On words, on words that it generates. Labels are not read.
 
-    strength has no meaning here. On words the teacher must be an MLP with the student's alphabet and context.
+    Parameters
+    ----------
+    student, x, optimizer, **fit_options
+        As for every method: see minikd/methods/base.py.
+    teacher : MLP, callable or array (N, K)
+        On words it must be an MLP with the student's alphabet and context.
+    labels : None
+        They are not read.
+    strength : float
+        It has no effect here.
     """
     check_type("student", student, MLP, "an MLP")
     x = check_samples("x", x, columns=student.sizes[0])

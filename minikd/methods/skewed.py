@@ -1,27 +1,27 @@
-"""Skewed KL: mix a little of the one distribution into the other before comparing them (Ko et al. 2024, "DistiLLM").
+"""Skewed KL: mix a little of one distribution into the other before comparing them (Ko et al. 2024, "DistiLLM").
 
-Idea. KL divergences explode where their second distribution is nearly 0, and then a few classes decide about the
-gradient. With a share of the first distribution mixed into the second, their ratio is at most 1 / α. The loss is
-bounded, the gradient is smoother, and the divergence is still 0 for p = q alone.
+Idea. A KL divergence becomes very large where its second distribution is nearly 0, and then a few classes dominate the
+gradient. With a share of the first distribution mixed into the second, their ratio is at most 1 / α. Then the loss is
+bounded, the gradient is smoother, and the divergence is still 0 only for p = q.
 
-Loss. q is the teacher's softmax at T, p the student's, α the share that is mixed in, w the soft_weight:
+Loss. q is the teacher's softmax at T, p the student's, α the share that is mixed in, w the soft_weight::
 
     forward   D = KL(q || α q + (1 - α) p)
     reverse   D = KL(p || (1 - α) q + α p)          L = (1 - w) CE(y, p) + w T² mean_i D
 
 Gradient. For any D of p, dp_k/dz_j = p_k ([k = j] - p_j) / T gives dD/dz_j = p_j (d_j - Σ_k p_k d_k) / T with
-d_k = dD/dp_k, and a constant added to all d_k drops out. With m the mixture,
+d_k = dD/dp_k, and a constant added to all d_k cancels. With m the mixture::
 
     forward   d_k = -(1 - α) q_k / m_k
     reverse   d_k = log(p_k / m_k) - α p_k / m_k    (and + 1, a constant)
 
-Both are written with p_k q_k / m_k and p_k p_k / m_k, taken from logarithms, which neither overflow nor divide by 0.
-At α = 0 they are the gradients of `kd`, (p - q) / T, and of `reverse-kl`.
+Both are computed with p_k q_k / m_k and p_k p_k / m_k from logarithms, which neither overflow nor divide by 0. At α = 0
+they are the gradients of `kd`, (p - q) / T, and of `reverse-kl`.
 
 Defaults. α = 0.1 as in the paper, for both directions; forward; T = 1 and w = 0.9 as in `reverse-kl`.
 
-When. In place of either KL, where training with it is unstable, and where the teacher rules classes out: the reverse
-one stays finite there.
+When. Use it instead of either KL if training with it is unstable, or if the teacher rules classes out: the reverse
+direction stays finite then.
 
 Source: arXiv 2402.03898, section 3.1.
 """
@@ -83,7 +83,21 @@ def train(
     soft_weight: float = 0.9,
     **options: Any,
 ) -> History:
-    """`fit` on labels and on a skewed KL divergence from the teacher."""
+    """`fit` on labels and on a skewed KL divergence from the teacher.
+
+    Parameters
+    ----------
+    student, teacher, x, labels, strength, **options
+        As for every method: see minikd/methods/base.py.
+    alpha : float
+        α, in [0, 1).
+    direction : str
+        "forward" or "reverse".
+    temperature : float
+        T, above 0.
+    soft_weight : float
+        w, in [0, 1].
+    """
     how: dict[str, Any] = {"alpha": alpha, "direction": direction, "temperature": temperature}
     loss = partial(skewed_loss, **how, soft_weight=mix(soft_weight, strength))
     return teach(student, teacher, x, labels, loss, **options)

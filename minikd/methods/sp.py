@@ -1,22 +1,21 @@
-"""Similarity preservation: samples that are alike to the teacher shall be alike to the student (Tung & Mori 2019).
+"""Similarity preservation: samples similar for the teacher should be similar for the student (Tung & Mori 2019).
 
-Idea. Of a batch, take the matrix of similarities between its samples; a sample's row says which others it activates
-the same features as. Match the rows.
+Idea. The similarities between the samples of a batch form a matrix. A sample's row says which other samples activate
+the same features. The student matches the teacher's rows.
 
-Loss. G = f f^T (B, B) of features f (B, W), u_i = G_i / |G_i| its rows at L2 norm 1, and U the teacher's:
+Loss. G = f f^T (B, B) for features f (B, W), u_i = G_i / ‖G_i‖ its rows at L2 norm 1, and U the teacher's::
 
     L = CE(y, p) + γ / B² Σ_ij (u_ij - U_ij)²
 
-Gradient. du = 2 γ (u - U) / B², then back through the norm of each row (`unit_rows_backward`), then through the Gram
-matrix (`gram_backward`): df = (dG + dG^T) f. A sample without any active feature has a row of zeros; that row stays
-0.
+Gradient. du = 2 γ (u - U) / B². `unit_rows_backward` leads through the norm of each row, and `gram_backward` through
+the Gram matrix: df = (dG + dG^T) f. A sample without any active feature has a row of zeros; that row stays 0.
 
-Defaults. γ = 3000, as in the paper on CIFAR-10, where L is small: two random matrices differ by about 2 / B. The
-last hidden layers. The rows are divided by their L2 norms (some libraries use sums, or the norm of the whole
+Defaults. γ = 3000, as in the paper on CIFAR-10. It is large because L is small, about 2 / B for two random matrices.
+The last hidden layers. The rows are divided by their L2 norms (some libraries use sums, or the norm of the whole
 matrix).
 
-When. Where teacher and student have layers of different widths and no regressor is wanted. After relu all
-similarities are positive, so much of G is alike for all samples; one batch shows but few relations.
+When. Use it if teacher and student have layers of different widths and no regressor is wanted. After relu all
+similarities are positive, so much of G is the same for all samples, and one batch shows only few relations.
 
 Source: arXiv 1907.09682, equations 1 to 4.
 """
@@ -47,7 +46,17 @@ def sp_loss(features: Array, teacher_features: Array) -> tuple[Any, Array]:
 def train(
     student: MLP, teacher: Any, x: Array, labels: Array, *, strength: float = 1.0, gamma: float = 3000.0, **options: Any
 ) -> History:
-    """`fit` on labels and on which samples are alike to the teacher."""
+    """`fit` on labels and on the teacher's similarities between samples.
+
+    Parameters
+    ----------
+    student, x, labels, strength, **options
+        As for every method: see minikd/methods/base.py. `layer` and `teacher_layer` choose hidden layers.
+    teacher : MLP or array (N, W)
+        A network, or features from any source.
+    gamma : float
+        γ, at least 0.
+    """
     weight = check_number("strength", strength, 0) * check_number("gamma", gamma, 0)
     return teach_features(student, teacher, x, labels, sp_loss, weight=weight, **options)
 

@@ -1,10 +1,10 @@
-"""Top k: distil from the k largest probabilities, which are all that many APIs show.
+"""Top k: distil from the k largest probabilities, because many APIs show no others (Anshumann et al. 2025).
 
-Idea. A teacher behind an API, or one whose answers are stored, often gives the probabilities of its k likeliest
+Idea. A teacher behind an API, or one whose outputs are stored, often gives the probabilities of its k most likely
 classes and no others. The remainder, Q = 1 - Σ_known q, belongs to the rest, but how it is divided is unknown. There
-are three ways to go on, and each is a target t in place of q.
+are three ways to continue, and each is a target t instead of q.
 
-Loss. p is the student's softmax, P = Σ_rest p what it gives to the rest, w the soft_weight:
+Loss. p is the student's softmax, P = Σ_rest p its probability of the rest, w the soft_weight::
 
     "rest"           t_j = q_j    where known      t_j = Q p_j / P elsewhere
     "renormalised"   t_j = q_j / (1 - Q)           0
@@ -12,31 +12,32 @@ Loss. p is the student's softmax, P = Σ_rest p what it gives to the rest, w the
 
     D = Σ_j t_j (log t_j - log p_j),         L = (1 - w) CE(y, p) + w mean_i D
 
-Gradient. With t as a constant, dD/dz_j = -Σ_k t_k ([k = j] - p_j) = p_j Σ_k t_k - t_j. That is all for the last two.
-In "rest" t depends on p, but there D = Σ_known q_j log(q_j / p_j) + Q log(Q / P), the KL divergence of k + 1 classes,
-one of which is the rest. With dP/dz_j = p_j ([j in rest] - P),
+Gradient. With t as a constant, dD/dz_j = -Σ_k t_k ([k = j] - p_j) = p_j Σ_k t_k - t_j. That is all for the last two. In
+"rest" t depends on p, but there D = Σ_known q_j log(q_j / p_j) + Q log(Q / P), the KL divergence of k + 1 classes, one
+of which is the rest. With dP/dz_j = p_j ([j in rest] - P)::
 
     d/dz_j (-Q log P) = Q p_j - [j in rest] Q p_j / P
 
 and the sum of all is p_j (Σ_known q + Q) - t_j = p_j - t_j: the same formula, with Σ_k t_k = 1.
 
-What each loses. "rest" loses only the order of the rest: there the student's own proportions are the target, and
-nothing false is taught. "renormalised" says that the rest is impossible: the student becomes surer than the teacher
-by the factor 1 / (1 - Q). "cut" has the same minimum as "renormalised": its D is (1 - Q) times that one, and
-log(1 - Q) (1 - Q) is added. So a sample counts less the less of it is known, and D is negative at its minimum, where a
-divergence would be 0.
+What each loses. "rest" loses only the order of the rest: the student's own proportions are the target there, and
+nothing false is taught. "renormalised" treats the rest as impossible, so the student becomes more confident than the
+teacher by the factor 1 / (1 - Q). "cut" has the same minimum as "renormalised": its D is (1 - Q) times that one, plus
+(1 - Q) log(1 - Q). So a sample counts less if less of it is known, and D is negative at its minimum, where a divergence
+would be 0.
 
-With k = K or more all three are KL(q || p). With k = K - 1 "rest" is KL(q || p) as well: one class has no order.
+With k = K or more all three are KL(q || p). With k = K - 1 "rest" is KL(q || p) as well, because a single class has no
+order.
 
-Defaults. k = 5, as APIs show; "rest"; w = 0.9. There is no temperature: to soften q one must know all of it.
+Defaults. k = 5, as APIs show; "rest"; w = 0.9. There is no temperature, because softening q needs all of it.
 
-When. Where no more than that is known. Student 64 on 1,000 words of the data set "words", k = 5 of 27 (tutorial 14, w =
-1, 5 seeds): held-out words have 2.21 nats a letter with "rest", 2.83 with "cut" and 2.88 with "renormalised", and 2.08
-where all 27 are known. The last two never say anything rare: the teacher gives their words 1.82 and 1.83, its own 1.89.
-In the gallery the k classes are looked up in the teacher's full logits. `cached_logits(..., top=k)` of
-minikd/scale/answers.py stores k logits a row, and spreads the rest evenly.
+When. Use it if only the k largest are known. Student 64 on 1,000 words of the data set "words", k = 5 of 27 (tutorial
+14, w = 1, 5 seeds): held-out words have 2.21 nats a letter with "rest", 2.83 with "cut" and 2.88 with "renormalised",
+and 2.08 if all 27 are known. With the last two the student never says anything rare: the teacher gives their words 1.82
+and 1.83, its own 1.89. In the gallery the k classes are taken from the teacher's full logits. `cached_logits(...,
+top=k)` of minikd/scale/answers.py stores k logits a row, and spreads the rest evenly.
 
-Source: Anshumann et al. 2025, arXiv 2503.16870, who show that keeping the k largest gives a biased estimate of q. They
+Source: Anshumann et al. 2025, arXiv 2503.16870. They show that keeping the k largest gives a biased estimate of q. They
 draw the classes that are kept from q instead, which gives an unbiased one; `sequence-level` does that with one draw.
 """
 
@@ -70,7 +71,7 @@ def top_k(logp: Array, logq: Array, k: int, rest: str) -> tuple[Array, Array]:
 
 
 def _log_sum(logp: Array, where: Array) -> Array:
-    """log Σ p over the classes in `where`; -infinity where they all have p = 0.  (B, K) -> (B, 1)"""
+    """log Σ p over the classes in `where`; -infinity if they all have p = 0.  (B, K) -> (B, 1)"""
     xp = xp_of(logp)
     chosen = xp.where(where, logp, -xp.inf)
     largest = chosen.max(axis=1, keepdims=True)
@@ -109,7 +110,19 @@ def train(
     soft_weight: float = 0.9,
     **options: Any,
 ) -> History:
-    """`fit` on labels and on the k largest probabilities of the teacher."""
+    """`fit` on labels and on the k largest probabilities of the teacher.
+
+    Parameters
+    ----------
+    student, teacher, x, labels, strength, **options
+        As for every method: see minikd/methods/base.py.
+    k : int
+        How many probabilities are known, at least 1.
+    rest : str
+        "rest", "renormalised" or "cut".
+    soft_weight : float
+        w, in [0, 1].
+    """
     loss = partial(top_k_loss, k=k, rest=rest, soft_weight=mix(soft_weight, strength))
     return teach(student, teacher, x, labels, loss, **options)
 

@@ -1,21 +1,21 @@
-"""Teacher-free distillation: a teacher that is always right, made up (Yuan et al. 2020).
+"""Teacher-free distillation: a virtual teacher that is always right, made from the labels (Yuan et al. 2020).
 
-Idea. Much of what soft targets do is to regularise, and for that the teacher need not exist: invent one that gives
-the label's class probability a, and all other classes the rest alike, then soften it.
+Idea. Much of the effect of soft targets is regularisation, which needs no real teacher. A virtual teacher gives the
+label's class the probability a, shares the rest equally among the other classes, and is then softened.
 
-Loss. With u the invented distribution, u_t = a, u_k = (1 - a) / (K - 1), and τ a temperature,
+Loss. u is the virtual distribution, u_t = a, u_k = (1 - a) / (K - 1), and τ a temperature::
 
     q = softmax(u / τ),        L = (1 - w) CE(y, p) + w CE(q, p),        dlogits = [(1 - w)(p - y) + w (p - q)] / B
 
-by the derivation of `distillation_loss` at T = 1, with u/τ for the teacher's logits. Mind that u, which holds
-probabilities, goes into the softmax as it stands: q_t : q_k = e^((a - u_k) / τ), so at τ = 20 q is nearly uniform,
-and this is label smoothing with ε ≈ w, but for a few percent more on the right class.
+The derivation is that of `distillation_loss` at T = 1, with u/τ as the teacher's logits. Note that u, which holds
+probabilities, goes into the softmax as it is: q_t : q_k = e^((a - u_k) / τ). So at τ = 20 q is nearly uniform, and this
+is label smoothing with ε ≈ w, except for a few percent more on the label's class.
 
-Defaults. a = 0.99, τ = 20, w = 0.1, and the student's own p at temperature 1, as in the reference code for ResNet-18
-on CIFAR-100 (where the second term is a mean over classes, too, times 100, which cancel); in the paper's equation
-the student is tempered as well.
+Defaults. a = 0.99, τ = 20, w = 0.1, and the student's own p at temperature 1, as in the reference code for ResNet-18 on
+CIFAR-100 (where the second term is also a mean over classes, times 100, which cancels). In the paper's equation the
+student has the temperature also.
 
-When. Where no teacher can be had. Compare it with label smoothing before believing in more.
+When. Use it if there is no teacher. Compare it with label smoothing before you conclude that it does more.
 
 Source: arXiv 1909.11723, section 5.2.
 """
@@ -39,7 +39,10 @@ from .linear_algebra import as_float, one_hot
 def virtual_teacher_loss(
     logits: Array, labels: Array, *, correct: float = 0.99, temperature: float = 20.0, soft_weight: float = 0.1
 ) -> tuple[Any, Array]:
-    """(1 - w) CE(y, p) + w CE(softmax(u / τ), p).  logits (B, K), labels (B,) -> L, dlogits (B, K)"""
+    """(1 - w) CE(y, p) + w CE(softmax(u / τ), p).  logits (B, K), labels (B,) -> L, dlogits (B, K)
+
+    `correct` is a, in [0, 1], `temperature` is τ, and `soft_weight` is w.
+    """
     logits = check_matrix("logits", logits)
     labels = check_labels("labels", labels, *logits.shape)
     a, classes = check_number("correct", correct, 0, 1), logits.shape[1]
@@ -60,7 +63,17 @@ def train(
     soft_weight: float = 0.1,
     **fit_options: Any,
 ) -> History:
-    """`fit` on labels and on what a teacher made up from them would say; no teacher is asked."""
+    """`fit` on labels and on a virtual teacher made from them. No other teacher is used.
+
+    Parameters
+    ----------
+    student, x, labels, strength, optimizer, **fit_options
+        As for every method: see minikd/methods/base.py.
+    teacher : None
+        It is not used.
+    soft_weight : float
+        w, in [0, 1].
+    """
     x, labels = check_student(student, x, labels)
     loss = partial(virtual_teacher_loss, soft_weight=mix(soft_weight, strength))
     return fit(student, x, labels, loss=loss, optimizer=optimizer(student), **fit_options)

@@ -27,8 +27,7 @@ def distillation(image: Any, answers: Sequence[Any], truth: int, weights: Sequen
     weights  how large the teacher is and how large the student, in words
     """
     figure = new_figure(10, 4.4, layout=None)
-    page: Any = figure.add_axes((0, 0, 1, 1))
-    page.set(xlim=(0, 10), ylim=(0, 4.4))
+    page: Any = figure.add_axes((0, 0, 1, 1), xlim=(0, 10), ylim=(0, 4.4))
     page.axis("off")
     box: Any = figure.add_axes((0.03, 0.4, 0.12, 0.27))
     box.imshow(image, cmap="gray_r")

@@ -1,8 +1,8 @@
-"""The report of a run: one file, report.html, that needs no network and holds everything worth looking at.
+"""The report of a run: one file, report.html, that works offline and shows the results, an explorer and pictures.
 
-It is built from the run's folder alone, so that old runs can also be looked at, and the same folder always gives the
-same file. The words and pictures are made here; the explorer, in which a reader changes temperature and weights, is
-plain JavaScript (page/*.js) on the numbers that samples.py chooses.
+It is built from the run's folder only. So old runs can also be looked at, and the same folder always gives the same
+file. Text and pictures are made here. The explorer, in which a reader changes temperature and weights, is plain
+JavaScript (page/*.js) on the numbers that samples.py chooses.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from .page import confusion_table, figure, gallery, html_table, page
 from .samples import Network, pack
 
 NAME = "report.html"
-TESTED = ("accuracy", "errors", "nll", "ece")  # what is measured of a network
+TESTED = ("accuracy", "errors", "nll", "ece")  # the scores of a network
 COLUMNS = ("epoch", "loss", "lr", "val_accuracy", "val_errors", "val_nll", "val_ece")  # of a history
 
 
 def write(folder: Path) -> Path:
     """Build the report of the finished run in `folder` and write it there, atomically; returns where it is.
 
-    CheckpointError, which says what to do, where there is no run, or an unfinished or damaged one; DataError where the
-    run's data set cannot be had.
+    CheckpointError, which says what to do, if there is no run, or if it is unfinished or damaged. DataError if the
+    run's data set is not available.
     """
     path = folder / NAME
     write_atomically(path, build(folder).encode())
@@ -53,7 +53,7 @@ def write(folder: Path) -> Path:
 
 
 def find(folder: Path) -> Path:
-    """The report of the run in `folder`, written now if there is none. Raises what `write` does."""
+    """The path of the report of the run in `folder`, written now if there is none. Raises what `write` does."""
     path = folder / NAME
     return path if path.is_file() and any((folder / file).exists() for file in REPORTS) else write(folder)
 
@@ -74,7 +74,7 @@ def explore(folder: Path, browser: bool = True) -> str:
 def build(folder: Path) -> str:
     """The report of the finished run in `folder`, as HTML. Raises what `write` does."""
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a folder: name that of a run, such as runs/digits-1")
+        raise CheckpointError(f"{folder} is not a folder: give the folder of a run, such as runs/digits-1")
     with limited_blas(1):  # another number of threads might give other last digits, and so another file
         for file, of in REPORTS.items():
             if (folder / file).exists():
@@ -91,9 +91,9 @@ def build(folder: Path) -> str:
 
 
 def finished(folder: Path, config: Config, data: Data) -> list[Trained]:
-    """Every network of a finished run with its history and scores, as `Experiment.run` returned them; on the CPU.
+    """Every network of a finished run with its history and scores, as `Experiment.run` returned them, on the CPU.
 
-    CheckpointError where a file is missing or damaged.
+    CheckpointError if a file is missing or damaged.
     """
     histories = _histories(folder / "history.csv")
 
@@ -103,7 +103,7 @@ def finished(folder: Path, config: Config, data: Data) -> list[Trained]:
             scores = dict(result)
             kind, seed, seconds = scores.pop("model"), scores.pop("seed"), scores.pop("seconds")
             del scores["parameters"]
-            tested = bool(scores) or kind != "teacher"  # answers in a file are not
+            tested = bool(scores) or kind != "teacher"  # a teacher that is a file of logits has no scores
             check_numbers(result, {*TESTED * tested, *scores, "seed", "seconds"})
             model: Any = read_copy(folder) if kind == "teacher" and config.teacher_from else None
             if model is None:
@@ -150,9 +150,16 @@ def _of_run(folder: Path) -> str:
         title=f"Distillation on {config.data}",
         verdict=summary.regime(config, data, done),
         settings=[*_settings(config, first["teacher"].model, first["distilled"].model), ("method", how)],
-        table=html_table(summary.cells(done), f"{seeds}, on {len(data.y_test):,} test samples of {config.data}.")
+        table=html_table(
+            summary.cells(done),
+            f"{seeds}, on {len(data.y_test):,} test samples of {config.data}.",
+            first=("errors", "perplexity", "NLL"),
+        )
         + html_table(
-            summary.verdict_cells(done), summary.ONE_SEED if config.seeds == 1 else "Does the teacher help?", "verdict"
+            summary.verdict_cells(done),
+            summary.ONE_SEED if config.seeds == 1 else "Does the teacher help?",
+            "verdict",
+            first=("score", ""),
         ),
         numbers=pack(data, DATASETS[config.data], networks, config.temperature, config.soft_weight)
         if "teacher" in shown
@@ -164,37 +171,37 @@ def _of_run(folder: Path) -> str:
 
 
 def _curves(done: list[Trained]) -> str:
-    """Learning curves of all seeds; none where only files were read."""
+    """Learning curves of all seeds; an empty string if no network was trained."""
     if not any(len(t.history) for t in done):
         return ""
     figures = []
-    for column, name, factor, digits in (("val_nll", "NLL", 1, 3), ("val_accuracy", "Accuracy, %,", 100, 1)):
+    for column, name, factor, digits in (("val_nll", "NLL", 1, 3), ("val_accuracy", "accuracy in %", 100, 1)):
         ends: dict[str, list[float]] = {}
         for t in done:
             if len(t.history):
                 ends.setdefault(NAMES[t.kind], []).append(factor * t.history[column][-1])
-        said = ", ".join(f"{kind} {np.mean(values):.{digits}f}" for kind, values in ends.items())
-        words = f"{name} on validation samples by epoch; after the last: {said}."
+        last = ", ".join(f"{kind} {np.mean(values):.{digits}f}" for kind, values in ends.items())
+        words = f"Validation {name} by epoch. After the last epoch: {last}."
         figures.append(figure(plots.svg(run_plots.learning_curves(done, NAMES, columns=(column,))), words))
     return gallery("Learning curves", figures, "two")
 
 
 def _looks(networks: list[Trained], data: Data) -> str:
-    """Confusion and reliability of each network, on the test samples."""
+    """The confusion matrix and the reliability of each network, on the test samples."""
     counts = [run_plots.confusion(_logits(t.model, data), data.y_test) for t in networks]  # (K, K) each
     wrongs = [c - np.diag(np.diag(c)) for c in counts]
     most, small = max(wrong.max() for wrong in wrongs), len(data.class_names) > plots.MANY_CLASSES
     confusions = []
     for trained, count, wrong in zip(networks, counts, wrongs, strict=True):
         i, j = (data.class_names[k] for k in np.unravel_index(wrong.argmax(), wrong.shape))
-        words = f", most often {i} taken for {j} ({_times(wrong.max())})" if wrong.any() else ""
+        words = f", most often {i} predicted as {j} ({_times(wrong.max())})" if wrong.any() else ""
         table = confusion_table(NAMES[trained.kind], count, data.class_names, most, small)
         confusions.append(figure(table, f"{wrong.sum()} errors on {count.sum():,} test samples{words}.", small))
     ece = ", ".join(f"{NAMES[t.kind]} {100 * t.scores['ece']:.1f}\u00a0%" for t in networks)
     svg = plots.svg(run_plots.reliabilities({NAMES[t.kind]: t.model for t in networks}, data))
-    title = "Confusion: each row is a class, each column what it was taken for"
-    return gallery(title, confusions, "two" if small else "") + gallery(
-        "Reliability: on the diagonal, a network is as sure as it is right", [figure(svg, f"ECE: {ece}.", True)], "one"
+    title = "Confusion matrices: rows are true classes, columns are predicted classes"
+    return gallery(title, confusions, "two" if small else "", most) + gallery(
+        "Reliability: on the diagonal, confidence equals accuracy", [figure(svg, f"ECE: {ece}.", True)], "one"
     )
 
 
@@ -216,7 +223,7 @@ def _settings(config: Config, teacher: Any, student: MLP) -> list[tuple[str, str
 
 
 def _network(model: Any) -> str:
-    """A network in a few words, a given teacher that is no MLP, too."""
+    """A network in a few words, also a given teacher that is not an MLP."""
     if isinstance(model, Answers):
         return f"{describe_teacher(model)}, {model.shape[0]:,} samples"
     if not isinstance(model, MLP):
@@ -242,9 +249,9 @@ def _of_comparison(folder: Path) -> str:
         for name, model in models.items()
     ]
     kd = Config.for_data(config.data)  # where the explorer begins
-    words = "Percentage points fewer test errors than labels alone, with intervals of 95 %."
+    words = "Percentage points fewer test errors than labels alone, with 95 % intervals."
     return page(
-        title=f"Methods of distillation on {config.data}",
+        title=f"Distillation methods on {config.data}",
         verdict=_comparison_verdict(rows),
         settings=_settings(config, models["teacher"], models[compare.LABELS]),
         table=html_table(compare.cells(content), compare.caption(content)),
@@ -256,13 +263,13 @@ def _of_comparison(folder: Path) -> str:
 
 
 def _comparison_verdict(rows: Sequence[dict[str, Any]]) -> str:
-    """How many methods beat labels alone, in a sentence."""
+    """How many methods help against labels alone, in two sentences."""
     verdicts = [row["verdict"] for row in rows if row["verdict"] and row["against"] == compare.LABELS]
     counts = {word: verdicts.count(word) for word in ("helps", "hurts", "undecided")}
     best = next((row["method"] for row in rows if row["verdict"]), "none")
     return (
-        f"Of {len(verdicts)} methods, against labels alone, {counts['helps']} help, {counts['hurts']} hurt, and "
-        f"{counts['undecided']} are undecided. The fewest errors on average: {best}."
+        f"Verdicts on {len(verdicts)} methods against labels alone: {counts['helps']} helps, {counts['hurts']} hurts, "
+        f"{counts['undecided']} undecided. {best} has the fewest errors on average."
     )
 
 

@@ -1,6 +1,6 @@
-"""Pictures of any numbers: curves, bars, images, comparisons, heat maps. Each function returns one matplotlib Figure.
+"""General pictures: curves, bars, images, comparisons, heat maps. Each function returns one matplotlib Figure.
 
-`save` writes a figure, `svg` makes it part of a page, `show` shows it in a notebook; style.py defines the look.
+`save` writes a figure, `svg` makes it part of a page, `show` shows it in a notebook. style.py defines the look.
 """
 
 from __future__ import annotations
@@ -21,20 +21,32 @@ __all__ = ["bars", "comparison", "curve_with_interval", "heat_maps", "image_grid
 
 TRUTH, OTHERS = "#0072B2", "#BBBBBB"  # the right class is darker than the others
 VERDICTS = {"helps": ("#009E73", "^"), "hurts": ("#D55E00", "v"), "undecided": ("#777777", "o")}
-FAR = 4  # a gain so many times the median gain is out of the picture
+FAR = 4  # a gain of more than this many times the median gain is not drawn to scale
 MOST_FAILED = 10  # exercises in the picture of a class
-FEW_CURVES = 3  # more curves than this leave no room for a legend between them
-MANY_CLASSES = 12  # more classes than this have no room for all their names or counts
+FEW_CURVES = 3  # with more curves there is no room for a legend between them
+MANY_CLASSES = 12  # with more classes there is no room for all their names or counts
 
 
 @styled
 def lines(x: Any, curves: Mapping[str, Any], *, xlabel: str, ylabel: str, title: str = "") -> Figure:
-    """Curves over x (n,): label -> (n,), or (seeds, n), of which the mean and its 95 % interval are drawn.
+    """At most seven curves, which differ in colour, line and marker.
 
-    At most seven, which differ in colour, line and marker. ValueError for more, and for numbers that do not fit x.
+    Parameters
+    ----------
+    x : array (n,)
+        The positions.
+    curves : mapping
+        Label -> values (n,), or (seeds, n), of which the mean and its 95 % interval are drawn.
+    xlabel, ylabel, title : str
+        Texts of the picture.
+
+    Raises
+    ------
+    ValueError
+        There are more than seven curves, or values do not fit x.
     """
     if len(curves) > len(LOOKS):
-        raise ValueError(f"curves must be at most {len(LOOKS)}, for more cannot be told apart; got {len(curves)}")
+        raise ValueError(f"curves must be at most {len(LOOKS)}: more cannot be told apart; got {len(curves)}")
     figure = new_figure(7, 4)
     axes: Any = figure.subplots()
     numbers = {label: runs_of(f"curves[{label!r}]", values, len(x)) for label, values in curves.items()}
@@ -52,7 +64,7 @@ def lines(x: Any, curves: Mapping[str, Any], *, xlabel: str, ylabel: str, title:
 
 
 def curve_with_interval(x: Any, runs: Any, *, label: str, xlabel: str, ylabel: str, title: str = "") -> Figure:
-    """One curve over x (n,): the mean of runs (seeds, n) and its 95 % interval; several in one picture: `lines`."""
+    """One curve over x (n,): the mean of runs (seeds, n) and its 95 % interval. `lines` draws several curves."""
     return lines(x, {label: runs}, xlabel=xlabel, ylabel=ylabel, title=title)
 
 
@@ -65,10 +77,18 @@ def bars(
     title: str = "",
     truth: int | None = None,
 ) -> Figure:
-    """Bars over classes, a panel a row: an answer softened by several temperatures, {"T = 1": p, "T = 4": p}, say.
+    """Bars over classes, one panel a row, for instance one output at several temperatures, {"T = 1": p, "T = 4": p}.
 
-    rows    label -> (K,), or (seeds, K), of which the mean and its 95 % interval are drawn; names  of the K classes
-    truth   the index of the class whose bars stand out
+    Parameters
+    ----------
+    rows : mapping
+        Label -> values (K,), or (seeds, K), of which the mean and its 95 % interval are drawn.
+    names : sequence of str
+        The K classes.
+    ylabel, title : str
+        Texts of the picture.
+    truth : int, optional
+        The index of the class whose bars are highlighted.
     """
     figure = new_figure(max(5.5, 0.5 * len(names) + 1.2), 0.9 + 1.35 * len(rows))
     panels = figure.subplots(len(rows), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
@@ -92,10 +112,16 @@ def bars(
 
 @styled
 def class_summary(counts: Sequence[int], points: float, failed: Mapping[str, int]) -> Figure:
-    """A class at a glance: how many submissions are in each part of the range of points, and what they fail at.
+    """The submissions of a class: a histogram of their points, and the exercises that fail most often.
 
-    counts   of submissions, in parts of equal width from 0 to `points`
-    failed   label -> how many submissions; the first ten are drawn
+    Parameters
+    ----------
+    counts : sequence of int
+        The number of submissions in each bin. The bins have equal width and go from 0 to `points`.
+    points : float
+        The most points that a submission can have.
+    failed : mapping
+        Exercise -> number of submissions that fail it. The first ten are drawn.
     """
     names = dict(list(failed.items())[:MOST_FAILED]) or {"every exercise is solved": 0}
     figure = new_figure(9, 4 + 0.28 * len(names))
@@ -114,7 +140,7 @@ def class_summary(counts: Sequence[int], points: float, failed: Mapping[str, int
 
 @styled
 def image_grid(x: Any, image_shape: tuple[int, int], titles: Sequence[str] = (), columns: int = 10) -> Figure:
-    """Rows of x (n, height · width) as small pictures, dark where they are large, under n titles (or none)."""
+    """Rows of x (n, height · width) as small pictures, in which large values are dark, under n titles (or none)."""
     if len(titles) not in (0, len(x)):
         raise ValueError(f"titles must be one for each of the {len(x)} rows of x, got {len(titles)}")
     wide = min(columns, len(x))
@@ -138,7 +164,7 @@ def runs_of(name: str, values: Any, points: int) -> np.ndarray:
 
 
 def _mean_and_half(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`mean_interval` of each column of runs (seeds, points); half-widths are 0 where there is one seed."""
+    """`mean_interval` of each column of runs (seeds, points). With one seed the half-widths are 0."""
     if len(runs) < 2:
         return runs[0], np.zeros(runs.shape[1])
     two = np.arange(len(runs), dtype=float)
@@ -149,30 +175,29 @@ def _mean_and_half(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def draw_curve(axes: Any, x: Any, runs: np.ndarray, **look: Any) -> None:
     """The mean of runs (seeds, points), and a band for its 95 % interval."""
     mean, half = _mean_and_half(runs)
-    step = (
-        1 if len(mean) <= 25 else len(mean) // 10
-    )  # markers of a long curve do not run into each other, nor into the other curves'
+    # The markers of a long curve do not overlap each other or those of other curves.
+    step = 1 if len(mean) <= 25 else len(mean) // 10
     axes.plot(x, mean, markevery=(len(axes.lines) * step // 4, step), **look)
     if len(runs) > 1:
         axes.fill_between(x, mean - half, mean + half, color=look["color"], alpha=0.18, lw=0)
 
 
 def say_interval(figure: Figure, seeds: Sequence[int]) -> None:
-    """Where there are several seeds, say below the picture what the bands or bars are."""
+    """With several seeds, write below the picture what the bands or bars are."""
     if max(seeds, default=1) > 1:
         note(figure, f"mean over {max(seeds)} seeds, with its 95 % interval")
 
 
 @styled
 def comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """By how much each method does better than labels alone, with 95 % intervals; see compare.py.
+    """The gain of each method over labels alone, with its 95 % interval; see compare.py.
 
-    What reads no labels, or no data, is compared with a rival that does not either.
+    A method that reads no labels, or no data, is compared with a rival that reads none either.
     """
     shown = [row for row in rows if row["verdict"]]
     figure = new_figure(8, 1.8 + 0.3 * len(shown))
     axes = figure.subplots()
-    # What is far off would squeeze the others together; it is said in words at the edge.
+    # A gain that is far off would squeeze the others, so it is written as text at the edge.
     near = [row for row in shown if abs(row["gain"]) <= FAR * max(np.median([abs(r["gain"]) for r in shown]), 0.1)]
     low, high = (
         f(row["gain"] + s * np.nan_to_num(row["gain_half"]) for row in near or shown) for f, s in ((min, -1), (max, 1))
@@ -209,10 +234,17 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 @styled
 def heat_maps(rows: Sequence[Sequence[Mapping[str, Any]]], x: Sequence[Any], y: Sequence[Any]) -> Figure:
-    """Scores against temperature x and soft weight y, less is better; each row of maps has one scale. See selection.py.
+    """Scores by temperature x and soft weight y, where less is better; see selection.py.
 
-    A map is {"title", "values" (y, x), "best" (y, x), "level" (y, x), "digits"}: the best cell has a heavy frame and a
-    star, those that cannot be told from it a dashed one.
+    The best cell has a heavy frame and a star. Cells that do not differ significantly from it have a dashed frame.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of mappings
+        The maps, row by row: "title", "values" (y, x), "best" (y, x), "level" (y, x), "digits". A row of maps shares
+        one colour scale.
+    x, y : sequence
+        The temperatures and the soft weights.
     """
     from matplotlib.patches import Rectangle
 
@@ -234,5 +266,5 @@ def heat_maps(rows: Sequence[Sequence[Mapping[str, Any]]], x: Sequence[Any], y: 
             axes.set(title=shown["title"], xlabel="temperature", ylabel="soft weight")
             axes.set_xticks(range(len(x)), ["-" if v is None else f"{v:g}" for v in x])
             axes.set_yticks(range(len(y)), ["-" if v is None else f"{v:g}" for v in y])
-    note(figure, "mean over seeds; star and heavy frame: the best; dashed: cannot be told from it (paired, 95 %)")
+    note(figure, "mean over seeds; star, heavy frame: best; dashed: no significant difference from it (paired, 95 %)")
     return figure

@@ -1,4 +1,4 @@
-"""The pictures of a run: how its networks were trained, and what they say of test samples. Each returns a Figure."""
+"""The pictures of a run: learning curves, and predictions on test samples. Each function returns a Figure."""
 
 from __future__ import annotations
 
@@ -24,29 +24,38 @@ if TYPE_CHECKING:
 
     from ..experiments.summary import Trained
 
-# Each network's colour, line and marker: what colours cannot say in grey, lines and markers do.
+# Each network's colour, line and marker. Lines and markers also differ in a grey print.
 COLOURS = {"teacher": "#000000", "labels": "#D55E00", "smoothed": "#56B4E9", "distilled": "#009E73"}
 LINES = {"teacher": ":", "labels": "--", "smoothed": "-.", "distilled": "-"}
 MARKERS = {"teacher": "s", "labels": "o", "smoothed": "^", "distilled": "D"}
-# Of a column of a History: title, axis with unit, factor.
+# Column of a History -> title, axis with unit, factor.
 COLUMNS = {
     "val_nll": ("validation NLL (lower is better)", "NLL, nats", 1),
     "val_accuracy": ("validation accuracy", "accuracy, %", 100),
     "val_ece": ("validation calibration error (lower is better)", "ECE, %", 100),
 }
 TEMPERATURES = (1, 2, 4, 8)
-ROW = 1.6  # from one network's row of bars to the next, in heights of the highest bar
-SURE = 0.9  # how sure the teacher is of the samples that are shown
-FEW_SAMPLES = 3  # a bin of fewer samples says nothing
+ROW = 1.36  # from one network's row of bars to the next, where a bar of probability 1 is 1 high
+HIGH = 0.62  # inches of that bar
+MARKS = {0: "0", 0.5: "½", 1: "1"}  # on the axis of the probabilities
+SURE = 0.9  # the teacher's confidence on the samples that are shown is close to this
+FEW_SAMPLES = 3  # a bin of fewer samples is not shown
 
 
 @styled
 def learning_curves(
     done: Sequence[Trained], names: Mapping[str, str], columns: Sequence[str] = ("val_nll", "val_accuracy")
 ) -> Figure:
-    """Columns of the histories by epoch, a panel each: the mean over seeds, and its 95 % interval as a band.
+    """Columns of the histories by epoch, one panel each: the mean over seeds, and its 95 % interval as a band.
 
-    names   kind of network -> its name in the legend;  columns  some of "val_nll", "val_accuracy", "val_ece"
+    Parameters
+    ----------
+    done : sequence of Trained
+        The networks, with their histories.
+    names : mapping
+        Kind of network -> its name in the legend.
+    columns : sequence of str
+        Some of "val_nll", "val_accuracy" and "val_ece".
     """
     figure, panels = _side_by_side(len(columns), 5.3, 4.2)
     histories = {kind: [t.history for t in done if t.kind == kind and len(t.history)] for kind in names}
@@ -79,10 +88,24 @@ def errors_by_images(
     last: str = "",
     noun: str = "images",
 ) -> Figure:
-    """Errors in % of students that saw n numbers of training images, and of the teacher, which saw all of them.
+    """Errors in % of students by the number of training images, and of the teacher, which saw all of them.
 
-    images  the numbers, rising;  last  the words at the last of them, such as "all 899"
-    curves  {"labels", "smoothed", "distilled"} -> (seeds, n): the mean and its 95 % interval;  teacher  (seeds,)
+    The curves are means over seeds, with their 95 % intervals as bands.
+
+    Parameters
+    ----------
+    images : sequence of int
+        The n numbers of images, rising.
+    curves : mapping
+        "labels", "smoothed" and "distilled" -> errors, (seeds, n).
+    teacher : array (seeds,)
+        The errors of the teachers.
+    xlabel, ylabel, title : str
+        Texts of the picture.
+    last : str
+        The label of the last number, such as "all 899".
+    noun : str
+        What the samples are called.
     """
     figure = new_figure(8, 4.5)
     axes: Any = figure.subplots()
@@ -106,7 +129,7 @@ def errors_by_images(
 
 
 def of_sweep(plan: Sweep, records: list[Record]) -> tuple[Figure, str]:
-    """The picture of a sweep, and what it shows: errors against the number of images, or heat maps."""
+    """The picture of a sweep and its caption: errors by the number of images, or heat maps."""
     if len(plan.images) == 1:
         maps = selection.maps(plan, records)
         return heat_maps(maps, plan.temperature, plan.soft_weight), "Validation scores of every setting."
@@ -126,9 +149,9 @@ def of_sweep(plan: Sweep, records: list[Record]) -> tuple[Figure, str]:
 
 
 def _side_by_side(count: int, width: float, height: float) -> tuple[Figure, Sequence[Any]]:
-    """A figure and its `count` panels beside one another, each `width` by `height` inches with its margins.
+    """A figure and its `count` panels side by side, each `width` by `height` inches with its margins.
 
-    The margins are fixed, because matplotlib takes as long to find out which margins the letters need as to draw.
+    The margins are fixed, because matplotlib takes as long to compute the margins of the texts as to draw.
     """
     figure = new_figure(count * width, height, layout=None)
     left, right, bottom, top = 0.75, 0.15, 0.9, 0.35  # inches around each panel
@@ -138,7 +161,7 @@ def _side_by_side(count: int, width: float, height: float) -> tuple[Figure, Sequ
 
 
 def _limit(axes: Any, column: str) -> None:
-    """Show where the curves are and end: bands that reach below 0, and the first epochs, would squeeze them."""
+    """Limit the y axis to the curves, because bands that reach below 0 and the first epochs would squeeze them."""
     curves = [line.get_ydata() for line in axes.lines if np.isfinite(line.get_ydata()).any()]
     if column == "val_accuracy":
         lowest = min((curve[np.isfinite(curve)][-1] for curve in curves), default=0)
@@ -152,11 +175,21 @@ def _limit(axes: Any, column: str) -> None:
 
 @styled
 def dark_knowledge(models: Mapping[str, Any], data: Data, count: int = 3, shown: str = "") -> Figure:
-    """What networks think of a few test samples: class probabilities, softened by rising temperatures.
+    """Class probabilities of a few test samples at rising temperatures, all bars on one axis from 0 to 1.
 
-    models   name -> network; the first is the teacher. Shown are samples of different classes that it is right about,
-             and rather sure of: at T = 1 they look like labels, and at higher T the rest comes out
-    shown    what the students were shown in training: "100 of 899 images"
+    The samples are of different classes. The teacher is right about them, and its largest probability is close to 0.9.
+    So its output looks like a label at T = 1, and the other classes appear at higher T.
+
+    Parameters
+    ----------
+    models : mapping
+        Name -> network. The first is the teacher.
+    data : Data
+        The data set, whose test samples are used.
+    count : int
+        The number of samples.
+    shown : str
+        What the students were shown in training, such as "100 of 899 images".
     """
     asked = {name: to_numpy(model.predict(data.x_test)) for name, model in models.items()}  # (N, K) each
     first = next(iter(asked.values()))
@@ -164,18 +197,18 @@ def dark_knowledge(models: Mapping[str, Any], data: Data, count: int = 3, shown:
     chosen = _one_per_class(np.argsort(distance, kind="stable"), data.y_test, count)
     rows, classes = len(models), len(data.class_names)
     gap = 0.52 if classes <= MANY_CLASSES else 0.95  # inches below each sample, for the names of the classes
-    each = 0.59 * rows - 0.22  # inches of a sample
+    each = HIGH * (ROW * (rows - 1) + 1)  # inches of a sample
     height = 0.95 + (each + gap) * len(chosen)
     figure = new_figure(12, height, layout=None)
     figure.suptitle("What the labels do not say: class probabilities at rising temperature T", y=1 - 0.12 / height)
     words = (
         f"students shown {shown}; " * bool(shown)
-        + "blue, the darker bars: the right class; each group to its own scale"
+        + "blue, the darker bars: the right class; all bars on one axis from 0 to 1"
     )
     figure.text(0.5, 1 - 0.55 / height, words, ha="center", fontsize=10)
     room: dict[str, Any] = {
         "left": 0.01,
-        "right": 0.99,
+        "right": 0.965,
         "top": 1 - 1.1 / height,
         "bottom": (gap - 0.15) / height,
         "wspace": 0.26,
@@ -187,49 +220,51 @@ def dark_knowledge(models: Mapping[str, Any], data: Data, count: int = 3, shown:
         z = np.stack([logits[sample] for logits in asked.values()])  # (networks, K)
         p = np.stack([softmax(z, T) for T in TEMPERATURES], axis=1)  # (networks, temperatures, K)
         _bars(right, p, int(data.y_test[sample]), list(asked))
-        # All classes by name where there is room, or else those that the teacher thinks likeliest.
+        # All classes by name if there is room, otherwise the three that are likeliest for the teacher.
         named = np.arange(classes) if classes <= MANY_CLASSES else np.sort(np.argsort(-first[sample])[:3])
         look = {"ha": "center"} if classes <= MANY_CLASSES else {"rotation": 25, "ha": "right"}
         for place in _group_places(classes)[:, named]:
             for x, c in zip(place, named, strict=True):
                 right.text(x, -0.1, data.class_names[c], va="top", fontsize=SMALL, **look)
     for T, middle in zip(TEMPERATURES, _group_places(classes).mean(axis=1), strict=True):
-        pairs[0, 1].text(middle, ROW * rows, f"T = {T}", ha="center")
+        pairs[0, 1].text(middle, ROW * rows - 0.02, f"T = {T}", ha="center")
     return figure
 
 
 def _group_places(classes: int) -> np.ndarray:
-    """Where the bars stand: (temperatures, K)."""
+    """The x positions of the bars: (temperatures, K)."""
     return np.arange(classes) + (classes + 1.5) * np.arange(len(TEMPERATURES))[:, None]
 
 
 def _bars(axes: Any, p: np.ndarray, truth: int, names: Sequence[str]) -> None:
-    """Probabilities p (networks, temperatures, K): a row of groups of bars a network, each group's largest in words.
+    """Bars of the probabilities p (networks, temperatures, K), a row a network, with the largest of a group as text.
 
-    All bars are one artist and letters stand for ticks, because a patch a bar and a tick a class take twice the time.
+    All bars are one artist, and texts stand for ticks: a patch a bar and a tick a class take twice the time.
     """
     from matplotlib.collections import PolyCollection
 
     at = np.broadcast_to(_group_places(p.shape[2]), p.shape)
     floor = np.broadcast_to(ROW * np.arange(len(p))[::-1, None, None], p.shape)  # the first network's row is on top
-    top = floor + p / p.max(axis=2, keepdims=True)
-    x, y = [at - 0.4, at + 0.4, at + 0.4, at - 0.4], [floor, floor, top, top]
+    x, y = [at - 0.4, at + 0.4, at + 0.4, at - 0.4], [floor, floor, floor + p, floor + p]
     colours = [TRUTH if k == truth else OTHERS for k in range(p.shape[2])] * (p.size // p.shape[2])
     corners = np.stack([x, y], axis=-1).reshape(4, -1, 2).swapaxes(0, 1)  # (bars, 4, 2)
     axes.add_collection(PolyCollection(list(corners), facecolors=colours))
     for i, j in np.ndindex(p.shape[:2]):
         k = p[i, j].argmax()
-        axes.text(at[i, j, k], floor[i, j, k] + 1.03, f"{p[i, j, k]:.2f}", ha="center", fontsize=SMALL)
+        axes.text(at[i, j, k], floor[i, j, k] + p[i, j, k] + 0.04, f"{p[i, j, k]:.2f}", ha="center", fontsize=SMALL)
     edges = -0.8, at.max() + 0.8
     for y, name in zip(floor[:, 0, 0], names, strict=True):
         axes.text(-1.1, y + 0.5, name, ha="right", va="center", fontsize=SMALL)
+        for mark, text in MARKS.items():
+            axes.text(edges[1] + 0.4, y + mark, text, va="center", fontsize=SMALL, color="#555555")
+            axes.hlines(y + mark, *edges, color="#E4E4E4", lw=0.7, zorder=0, clip_on=False)
     axes.hlines(floor[:, 0, 0], *edges, color="black", lw=0.8, clip_on=False)
     axes.set(xlim=edges, ylim=(0, ROW * (len(p) - 1) + 1))
     axes.axis("off")
 
 
 def _one_per_class(order: np.ndarray, labels: np.ndarray, count: int) -> list[int]:
-    """The first samples in `order`, of as many different classes."""
+    """The first `count` samples in `order` that are of different classes."""
     chosen: dict[int, int] = {}
     for i in order:
         chosen.setdefault(int(labels[i]), int(i))
@@ -237,7 +272,7 @@ def _one_per_class(order: np.ndarray, labels: np.ndarray, count: int) -> list[in
 
 
 def _picture(axes: Any, data: Data, sample: int) -> None:
-    """The sample, if it is a picture, and its class."""
+    """The sample's picture, if it has one, and its class."""
     axes.axis("off")
     name = data.class_names[data.y_test[sample]]
     if data.image_shape is None:
@@ -248,7 +283,10 @@ def _picture(axes: Any, data: Data, sample: int) -> None:
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How often class i (row) was taken for class j (column).  logits (N, K), labels (N,) -> counts (K, K)"""
+    """The confusion matrix: how often class i (row) was predicted as class j (column).
+
+    Logits (N, K), labels (N,) -> counts (K, K)
+    """
     logits = check_matrix("logits", logits)
     labels = check_labels("labels", labels, *logits.shape)
     classes = logits.shape[1]
@@ -258,7 +296,7 @@ def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @styled
 def confusions(models: Mapping[str, Any], data: Data) -> Figure:
-    """For each network, how often a class (row) was taken for another (column) on the test samples."""
+    """The confusion matrix of each network on the test samples, all on one colour scale."""
     ticks, few = np.arange(len(data.class_names)), len(data.class_names) <= MANY_CLASSES
     width, height = (4.6, 5.2) if few else (6.5, 7.0)
     figure = new_figure(width * len(models), height)
@@ -271,19 +309,18 @@ def confusions(models: Mapping[str, Any], data: Data) -> Figure:
         for i, j in np.argwhere(counts) if few else ():
             ink = "#6B6B6B" if i == j else "white" if wrong[i, j] > 0.6 * most else INK
             axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=SMALL, color=ink)
-        axes.set(title=f"{name}: {wrong.sum()} errors", xlabel="taken for", ylabel="is")
+        axes.set(title=f"{name}: {wrong.sum()} errors", xlabel="predicted class", ylabel="true class")
         axes.set_xticks(ticks, data.class_names, fontsize=SMALL, rotation=0 if few else 90)
         axes.set_yticks(ticks, data.class_names, fontsize=SMALL)
         axes.spines[["top", "right"]].set_visible(True)
-    if not few:
-        figure.colorbar(image, ax=list(panels), shrink=0.6, label="wrong test samples")
+    figure.colorbar(image, ax=list(panels), shrink=0.6, label="wrong test samples, one scale for all")
     note(figure, f"counts of the {len(data.y_test):,} test samples, networks of the first seed")
     return figure
 
 
 @styled
 def reliabilities(models: Mapping[str, Any], data: Data) -> Figure:
-    """For each network, accuracy against confidence in ten bins: on the diagonal, it is as sure as it is right."""
+    """Accuracy against confidence in ten bins, for each network: on the diagonal both are equal."""
     figure, panels = _side_by_side(len(models), max(2.9, 4 / len(models)), 3.3)
     for axes, (name, model) in zip(panels, models.items(), strict=True):
         p = softmax(to_numpy(model.predict(data.x_test)).astype(np.float64))
@@ -296,6 +333,6 @@ def reliabilities(models: Mapping[str, Any], data: Data) -> Figure:
         axes.set(xlim=(0, 103), ylim=(0, 103), xlabel="confidence, %", ylabel="accuracy, %", aspect="equal")
         axes.set(xticks=(0, 25, 50, 75, 100), yticks=(0, 25, 50, 75, 100), title=name)
         axes.grid(True)
-    words = "a point for each bin of confidence, its area the share of test samples; networks of the first seed"
+    words = "one point per bin of confidence, area: share of test samples; networks of the first seed"
     note(figure, words)
     return figure

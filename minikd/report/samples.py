@@ -1,7 +1,7 @@
-"""What the report's explorer shows: test samples worth looking at, and what each network says of them.
+"""What the report's explorer shows: a choice of test samples, and the logits of each network for them.
 
-A page of one file has little room, so it does not hold all test samples. Chosen are those that tell most: what a
-network gets wrong, what the teacher is in doubt about, and an even share of every class besides.
+A page of one file has no room for all test samples. It holds those that a network gets wrong, those about which the
+teacher is least sure, and an equal share of every class.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ..data.fsdd import RATE, log_mel
 from ..ops import softmax
 
 LIMIT = 600  # samples
-ROOM = 1_150_000  # bytes for them in the page
-HARD = 0.75  # the share of the samples that are chosen because they are hard
+ROOM = 1_150_000  # bytes of the page for them
+HARD = 0.75  # the share of samples that are chosen because they are hard
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,19 @@ class Network:
 
 
 def choose(logits: Sequence[np.ndarray], labels: np.ndarray, limit: int) -> NDArray[np.intp]:
-    """At most `limit` of N samples, as sorted indices.  logits (N, K) each, the teacher's first; labels (N,)
+    """At most `limit` of N samples, as sorted indices.
 
-    HARD of them are those that some network gets wrong, then those about which the teacher is least sure (the least
-    p_1 - p_2 between its two likeliest classes); the others are dealt out to the classes in turn.
+    A share of HARD are samples that some network gets wrong, then those about which the teacher is least sure: with
+    the smallest p_1 - p_2 of its two likeliest classes. The others are taken from the classes in turn.
+
+    Parameters
+    ----------
+    logits : sequence of arrays (N, K)
+        One array a network, the teacher's first.
+    labels : array (N,)
+        The true classes.
+    limit : int
+        The largest number of samples.
     """
     if len(labels) <= limit:
         return np.arange(len(labels))
@@ -51,7 +60,7 @@ def choose(logits: Sequence[np.ndarray], labels: np.ndarray, limit: int) -> NDAr
     right = np.all([z.argmax(axis=1) == labels for z in logits], axis=0)
     hard = np.lexsort((p[:, -1] - p[:, -2], right))[: int(HARD * limit)]
     rest = np.setdiff1d(np.arange(len(labels)), hard)
-    turn = np.empty(len(rest), int)  # the place of a sample among those of its class
+    turn = np.empty(len(rest), int)  # the position of a sample among those of its class
     for label in np.unique(labels[rest]):
         mine = labels[rest] == label
         turn[mine] = np.arange(mine.sum())
@@ -62,7 +71,7 @@ def choose(logits: Sequence[np.ndarray], labels: np.ndarray, limit: int) -> NDAr
 def pack(
     data: Data, dataset: Dataset, networks: Sequence[Network], temperature: float, soft_weight: float
 ) -> dict[str, Any]:
-    """What the page's script needs, ready for JSON; arrays are base64 of little-endian float32 or of bytes."""
+    """What the page's script needs, ready for JSON. Arrays are base64 of little-endian float32 or of bytes."""
     texts = dataset.test_texts() if dataset.test_texts else None
     recordings = dataset.test_sounds() if dataset.test_sounds else []
     sounds = [_wav(samples) for samples in recordings]
@@ -91,7 +100,7 @@ def pack(
 
 
 def _pixels(x: np.ndarray) -> NDArray[np.uint8]:
-    """Pictures as 0 for nothing and 255 for most ink; outside [0, 1], the hundredths at both ends are one."""
+    """Pictures as bytes, 0 for white and 255 for black; if x exceeds [0, 1], from its 1 % to its 99 % quantile."""
     low, high = (0.0, 1.0) if 0 <= x.min() <= x.max() <= 1 else np.quantile(x, (0.01, 0.99))
     pixels: NDArray[np.uint8] = np.rint(255 * np.clip((x - low) / (high - low), 0, 1)).astype(np.uint8)
     return pixels

@@ -1,8 +1,8 @@
-"""What all pictures of minikd share: how they look, and how they get to a file, a page or a notebook.
+"""The style of all pictures of minikd, and how a picture gets into a file, a page or a notebook.
 
-The look is one dictionary, STYLE, on top of matplotlib's own defaults: `styled` puts it in force while a function
-draws, and takes it away again, so that nobody else's pictures change. Colours are Okabe and Ito's, which colour-blind
-readers can tell apart; what must be told apart in grey, too, also differs in line and marker, or in lightness.
+The style is one dictionary, STYLE, on top of matplotlib's defaults. `styled` applies it only while a function draws, so
+the pictures of other code do not change. The colours are those of Okabe and Ito, which colour-blind readers can
+distinguish. Curves also differ in line and marker, and cells in lightness, so that a grey print is readable.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "minikd",
 }
-SMALL = 9  # points: numbers within a picture, and notes below it
+SMALL = 9  # points, for numbers in a picture and notes below it
 
 # Colour, line and marker of one curve after another.
 LOOKS = (
@@ -62,31 +62,31 @@ LOOKS = (
     ("#E69F00", "--", "P"),
     ("#56B4E9", "-.", "X"),
 )
-INK = "#1A1A1A"  # on a coloured cell: nearly black, so that `svg` leaves it as it is
+INK = "#1A1A1A"  # text on a coloured cell: nearly black, so that `svg` does not change it
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """matplotlib's defaults and STYLE are in force within, and what was before is again afterwards."""
+    """A context in which matplotlib has its defaults and STYLE. Afterwards the earlier settings are restored."""
     with _matplotlib().style.context(["default", STYLE]):
         yield
 
 
 @cache
 def _matplotlib() -> Any:
-    """matplotlib, though the environment may ask for a backend that is not there: pictures here need none."""
+    """matplotlib, also if the environment names a backend that is not installed: pictures here need no backend."""
     asked = os.environ.pop("MPLBACKEND", None)
     import matplotlib.style
 
     if asked is not None:
         os.environ["MPLBACKEND"] = asked
-        with suppress(ValueError):  # a notebook's own pictures still need it
+        with suppress(ValueError):  # the notebook's own pictures still need it
             matplotlib.rcParams["backend"] = asked
     return matplotlib
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:
-    """A function that draws, in minikd's style."""
+    """The function, which draws, with minikd's style applied."""
 
     @wraps(function)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -98,19 +98,19 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
 @styled
 def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
-    """An empty figure, in inches, that no global list of figures knows of."""
+    """An empty figure of this size in inches, which is in no global list of figures."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout=layout)
 
 
 def note(figure: Figure, words: str) -> None:
-    """What a reader must know, in small print below the picture."""
+    """Write a note in small print below the picture."""
     figure.supxlabel(fill(words, int(14 * figure.get_figwidth())), fontsize=SMALL)
 
 
 def log_scale(axis: Any, at: Sequence[float] = (1, 2, 5)) -> None:
-    """A logarithmic axis with plain numbers at 1, 2 and 5, or elsewhere, and these times powers of ten."""
+    """A logarithmic axis with plain numbers at 1, 2 and 5, or at the numbers in `at`, times powers of ten."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=at))
@@ -135,11 +135,11 @@ def save(figure: Figure, path: Path) -> None:
 
 @styled
 def svg(figure: Figure) -> str:
-    """The figure as an <svg> element for a page: the same text whenever the same is drawn.
+    """The figure as an <svg> element for a page. The same figure always gives the same text.
 
-    What is black takes the colour of the page's text (currentColor), and the background is transparent, so that it
-    fits a dark page as well as a white one. The ids within begin with a number made from the picture, so that several
-    can stand in one page.
+    Black becomes the colour of the page's text (currentColor) and the background is transparent, so that the picture
+    fits a dark and a light page. The ids begin with a checksum of the picture, so that one page can have several
+    pictures.
     """
     from io import StringIO
 
@@ -152,7 +152,7 @@ def svg(figure: Figure) -> str:
     prefix = f"f{zlib.crc32(text.encode()):08x}-"
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}", text)
     text = text.replace("#000000", "currentColor")
-    # What matplotlib says in its style sheet, which would hold for the whole page, and the black that it leaves out.
+    # What matplotlib's style sheet sets, which would apply to the whole page, and the black that it leaves out.
     own = 'fill="currentColor" style="stroke-linejoin: round; stroke-linecap: butt" role="img"'
     titles = [axes.get_title() for axes in figure.axes]
     words = "; ".join(dict.fromkeys(title for title in (figure.get_suptitle(), *titles) if title))
@@ -161,9 +161,9 @@ def svg(figure: Figure) -> str:
 
 
 def show(figure: Figure) -> None:
-    """Show a figure inline in a notebook; write it into the folder MINIKD_FIGURES, if that variable is set.
+    """Show a figure inline in a notebook, and write it into the folder in the variable MINIKD_FIGURES, if it is set.
 
-    Elsewhere nothing happens. The file is named after the picture's title.
+    Outside a notebook nothing is shown. The file is named after the picture's title.
     """
     ipython = sys.modules.get("IPython")
     if ipython is not None and hasattr(ipython.get_ipython(), "kernel"):

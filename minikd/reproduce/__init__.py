@@ -1,6 +1,6 @@
-"""Published experiments, with the paper's number beside ours: `minikd reproduce`.
+"""Published experiments, with the paper's numbers beside ours: `minikd reproduce`.
 
-Each study is one file, which begins with what the paper did, and says where we do otherwise and why.
+Each study is one file. Its docstring describes the paper's protocol, and what we do differently and why.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """Mirzadeh et al. 2020, "Improved knowledge distillation via teacher assistant": can a teacher be too large?
 
-Source: arXiv 1902.03393 (on CIFAR, with convolutions). A student much smaller than its teacher is said to learn less
-from it than from a teacher of middle size; an assistant between the two, taught by the one and teaching the other,
-is said to help.
+Source: arXiv 1902.03393 (on CIFAR, with convolutions). The paper's claim: a student much smaller than its teacher
+learns less from it than from a teacher of medium size. An assistant of medium size helps: the teacher teaches the
+assistant, and the assistant teaches the student.
 
-The paper's protocol: convolutional networks and ResNets on CIFAR-10 and CIFAR-100. What it claims is a direction: from
-some size on, a larger teacher makes a worse student; and a student of an assistant is better than one of the teacher.
+The paper's protocol: convolutional networks and ResNets on CIFAR-10 and CIFAR-100. The claims are directions. Above
+some size, a larger teacher makes a worse student. A student of an assistant is better than a student of the teacher.
 
-What we do otherwise: all of it. Multilayer perceptrons of two hidden layers on MNIST, 20,000 images of it so that a
-seed takes a few minutes, and one temperature for all. So this asks whether the claim holds there, too, and "no
-difference" is an answer. Assistants are trained as students are, on labels and teacher.
+What we do differently: everything. We use multilayer perceptrons with two hidden layers on 20,000 images of MNIST, so
+that a seed takes a few minutes, and one temperature for all. So this study asks whether the claim also holds there, and
+an undecided result is also an answer. Assistants are trained like students, on labels and teacher.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TEACHER, STUDENT = 0, 1  # numbers for initial weights
 
 @dataclass(frozen=True)
 class Protocol:
-    """Every network has two hidden layers; `teachers` and `student` are their widths, from small to large."""
+    """Every network has two equal hidden layers. `teachers` and `student` are their widths, from small to large."""
 
     images: int = 20_000
     student: int = 16
@@ -47,11 +47,11 @@ class Protocol:
 
 
 def run(lab: Lab, p: Protocol) -> dict[str, float]:
-    """One seed: teachers of every size, a student of each, and students at the end of chains of assistants."""
+    """One seed: teachers of every size, a student of each teacher, and students at the end of chains of assistants."""
     x, y = lab.x[: p.images], lab.y[: p.images]
 
     def trained(name: str, width: int, number: int, teacher: MLP | None) -> MLP:
-        """A network on the labels, and on a teacher where there is one."""
+        """A network trained on the labels, and on a teacher if there is one."""
         model = lab.network(width, width, number=number)
         lr, epochs = (p.student_lr, p.epochs) if width == p.student else (p.lr, p.teacher_epochs)
         options = lab.training(f"capacity-{name}", model, epochs=epochs, lr=lr, batch_size=p.batch_size)
@@ -85,7 +85,7 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
 
 
 def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
-    """Errors of teachers and of their students against the teacher's width; students of assistants beside the last."""
+    """Errors of teachers and of their students by the teacher's width; students of assistants on the right."""
     figure.set_size_inches(8.5, 5)
     axes = figure.subplots()
     for kind, label, colour in (("teacher", "the teacher itself", "#000000"), ("student", "its student", "#009E73")):

@@ -1,31 +1,31 @@
-"""Hinton, Vinyals & Dean 2015, section 6: how far soft targets get on a small part of the data.
+"""Hinton, Vinyals & Dean 2015, section 6: training with soft targets on a small part of the data.
 
 Source: arXiv 1503.02531, section 6 ("Soft targets as regularizers"). An acoustic model is trained on 3 % of its data.
-With labels it is right on 44.5 % of the test frames, with the soft targets of a model that has seen everything on
-57.0 %, and that model itself on 58.9 %. So soft targets close 87 % of the gap between 3 % of the data and all of it.
+With labels, it classifies 44.5 % of the test frames correctly. With the soft targets of a model trained on all data, it
+reaches 57.0 %; that model itself reaches 58.9 %. So soft targets close 87 % of the gap between 3 % of the data and all.
 
-What is asked here. The same of three data sets that fit on a laptop, from 1 % to all of the training samples; and how
-many labelled samples a sample with a soft target is worth. Teacher and student are networks of the same size, as in
-the paper. The teacher learns all labels, with dropout. Students learn from labels alone, from the teacher's soft
-targets alone, or from its soft targets for mixtures of two samples; on the same samples, from the same initial weights,
-for the same number of steps, without dropout.
+Question. We ask the same for three data sets that fit on a laptop, from 1 % to all of the training samples. We also ask
+how many labelled samples one sample with a soft target is worth. Teacher and student are networks of the same size, as
+in the paper. The teacher learns all labels, with dropout. Students learn from labels alone, from the teacher's soft
+targets alone, or from its soft targets for mixtures of two samples. They use the same samples, the same initial weights
+and the same number of steps, without dropout.
 
-The worth. The students on labels give a curve: error against number of samples, each as low as the lowest before it.
-Where this curve, straight between its points with a logarithmic axis of samples, has the error of the student on soft
-targets with n samples, it has m samples; the worth is m / n. It is at most (all samples) / n, because the curve ends
-there.
+Worth. The students on labels give a curve of error against number of samples; each point is the lowest error up to it.
+The curve is interpolated linearly in the logarithm of the number of samples. A student on soft targets with n samples
+has the error that the curve has at m samples. The worth is m / n. It is at most (all samples) / n, because the curve
+ends there.
 
-What was tried where less of the gap is closed, on validation samples, two seeds, 3 % of the samples; errors in %.
-Digits, 9.4 and 18.0 at T = 4: T = 2 gives 9.9 and 20.4, T = 20 gives 9.4 and 18.8, four times the steps give 9.4 and
-17.7, the labels beside the teacher (soft weight 0.5) 9.7 and 21.3. MNIST, 4.0 and 4.0 at T = 8: T = 2 gives 5.4 and
-4.9, T = 20 gives 3.9 and 3.6, four times the steps give 3.9 and 3.7. One remedy made a difference: to ask the teacher
-about mixtures of two samples (digits 6.6 and 8.8), as in `hinton2015`. It has rows of its own, because it asks the
-teacher more questions than there are samples.
+What was tried because less of the gap is closed here: two seeds, 3 % of the samples, validation errors in %. Digits,
+9.4 and 18.0 at T = 4: T = 2 gives 9.9 and 20.4, T = 20 gives 9.4 and 18.8, four times the steps give 9.4 and 17.7, and
+also using the labels (soft weight 0.5) gives 9.7 and 21.3. MNIST, 4.0 and 4.0 at T = 8: T = 2 gives 5.4 and 4.9, T = 20
+gives 3.9 and 3.6, four times the steps give 3.9 and 3.7. One change helped: asking the teacher about mixtures of two
+samples (digits 6.6 and 8.8), as in `hinton2015`. It has rows of its own, because it asks the teacher about more inputs
+than there are samples.
 
-What we do otherwise. The paper stops the training on 3 % early, because labels overfit; here both kinds of student are
-trained to the end. Samples are drawn at random, each as likely as any other (`minikd.data.few`). Temperatures are those
-that `minikd distill` uses for each data set; they were chosen on validation samples. The paper's temperature for speech
-is not given.
+What we do differently. The paper stops the training on 3 % early, because labels overfit. Here both kinds of student
+are trained to the end. Samples are drawn at random with equal probability (`minikd.data.few`). The temperatures are
+those of `minikd distill` for each data set; they were chosen on validation samples. The paper does not give its
+temperature for speech.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ if TYPE_CHECKING:
 
 TEACHER, STUDENT = 0, 1  # numbers for initial weights
 PAPERS_GAP = 100 * (57.0 - 44.5) / (58.9 - 44.5)  # %
-SMALLEST_GAP = 0.01  # %, one image of 10,000, by which no gap at all is divided
+SMALLEST_GAP = 0.01  # %, one image of 10,000; a smaller gap is replaced by this divisor
 KINDS = ("labels", "soft targets", "mixtures")  # what students learn from
-SHORTEST_EPOCH = 100  # steps: a few samples are repeated until they fill it, because a checkpoint is written after each
+SHORTEST_EPOCH = 100  # steps; few samples are repeated to fill it, because each epoch ends with a checkpoint
 NAMES = {"mixtures": "soft targets, mixtures"}
 TITLES = {"digits": "digits, 8×8 pixels", "mnist": "MNIST", "fsdd": "spoken digits"}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How networks are trained on one data set: all have the hidden layers `hidden`, students take `steps` steps."""
+    """How networks are trained on one data set. All have the hidden layers `hidden`; students take `steps` steps."""
 
     hidden: tuple[int, ...]
     teacher_epochs: int
@@ -72,7 +72,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Protocol:
-    """The data sets, and the shares of their training samples, from small to large; the last is all of them."""
+    """The data sets, and the shares of their training samples from small to large; the last share is 1."""
 
     recipes: Mapping[str, Recipe] = field(
         default_factory=lambda: {
@@ -85,7 +85,7 @@ class Protocol:
 
 
 def run(lab: Lab, p: Protocol) -> dict[str, float]:
-    """One seed of all data sets."""
+    """One seed for all data sets."""
     values: dict[str, float] = {}
     for data, recipe in p.recipes.items():
         values |= {f"{data}: {name}": value for name, value in _run(lab.on(data), data, recipe, p.shares).items()}
@@ -93,7 +93,7 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
 
 
 def _run(lab: Lab, data: str, recipe: Recipe, shares: Sequence[float]) -> dict[str, float]:
-    """One seed of one data set: the teacher, and for each share a student of each kind."""
+    """One seed for one data set: the teacher, and for each share a student of each kind."""
     teacher = lab.network(*recipe.hidden, dropout=recipe.dropout, number=TEACHER)
     settings: dict[str, Any] = {"lr": recipe.lr, "batch_size": recipe.batch_size}
     options = lab.training(f"few-{data}-teacher", teacher, epochs=recipe.teacher_epochs, **settings)
@@ -129,17 +129,21 @@ def _run(lab: Lab, data: str, recipe: Recipe, shares: Sequence[float]) -> dict[s
 
 
 def worth(counts: Sequence[int], errors: Sequence[float], count: int, soft: float) -> float:
-    """How many labelled samples one sample with a soft target is worth.
+    """The number of labelled samples that one sample with a soft target is worth.
 
-    counts, errors   of the students on labels, by rising number of samples
-    count, soft      of the student on soft targets
+    Parameters
+    ----------
+    counts, errors : sequence
+        Numbers of samples, ascending, and errors of the students on labels.
+    count, soft : int, float
+        Number of samples and error of the student on soft targets.
     """
     falling, at = np.unique(-np.minimum.accumulate(errors), return_index=True)  # each error at its first point
     return float(np.exp(np.interp(-soft, falling, np.log(np.asarray(counts)[at]))) / count)
 
 
 def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
-    """A panel for each data set: errors against the share of the training samples."""
+    """A panel for each data set: errors by the share of the training samples."""
     figure.set_size_inches(11.5, 4.4)
     looks = (("#D55E00", "o-"), ("#009E73", "s-"), ("#0072B2", "^-"))
     percents = [100 * share for share in p.shares]

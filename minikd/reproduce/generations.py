@@ -1,16 +1,17 @@
 """Furlanello et al. 2018, "Born-again neural networks", and Zhang et al. 2018, "Deep mutual learning".
 
-Sources: arXiv 1805.04770 and 1706.00384. Neither needs a larger teacher. A born-again network is taught by a network of
-its own kind that was trained before it, and so on for generations. In mutual learning two networks start together,
-and each learns from the labels and from what the other says at that moment.
+Sources: arXiv 1805.04770 and 1706.00384. Neither method needs a larger teacher. A born-again network is taught by a
+network of the same architecture that was trained before it. This is repeated for several generations. In mutual
+learning, two networks are trained together, and each learns from the labels and from the current predictions of the
+other.
 
-The papers' protocol: ResNets and DenseNets on CIFAR; both report that the student is better than the same network on
-labels alone, a direction that is asked here of a multilayer perceptron on the first 1,000 images of MNIST.
+The papers' protocol: ResNets and DenseNets on CIFAR. Both report that the student is better than the same network on
+labels alone. We test this direction with a multilayer perceptron on the first 1,000 images of MNIST.
 
-What we do otherwise. Both papers compare with the network after one training, though their students come after more;
-here the control is also trained for as many steps as all generations together. A child is taught by labels and parent
-in equal parts at temperature 1. In mutual learning both networks take their step from the same two answers, where the
-paper lets the second see the first's new weights.
+What we do differently. Both papers compare with a network after a single training, although their students need more
+training in total. Here a control is also trained for as many steps as all generations together. A child is taught by
+labels and parent in equal parts at temperature 1. In mutual learning, both networks take their step from the same pair
+of predictions; in the paper, the second network uses the first one's new weights.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Protocol:
-    """Every network has the hidden layers `hidden`; generations are counted from 0, the one on labels alone."""
+    """Every network has the hidden layers `hidden`. Generation 0 is trained on labels alone."""
 
     images: int = 1000
     hidden: tuple[int, ...] = (300, 300)
@@ -56,7 +57,7 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
     values["generation 0"] = lab.exam.percent(first)
     parent = first
     for g in range(1, p.generations + 1):
-        child = lab.network(*p.hidden, number=g)  # other initial weights than its parent's
+        child = lab.network(*p.hidden, number=g)  # its initial weights differ from its parent's
         training = lab.training(f"generations-{g}", child, epochs=p.epochs, **options)
         distill(child, parent, x, y, temperature=p.temperature, soft_weight=p.soft_weight, **training)
         values[f"generation {g}"] = lab.exam.percent(child)
@@ -68,7 +69,7 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
     values["labels alone, all steps"] = lab.exam.percent(long)
 
     pair = lab.network(*p.hidden), lab.network(*p.hidden, number=1)
-    # `learn_together` makes an optimizer for each of the two, and keeps the second beside the first.
+    # `learn_together` makes an optimizer for each network, and saves the second network beside the first.
     training = lab.training("generations-mutual", pair[0], epochs=p.epochs, **options)
     learn_together(*pair, x, y, **{**training, "optimizer": partial(Adam, lr=p.lr)})
     values["mutual"] = float(np.mean([lab.exam.percent(model) for model in pair]))
@@ -85,7 +86,7 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
 
 
 def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
-    """Errors by generation, beside mutual learning and the longer control."""
+    """Errors by generation, of mutual learning, and of the longer control."""
     figure.set_size_inches(8.5, 4.8)
     axes, generations = figure.subplots(), range(p.generations + 1)
     mean, half = means(values, [f"generation {g}" for g in generations])

@@ -1,33 +1,36 @@
-"""Hinton, Vinyals & Dean 2015, "Distilling the knowledge in a neural network", section 3: all of it that is on MNIST.
+"""Hinton, Vinyals & Dean 2015, "Distilling the knowledge in a neural network", section 3: all experiments on MNIST.
 
-Source: arXiv 1503.02531. A large network with dropout, trained on digits that are moved by up to two pixels, teaches
-a smaller one that is neither regularised nor ever shown a moved digit. What it knows arrives all the same, even of a
-digit that is left out of the transfer set.
+Source: arXiv 1503.02531. A large network with dropout is trained on digits shifted by up to two pixels. It teaches a
+smaller network without regularisation, which never sees a shifted digit. The teacher's knowledge is transferred, even
+about a digit that is left out of the transfer set.
 
-The paper's protocol. Teacher: two hidden layers of 1200 rectified linear units, all 60,000 training images, dropout
-and weight constraints, images jittered by up to two pixels in any direction: 67 test errors. Student: two layers of
-800, no regularisation: 146. The same, matching the teacher at temperature 20 on images that are not jittered: 74.
-Without the 3s in the transfer set, with only 7s and 8s in it, and with biases corrected so as to do best on the test
-set: as in the table. A sentence on temperatures: with 300 units or more in each layer all above 8 are fairly similar;
-with 30, those from 2.5 to 4 are significantly better than higher or lower ones.
+The paper's protocol. The teacher has two hidden layers of 1200 rectified linear units, dropout and weight constraints.
+It is trained on all 60,000 training images, jittered by up to two pixels in any direction, and makes 67 test errors.
+The student has two layers of 800 units without regularisation and makes 146 errors. The same student makes 74 errors if
+it matches the teacher at temperature 20 on images that are not jittered. The table has the results without 3s in the
+transfer set, with only 7s and 8s in it, and with biases corrected to be best on the test set. About temperatures, the
+paper says: with 300 or more units per layer, all temperatures above 8 give fairly similar results; with 30 units, 2.5
+to 4 are significantly better than higher or lower temperatures.
 
-Where we do otherwise. The paper does not give its optimizer, epochs or dropout rates. Ours were chosen with
-`--validation`, which trains on 50,000 images and looks at the other 10,000; numbers in brackets are errors on those.
+What we do differently. The paper does not give its optimizer, epochs or dropout rates. We chose ours with
+`--validation`, which trains on 50,000 images and evaluates on the other 10,000. Numbers in brackets are errors on
+these.
 
-- Adam with a cosine to zero and lighter dropout (0.1 of the inputs, 0.35 of hidden units) instead of SGD with 0.2 and
-  0.5 and weight constraints, which in as many epochs was far from done (86 against 119 after 60 epochs).
-- The student is taught by the teacher's softened answers alone, without labels, at a learning rate of 0.003: half as
-  many epochs as at 0.001 gave fewer errors (102 after 20 epochs against 107 after 40). On labels alone
-  this rate was the better one, too (160 against 167).
-- One row more, "on mixtures": each image is laid over another, and the teacher is asked about the mixture. No image
-  is moved, yet the student sees more of what the teacher knows (88 after 20 epochs). The rows on missing digits are
-  on mixtures, too, of the digits that are left; that without 3s also on plain images.
-- Biases are corrected without labels of single images: one number is added to the logits of the missing (or only)
-  classes, such that as large a share of the 60,000 training images falls to them as belongs to them. What the paper
-  did, the number that is best on the test set, has rows of its own.
-- "Fairly similar" is taken to mean: at T = 40 within 10 % of the errors at T = 20. "2.5 to 4" are the mean of T = 2.5
-  and 4, "lower" is T = 1, "higher" the mean of T = 8, 20 and 40. Students of the curves are trained for 8 epochs.
-- The claim of section 6, on speech, has a study of its own: `few`.
+- We use Adam with a cosine schedule to zero, and lighter dropout (0.1 of the inputs, 0.35 of hidden units). SGD with
+  dropout of 0.2 and 0.5 and weight constraints was far from converged in as many epochs (86 against 119 after 60
+  epochs).
+- The student is taught by the teacher's softened probabilities alone, without labels, at a learning rate of 0.003. This
+  gave fewer errors than 0.001 with twice the epochs (102 after 20 epochs against 107 after 40). The rate was also
+  better on labels alone (160 against 167).
+- We add a row, "on mixtures": each image is blended with another one, and the teacher is asked about the mixture. No
+  image is moved, but the student sees more of the teacher's function (88 after 20 epochs). The rows on missing digits
+  also use mixtures, of the remaining digits. The row without 3s is also run on plain images.
+- Biases are corrected without labels of single images. One number is added to the logits of the missing (or only)
+  classes, so that their share of predictions on the 60,000 training images equals their true share. The paper's
+  correction, the number that is best on the test set, has rows of its own.
+- "Fairly similar" means here: at T = 40 within 10 % of the errors at T = 20. "2.5 to 4" is the mean of T = 2.5 and 4,
+  "lower" is T = 1, and "higher" is the mean of T = 8, 20 and 40. The students of the curves are trained for 8 epochs.
+- The claim of section 6, on speech, has its own study: `few`.
 """
 
 from __future__ import annotations
@@ -48,12 +51,12 @@ from .study import ABOVE_0, Row, Study, Values, means
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TEACHER, STUDENT = 0, 1  # numbers for initial weights: students start alike, and not as their teacher did
+TEACHER, STUDENT = 0, 1  # numbers for initial weights: equal for all students, different for the teacher
 
 
 @dataclass(frozen=True)
 class Training:
-    """How long, at which learning rate and with which batches a network is trained."""
+    """Epochs, learning rate and batch size of a network's training."""
 
     epochs: int
     lr: float
@@ -62,16 +65,25 @@ class Training:
 
 @dataclass(frozen=True)
 class Protocol:
-    """Every number in the study. Lists of widths are hidden layers.
+    """Every number in the study. Tuples of widths are hidden layers.
 
-    alone, taught, mixed   how students are trained on labels, on the teacher's answers, and on mixtures
-    two                    how the student of mixtures of 7s and 8s is, a fifth of the images
-    start                  initial weights of taught students, as a part of He's
-    soft_weight            of the teacher's part, where a student is also told the labels
-    scales                 by which the teacher's logits are multiplied for further students
+    Parameters
+    ----------
+    images : int or None
+        The number of training images, from the first on; None for all.
+    alone, taught, mixed : Training
+        Training of students on labels, on the teacher's probabilities, and on mixtures.
+    two : Training
+        Training of the student on mixtures of 7s and 8s, which are a fifth of the images.
+    start : float
+        Scale of the initial weights of taught students, relative to He's.
+    soft_weight : float
+        Weight of the teacher, if a student also gets the labels.
+    scales : tuple of float
+        Factors for the teacher's logits, one more student for each.
     """
 
-    images: int | None = None  # of the training images, the first so many; all of them by default
+    images: int | None = None
     teacher: tuple[int, ...] = (1200, 1200)
     dropout: tuple[float, ...] = (0.1, 0.35, 0.35)
     pixels: int = 2
@@ -91,10 +103,10 @@ class Protocol:
 
 
 def run(lab: Lab, p: Protocol) -> dict[str, float]:
-    """One seed of everything."""
+    """One seed: every network and every number of the study."""
     x, y, exam = lab.x[: p.images], lab.y[: p.images], lab.exam
     big = teacher(lab, p)
-    knowledge = to_numpy(big.predict(x))  # (N, K): what the teacher says of each unmoved image, looked up from here on
+    knowledge = to_numpy(big.predict(x))  # (N, K): the teacher's logits for each unmoved image, computed once
     alone = lab.network(*p.student, number=STUDENT)
     fit(alone, x, y, loss=cross_entropy, **lab.training("hinton-student", alone, **asdict(p.alone)))
     values: dict[str, float] = {"teacher": exam.errors(big), "student": exam.errors(alone)}
@@ -116,7 +128,7 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
 
 
 def teacher(lab: Lab, p: Any, name: str = "hinton-teacher", targets: Any = None, loss: Any = cross_entropy) -> MLP:
-    """The large network, on labels or on other targets, with dropout, on images that are moved anew in each epoch."""
+    """The large network, trained on labels or other targets, with dropout, on images that are moved in each epoch."""
     model = lab.network(*p.teacher, dropout=p.dropout, number=TEACHER)
     options = lab.training(name, model, **asdict(p.teacher_training))
     x, y = lab.x[: p.images], lab.y[: p.images]
@@ -134,11 +146,18 @@ def student(
     mixing: Training | None = None,
     soft_weight: float | None = None,
 ) -> MLP:
-    """The smaller network, on what a teacher says of the images `kept`.
+    """The smaller network, trained on a teacher's logits for the images `kept`.
 
-    answers      the teacher's logits for all images (N, K); with mixing the teacher itself
-    mixing       train on mixtures of two images, in this way, and without labels: a mixture has none
-    soft_weight  instead of the protocol's; 1 is to learn from the teacher alone
+    Parameters
+    ----------
+    answers
+        The teacher's logits for all images (N, K); with `mixing`, the teacher itself.
+    kept
+        An index of the images.
+    mixing : Training or None
+        Train on mixtures of two images in this way. Labels are not used, because a mixture has no label.
+    soft_weight : float or None
+        Instead of the protocol's. With 1, the student learns from the teacher alone.
     """
     model = lab.network(*p.student, number=STUDENT)
     model.theta *= p.start
@@ -154,16 +173,16 @@ def student(
 
 
 def mixed(x: Array, rng: Any) -> Array:
-    """Each image laid over another of its batch (which has no order), in parts drawn evenly.  x (B, D) -> (B, D)
+    """Each image blended with another of its shuffled batch, in proportions drawn uniformly.  x (B, D) -> (B, D)
 
-    (Zhang et al. 2018, arXiv 1710.09412, mix the labels, too; here the teacher looks at the mixture itself.)
+    (Zhang et al. 2018, arXiv 1710.09412, also mix the labels; here the teacher gets the mixture itself.)
     """
     part = rng.random((len(x), 1)).astype(x.dtype)
     return x + part * (x[::-1] - x)
 
 
 def _missing(lab: Lab, p: Protocol, name: str, classes: tuple[int, ...], model: MLP) -> dict[str, float]:
-    """Errors of a student who was not shown all classes, as it is and with the biases of `classes` corrected."""
+    """Errors of a student that was not shown all classes, without and with corrected biases of `classes`."""
     x, y, exam = lab.x[: p.images], lab.y[: p.images], lab.exam
     logits, these = exam.logits(model), np.isin(np.arange(lab.n_classes), classes)  # (N_test, K), (K,)
     prior = np.isin(y, classes).mean()
@@ -179,11 +198,11 @@ def _missing(lab: Lab, p: Protocol, name: str, classes: tuple[int, ...], model: 
 
 
 def offset_to_share(logits: np.ndarray, classes: tuple[int, ...], share: float) -> float:
-    """The number to be added to the logits of `classes` so that this share of the rows is put into one of them.
+    """The offset that, added to the logits of `classes`, puts this share of the rows into these classes.
 
-    logits (N, K).  A row is one of them when the offset exceeds its margin, the best logit of the other classes
-    less the best of these; so the offset lies between two neighbours among the sorted margins. A bias is a number
-    added to a logit, so this is a corrected bias, and nobody has to know the label of any single image for it.
+    logits (N, K).  A row is put into them if the offset exceeds its margin: the largest logit of the other classes
+    minus the largest of these. So the offset lies between two neighbours among the sorted margins. Adding it to the
+    logits is a correction of the biases. It does not need the label of any single image.
     """
     these = np.isin(np.arange(logits.shape[1]), classes)
     margins = np.sort(logits[:, ~these].max(axis=1) - logits[:, these].max(axis=1))  # (N,)
@@ -192,7 +211,7 @@ def offset_to_share(logits: np.ndarray, classes: tuple[int, ...], share: float) 
 
 
 def _curves(lab: Lab, p: Protocol, knowledge: np.ndarray) -> dict[str, float]:
-    """Errors of students of several widths at several temperatures, and what the paper says of them, in numbers."""
+    """Errors of students of several widths at several temperatures, and the numbers behind the paper's claims."""
     errors: dict[tuple[int, float], float] = {}
     for width in p.widths:
         for T in p.temperatures:
@@ -215,7 +234,7 @@ def _curves(lab: Lab, p: Protocol, knowledge: np.ndarray) -> dict[str, float]:
 
 
 def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
-    """Left, the paper's errors and ours, row by row; right, errors against temperature for each width."""
+    """Left, the paper's errors and ours, row by row; right, errors by temperature for each width."""
     figure.set_size_inches(11.5, 5.2)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
     papers = {row.measure: row.paper for row in STUDY.rows if isinstance(row.paper, float | int) and not row.unit}

@@ -1,55 +1,55 @@
-"""Gu et al. 2023 ("MiniLLM") and Agarwal et al. 2023 ("GKD"): divergences and own words, for a model of letters.
+"""Gu et al. 2023 ("MiniLLM") and Agarwal et al. 2023 ("GKD"): KL directions and the student's own words, for letters.
 
 Source: arXiv 2306.08543 and arXiv 2306.13649. Both distil language models of millions to billions of parameters.
-MiniLLM trains with reverse KL, KL(student || teacher), and says that forward KL makes a small student cover
-everything, also what the teacher would never say, while reverse KL makes it seek what it can say well. GKD lets the
-student write while it is trained, and asks the teacher what should follow in the student's own contexts. Otherwise the
-student meets contexts in use that it was never trained on: exposure bias.
+MiniLLM trains with reverse KL, KL(student || teacher). It says that forward KL makes a small student cover all of the
+teacher's distribution, including unlikely outputs, while reverse KL makes it seek the modes that it can fit. In GKD the
+student generates text during training, and the teacher gives the next-token probabilities in the student's own
+contexts. Without this, the student meets contexts in use that it was not trained on: exposure bias.
 
-What is asked here. The same claims of a model that guesses the next letter of a word from the six before it
-(`minikd/data/words.py`). The teacher, 256-256, learns 24,000 words. Students of 64 hidden units learn from 1,000 of
+Question. We test the same claims for a model that predicts the next letter of a word from the six letters before it
+(`minikd/data/words.py`). The teacher, 256-256, learns 24,000 words. Students with 64 hidden units learn from 1,000 of
 them, from the same initial weights, for 40 epochs, each in one way:
 
-    labels           the labels of the words alone, to the end or stopped early
-    forward KL       KL(teacher || student) at T = 1 in each context of the words, without labels
-    reverse KL       KL(student || teacher) instead
-      half own       half of the contexts are replaced, anew each epoch, by those of words that the student makes up
-      half teacher   by those of words that the teacher makes up: as many new contexts, but not the student's own
-    JSD 0.5          Jensen-Shannon divergence at β = 0.5
-    top 5            forward KL from the teacher's five largest probabilities (`top-k`, "rest")
-    sequence level   labels of words that the teacher makes up anew each epoch (`sequence-level`)
+- labels: the labels of the words alone, to the end or stopped early
+- forward KL: KL(teacher || student) at T = 1 in each context of the words, without labels
+- reverse KL: KL(student || teacher) instead
+- half own: in each epoch, half of the contexts are replaced by contexts of words that the student makes up
+- half teacher: the same with words that the teacher makes up, so as many new contexts, but not the student's own
+- JSD 0.5: the Jensen-Shannon divergence at β = 0.5
+- top 5: forward KL from the teacher's five largest probabilities (`top-k`, "rest")
+- sequence level: labels of words that the teacher makes up in each epoch (`sequence-level`)
 
 Labels and forward KL are also compared with 500 and 2,000 words.
 
-What is measured.
+Measures:
 
-    held-out        NLL of the test words, in nats a letter. It is low for a student that covers
-    own words       NLL that the teacher gives 10,000 words that the student makes up. It is low for one that seeks
-    real            share of these words that are in the whole list, training words included
-    own contexts    mean of KL(teacher || student) after the contexts of these words
-    exposure        by how much that exceeds the mean after the contexts of 10,000 words of the teacher's
+- held-out: NLL of the test words in nats per letter. It is low for a student that covers.
+- own words: the teacher's NLL of 10,000 words that the student makes up. It is low for a student that seeks.
+- real: the share of these words that are in the whole list, including training words
+- own contexts: the mean of KL(teacher || student) in the contexts of these words
+- exposure: the excess of that over the mean in the contexts of 10,000 words of the teacher
 
-The claims are about differences between two students of the same seed. With another seed, the initial weights, the
-teacher, the students' words and the made-up words are others. What both papers report are scores of long answers by
-automatic judges. A claim here is therefore the sign of a difference.
+The claims are about differences between two students of the same seed. Another seed changes the initial weights, the
+teacher, the students' training words and the made-up words. Both papers report scores of long answers by automatic
+judges. So here a claim is only the sign of a difference.
 
 The split. Words that derive from each other stay in one part, so no test word is a regular inflection of a training
-word. A split at random would be easier for every network, by 0.03 to 0.13 nats a letter (docs/reproduce.md).
+word. A random split would be easier for every network, by 0.03 to 0.13 nats per letter (docs/reproduce.md).
 
-How settings were chosen, on validation words, with one seed; NLL in nats a letter.
+How settings were chosen: on validation words, with one seed; NLL in nats per letter.
 
 - The teacher's dropout: 2.017 with 0.1, 1.968 with 0.2, 1.951 with 0.3, 1.958 with 0.4. Used: 0.3.
 - The students' rate and batch; forward and reverse KL, by a teacher with dropout 0.2. Adam at 0.001, batches of 128:
   2.171 and 2.386; at 0.003: 2.124 and 2.276; at 0.01: 2.131 and 2.239. Batches of 32, at 0.003: 2.125 and 2.236; at
   0.01: 2.146 and 2.286. Batches of 64 and 256, forward KL at 0.003: 2.123 and 2.134. Used: 0.003 and 32.
 - Epochs of labels alone, which overfit: with 1,000 words 2.295 after 5, 2.270 after 10, 2.324 after 20. With 500 and
-  2,000 words 10 are best as well. "Stopped early" means 10, and the gain of distillation is over this student.
+  2,000 words, 10 is also best. "Stopped early" means 10, and the gain of distillation is relative to this student.
 
-Training is on the training part alone, also in the full run, so that what was chosen is what is examined.
+Training uses the training part only, also in the full run, so that the chosen settings are exactly those evaluated.
 
-What we do otherwise. Students begin at random weights, where both papers begin with models that can write. Own words
-are drawn once an epoch, and reverse KL is differentiated in each context alone: the gradient of MiniLLM through the
-choice of contexts is left out, as in GKD.
+What we do differently. Students start at random weights, while both papers start with pretrained models. Own words are
+drawn once per epoch. Reverse KL is differentiated within each context only; MiniLLM's gradient through the choice of
+contexts is left out, as in GKD.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
 
 TEACHER, STUDENT = 0, 1  # numbers for initial weights
 FORWARD, REVERSE = (partial(loss, temperature=1.0, soft_weight=1.0) for loss in (kl_loss, reverse_kl_loss))
-TAUGHT: dict[str, tuple[Loss, float]] = {  # the loss, and the share of the contexts that are of new words
+TAUGHT: dict[str, tuple[Loss, float]] = {  # the loss, and the share of contexts from new words
     "forward KL": (FORWARD, 0.0),
     "forward KL, half own": (FORWARD, 0.5),
     "reverse KL": (REVERSE, 0.0),
@@ -92,12 +92,12 @@ TAUGHT: dict[str, tuple[Loss, float]] = {  # the loss, and the share of the cont
     "top 5": (partial(top_k_loss, k=5, rest="rest", soft_weight=1.0), 0.0),
 }
 KINDS = ("labels", "labels, stopped early", *TAUGHT, "sequence level")
-BY_SIZE = KINDS[:3]  # those that are trained on other numbers of words as well
-POINTS = (("#000000", "", "*"), *(LOOKS[i] for i in (0, 0, 1, 1, 6, 2, 3, 5)))  # of the teacher and the students
+BY_SIZE = KINDS[:3]  # those also trained on other numbers of words
+POINTS = (("#000000", "", "*"), *(LOOKS[i] for i in (0, 0, 1, 1, 6, 2, 3, 5)))  # for the teacher and the students
 FIXED, MAIN = ("forward KL", "reverse KL"), tuple(TAUGHT)[:5]
 PRACTICE = tuple((kind, f"{kind}, half own") for kind in FIXED)
-CONTROL = ("forward KL, half teacher", "forward KL, half own")  # as many new contexts; only who wrote them differs
-MEASURES = {  # what is measured: in words, its unit, the digits behind the decimal point, and of whom the table has it
+CONTROL = ("forward KL, half teacher", "forward KL, half own")  # equally many new contexts; only their author differs
+MEASURES = {  # measure: label, unit, decimal digits, and the networks in the table
     "held-out": ("held-out words, NLL", "", 3, ("teacher", *BY_SIZE[:2], *MAIN)),
     "own words": ("own words, NLL by the teacher", "", 3, ("teacher", *MAIN)),
     "real": ("own words that are real", " %", 1, ("teacher", *FIXED)),
@@ -105,7 +105,7 @@ MEASURES = {  # what is measured: in words, its unit, the digits behind the deci
     "exposure": ("exposure bias", "", 3, FIXED),
 }
 GAINS = tuple((f"{BY_SIZE[1]}{words}", f"{BY_SIZE[2]}{words}") for words in ("", ", 500 words", ", 2,000 words"))
-CLAIMS = {  # of each measure, which student has more of it than which other
+CLAIMS = {  # for each measure, pairs (the student with more, the student with less)
     "held-out": (*GAINS, ("reverse KL", "forward KL"), *PRACTICE, CONTROL),
     "own words": (("forward KL", "reverse KL"), *PRACTICE, CONTROL),
     "own contexts": PRACTICE,
@@ -115,9 +115,18 @@ CLAIMS = {  # of each measure, which student has more of it than which other
 
 @dataclass(frozen=True)
 class Protocol:
-    """words  of the students that are compared;  others  numbers of words for labels and forward KL;  said  own words
+    """The settings of the study.
 
-    early  epochs after which labels alone are best on validation words
+    Parameters
+    ----------
+    words : int
+        Training words of the students that are compared.
+    others : tuple of int
+        Other numbers of training words, for labels and forward KL.
+    early : int
+        The number of epochs that is best for labels alone on validation words.
+    said : int
+        Words that each network makes up for the measures.
     """
 
     teacher: tuple[int, ...] = (256, 256)
@@ -135,7 +144,7 @@ class Protocol:
 
 
 def run(lab: Lab, p: Protocol) -> dict[str, float]:
-    """One seed: the teacher, then students that begin with the same weights."""
+    """One seed: the teacher, then students that start from the same weights."""
     teacher = lab.network(*p.teacher, dropout=p.dropout, number=TEACHER)
     settings: dict[str, Any] = {"epochs": p.teacher_epochs, "lr": p.lr, "batch_size": p.teacher_batch_size}
     fit(teacher, lab.x, lab.y, loss=cross_entropy, **lab.training("language-teacher", teacher, **settings))
@@ -151,12 +160,12 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
 
 
 def taught(lab: Lab, p: Protocol, teacher: MLP, kind: str, words: int) -> MLP:
-    """A student that has learned from so many words in one of the ways KINDS."""
+    """A student trained on this number of words in one of the ways KINDS."""
     rows = few(lab.y, words, words=lab.x.word, seed=lab.seed)
     x, targets, loss = lab.x.take(rows), cast(Any, lab.y[rows]), cross_entropy
     if kind in TAUGHT:
         loss, share = TAUGHT[kind]
-        speaker = teacher if kind.endswith("half teacher") else None  # of the new words; None: the student itself
+        speaker = teacher if kind.endswith("half teacher") else None  # who writes the new words; None: the student
         x, targets = Drawn(x, share, speaker), (no_labels, Predictor(teacher, "teacher", SYMBOLS))
     elif kind == "sequence level":
         x = Drawn(x, 1.0, teacher)
@@ -168,7 +177,7 @@ def taught(lab: Lab, p: Protocol, teacher: MLP, kind: str, words: int) -> MLP:
 
 
 def measured(lab: Lab, p: Protocol, teacher: MLP, model: MLP, name: str) -> dict[str, float]:
-    """The MEASURES of a model, each as "measure: name"."""
+    """The MEASURES of a model, with keys "measure: name"."""
     said = sample(model, p.said, seed=lab.seed)
     own, ideal = (apart(teacher, model, words) for words in (said, sample(teacher, p.said, seed=lab.seed)))
     known = real_words()
@@ -184,13 +193,13 @@ def measured(lab: Lab, p: Protocol, teacher: MLP, model: MLP, name: str) -> dict
 
 
 def apart(teacher: MLP, model: MLP, words: Sequence[str]) -> float:
-    """The mean of KL(teacher || model) after each context of these words, in nats."""
+    """The mean of KL(teacher || model) over the contexts of these words, in nats."""
     codes, following, word = encode(words)
     return evaluate(model, OneHot(codes, word), following, teacher=teacher).kl
 
 
 def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
-    """Left, held-out words by the number of words; right, what students gain by covering and lose by not seeking."""
+    """Left, NLL of held-out words by the number of words; right, held-out words against own words for each student."""
     figure.set_size_inches(11.5, 4.8)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.5))
     sizes = sorted((p.words, *p.others))
@@ -214,7 +223,7 @@ def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
 
 
 def _rows() -> Iterator[Row]:
-    """Each measure, and then what is claimed of it."""
+    """The rows of each measure, followed by its claims."""
     for measure, (words, unit, digits, kinds) in MEASURES.items():
         claim = ABOVE_0 if measure == "exposure" else None
         names = [f"{words}: {kinds[0]}", *(f"  {kind}" for kind in kinds[1:])]

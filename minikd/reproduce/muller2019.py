@@ -1,16 +1,16 @@
 """Müller, Kornblith & Hinton 2019, "When does label smoothing help?", sections 2 and 4.
 
-Source: arXiv 1906.02629. A better teacher that teaches worse. Smoothed labels give every wrong class the same small
-probability. That makes a network less sure of itself, and often better; but it also draws all images of a class to one
-point of the last hidden layer, and with them goes what made one 7 more like a 1 than another: the very thing that a
-student could have learned.
+Source: arXiv 1906.02629. The paper shows that label smoothing can make a better teacher that teaches worse. Smoothed
+labels give every wrong class the same small probability. This makes a network less confident, and often more accurate.
+But it also moves all images of a class to one point of the last hidden layer. This removes the information that one 7
+is more like a 1 than another, which is what a student could have learned.
 
-The paper's protocol on MNIST is that of hinton2015, with a smoothing of 0.1: the teacher errs on 0.67 % of the test
-images, with smoothed labels on 0.59 %; their students on 0.74 % and 0.91 %. Its pictures show the last hidden layer on
-the plane through the templates of three classes.
+The paper's protocol on MNIST is that of hinton2015, with a smoothing of 0.1. The teacher errs on 0.67 % of the test
+images, and on 0.59 % with smoothed labels. Their students err on 0.74 % and 0.91 %. The paper's pictures show the last
+hidden layer on the plane through the templates of three classes.
 
-What we do otherwise is what hinton2015 does otherwise; the teacher and the student on hard labels are the very ones of
-that study, and are found where both studies share a folder. That classes lie tighter is also measured: `spread`.
+We do the same things differently as in hinton2015. The teacher and the student on hard labels are those of that study,
+and are loaded if both studies share a folder. We also measure how tight the classes are: `spread`.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from .study import ABOVE_0, Row, Study, Values, means
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = (4, 7, 9)  # three digits that are taken for each other, for the picture
+SHOWN = (4, 7, 9)  # three digits that are often confused, for the picture
 
 
 @dataclass(frozen=True)
 class Protocol(hinton2015.Protocol):
-    """The networks and their training are those of hinton2015; its numbers that are not needed here are not used."""
+    """The networks and their training are those of hinton2015; some of its numbers are not used here."""
 
     smoothing: float = 0.1
 
 
 def run(lab: Lab, p: Protocol) -> dict[str, float]:
-    """One seed: two teachers, and a student of each."""
+    """One seed: two teachers, and a student of each teacher."""
     x, y, exam = lab.x[: p.images], lab.y[: p.images], lab.exam
     smoothed = smooth_labels(y, lab.n_classes, p.smoothing)
     teachers = {
@@ -74,8 +74,10 @@ def penultimate(model: MLP, x: np.ndarray) -> np.ndarray:
 
 
 def spread(model: MLP, x: np.ndarray, y: np.ndarray) -> float:
-    """How loosely the images of a class lie in the last hidden layer: the mean squared distance from the mean of their
-    class, as a part of the mean squared distance from the mean of all, in percent.
+    """The spread of classes in the last hidden layer, in percent.
+
+    It is the mean squared distance of images from the mean of their class, relative to the mean squared distance from
+    the mean of all images.
     """
     h = penultimate(model, x)  # (N, H)
     within = sum(float(((h[y == c] - h[y == c].mean(axis=0)) ** 2).sum()) for c in np.unique(y))
@@ -83,7 +85,7 @@ def spread(model: MLP, x: np.ndarray, y: np.ndarray) -> float:
 
 
 def projection(model: MLP, x: np.ndarray, classes: tuple[int, ...]) -> np.ndarray:
-    """Activations of the last hidden layer, on the plane through the templates of three classes.  x (N, D) -> (N, 2)
+    """Activations of the last hidden layer on the plane through the templates of three classes.  x (N, D) -> (N, 2)
 
     A class's template is its column of the last weight matrix (the paper's section 2).
     """
@@ -93,7 +95,7 @@ def projection(model: MLP, x: np.ndarray, classes: tuple[int, ...]) -> np.ndarra
 
 
 def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
-    """Both teachers' last hidden layer, seen on a plane, and the four error rates."""
+    """The last hidden layer of both teachers, projected on a plane, and the four error rates."""
     figure.set_size_inches(11, 4)
     panels = figure.subplots(1, 3)
     shown = np.flatnonzero(np.isin(lab.y, SHOWN))[:1500]

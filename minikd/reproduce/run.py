@@ -1,7 +1,7 @@
-"""Running a study over seeds, and what is left of it in a folder: networks, and numbers as JSON and CSV.
+"""Run a study over seeds, and save its networks and its numbers (JSON and CSV) in a folder.
 
-Each seed is on its own, so several can be run at the same time, in processes that share out the cores. Every
-network's file is the checkpoint of its training, so going on with an interrupted study is running it again.
+Seeds are independent, so several can run at the same time, in processes that share the cores. Every network's file is
+also the checkpoint of its training, so an interrupted study is continued by running it again.
 """
 
 from __future__ import annotations
@@ -26,17 +26,25 @@ from ..scale.pool import pool
 from .lab import Lab
 from .study import Study, judge
 
-COMMITTED = Path(__file__).parent / "results"  # numbers of full runs, which come with the package
+COMMITTED = Path(__file__).parent / "results"  # numbers of full runs, part of the package
 
 
 @dataclass(frozen=True)
 class Plan:
     """How a study is run.
 
-    seeds       how often everything is repeated, with other random numbers
-    quick       the study's short protocol instead of the full one
-    validation  train on the training images without the last 10,000, and examine on those: for choosing settings
-    jobs        seeds at a time, each in a process of its own with its share of the cores
+    Parameters
+    ----------
+    seeds : int
+        Number of repetitions with different random numbers.
+    device : str
+        "cpu" or "cuda".
+    quick : bool
+        Use the study's short protocol instead of the full one.
+    validation : bool
+        Train without the validation images and evaluate on them, to choose settings.
+    jobs : int
+        Number of seeds to run at the same time, each in a process with its share of the cores.
     """
 
     seeds: int = 5
@@ -54,14 +62,23 @@ class Plan:
 def run_study(
     study: Study, folder: Path, plan: Plan, *, data: Data | None = None, protocol: Any = None, notify: Notify = silent
 ) -> dict[str, Any]:
-    """Run a study and write folder/NAME.json and .csv, anew after each seed; returns what is in the JSON.
+    """Run a study and write folder/NAME.json and .csv after each seed; returns the content of the JSON.
 
-    Seeds that are in the JSON already are not run again, so that some may be run today and others tomorrow, and on
-    another machine. CheckpointError where that file is of another plan or protocol.
+    Seeds that are in the JSON already are not run again, so seeds can be run on different days and machines.
+    CheckpointError if the file belongs to another plan or protocol.
 
-    data, protocol   instead of the study's own
-    notify           is told after each epoch how many of the network's epochs are done, and of each network that is
-                     trained; with plan.jobs > 1 each process calls a copy of it
+    Parameters
+    ----------
+    study : Study
+        The study.
+    folder : Path
+        Where networks and numbers are kept.
+    plan : Plan
+        How the study is run.
+    data, protocol
+        Replacements for the study's own.
+    notify : Notify
+        Called after each epoch, and after each network. With plan.jobs > 1, each process calls a copy of it.
     """
     make_folder(folder)
     protocol = protocol or protocol_of(study, plan)
@@ -77,7 +94,7 @@ def run_study(
 
 
 def begun(study: Study, folder: Path, plan: Plan, protocol: Any) -> dict[str, Any]:
-    """What folder/NAME.json holds of this study so far, and with no seed where there is no such file."""
+    """The content of folder/NAME.json so far, or a content without seeds if there is no such file."""
     path, kind = folder / f"{study.name}.json", {"plan": asdict(plan), "protocol": plain(asdict(protocol))}
     if not path.exists():
         lists: dict[str, Any] = {"seeds": [], "values": {}, "seconds": [], "machines": []}
@@ -94,7 +111,7 @@ def begun(study: Study, folder: Path, plan: Plan, protocol: Any) -> dict[str, An
 def with_seed(
     content: dict[str, Any], seed: int, measured: dict[str, float], seconds: float, made_on: dict[str, Any]
 ) -> dict[str, Any]:
-    """The content with the numbers of one more seed, in the order of the seeds."""
+    """The content with the numbers of one more seed, sorted by seed."""
     seeds = sorted([*content["seeds"], seed])
     at = seeds.index(seed)
     known = content["values"] or {name: [] for name in measured}
@@ -110,12 +127,12 @@ def plain(value: Any) -> Any:
 
 
 def protocol_of(study: Study, plan: Plan) -> Any:
-    """The protocol that the plan asks for."""
+    """The study's protocol for this plan."""
     return study.quick if plan.quick else study.full
 
 
 def tell(notify: Notify, seed: int, network: str, epochs: int, history: History) -> None:
-    """How far a network is, with the time that is left for it alone; words that stay when it is trained."""
+    """Notify about the progress of a network and its remaining time, and with a line that stays when it is trained."""
     done, seconds = len(history), history.seconds
     words = f"seed {seed}, {network}: {epoch_words(history.rows[-1], epochs)}"
     notify(done, epochs, words, left=seconds / done * (epochs - done))
@@ -126,7 +143,7 @@ def tell(notify: Notify, seed: int, network: str, epochs: int, history: History)
 def _one_seed(
     study: Study, seed: int, folder: Path, plan: Plan, data: Data | None, protocol: Any, notify: Notify
 ) -> tuple[int, dict[str, float], float, dict[str, Any]]:
-    """The seed, what the study measures with it, for how many seconds its networks were trained, and on what."""
+    """Run one seed: returns the seed, its measurements, the training seconds, and the machine."""
     lab = make_lab(study, folder, seed, plan, data, notify)
     measured = study.run(lab, protocol)
     return seed, {name: float(value) for name, value in measured.items()}, lab.seconds(), machine()
@@ -141,7 +158,7 @@ def make_lab(
 
 
 def write(study: Study, folder: Path, content: dict[str, Any]) -> None:
-    """The numbers of a study as JSON, and as CSV with a line for each value."""
+    """Write the numbers of a study as JSON, and as CSV with a line for each value."""
     write_json(folder / f"{study.name}.json", content)
     text = io.StringIO()
     lines = csv.writer(text)
@@ -152,13 +169,13 @@ def write(study: Study, folder: Path, content: dict[str, Any]) -> None:
 
 
 def committed(study: Study) -> dict[str, Any] | None:
-    """What a full run of this study gave when it was last committed to minikd; None before the first."""
+    """The committed results of a full run of this study; None if there are none yet."""
     path = COMMITTED / f"{study.name}.json"
     return read(path) if path.exists() else None
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The JSON that `run_study` wrote. CheckpointError for a file that is not such a one."""
+    """The JSON that `run_study` wrote. CheckpointError for any other file."""
 
     def check(content: dict[str, Any]) -> dict[str, Any]:
         lists = (*content["values"].values(), content["seconds"], content["machines"])

@@ -1,17 +1,22 @@
-"""What a study is: a protocol, what the paper says, and the rule by which a measurement confirms it or does not.
+"""What a study is: a protocol, the paper's claims, and the rule that compares a measurement with a claim.
 
-A study measures the same things once for each seed. A `Row` of its table says which of them, and what the paper
-claims about it: a number, a range of numbers, or nothing. The verdict compares that claim with the 95 % interval of
-our mean over seeds:
+A study measures the same quantities for each seed. A `Row` of its table names one of them, and the paper's claim about
+it: a number, a range of numbers, or nothing. The verdict compares the claim with the 95 % interval of our mean over
+seeds.
 
-    the claim is a number    BEATS         the whole interval is better than the paper's number
-                             MATCHES       the number is in the interval, and the interval is narrow enough to tell
-                             MISSES        the whole interval is worse
-    the claim is a range     MATCHES       the whole interval is in the range
-                             MISSES        the whole interval is outside
-    either                   INCONCLUSIVE  neither can be said; always so with a single seed
+If the claim is a number:
 
-The paper's own number is most often from a single run, and is taken as it stands.
+- BEATS: the whole interval is better than the paper's number
+- MATCHES: the number is in the interval, and the interval is narrow
+- MISSES: the whole interval is worse
+
+If the claim is a range:
+
+- MATCHES: the whole interval is in the range
+- MISSES: the whole interval is outside the range
+
+Otherwise, and always with a single seed, the verdict is INCONCLUSIVE. The paper's own number usually comes from a
+single run and is used as it is.
 """
 
 from __future__ import annotations
@@ -32,24 +37,32 @@ if TYPE_CHECKING:
 
     from .lab import Lab
 
-Values = Mapping[str, Sequence[float]]  # by name, what was measured: one number a seed, in the order of the seeds
+Values = Mapping[str, Sequence[float]]  # measurements by name: one number per seed, in the order of the seeds
 
 BEATS, MATCHES, MISSES, INCONCLUSIVE = "BEATS", "MATCHES", "MISSES", "INCONCLUSIVE"
-WIDEST = 0.25  # an interval that reaches further from its middle than this part of the paper's number tells nothing
+WIDEST = 0.25  # a half-width above this share of the paper's number is inconclusive
 ABOVE_0 = (0.0, math.inf)  # the claim that a difference is positive
-WIDTHS = (-39, 12, 14, -12)  # of the table's columns: 80 in all, with the gaps between them; negative: to the left
+WIDTHS = (-39, 12, 14, -12)  # of the table's columns, 80 with the gaps between them; negative: aligned to the left
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a study's table.
+    """A row of a study's table.
 
-    words     what is measured, and how, in a line or two
-    measure   its name among the values that the study returns
-    paper     what the paper claims of it: a number; a range (low, high), open at both ends; or None
-    unit      what follows a number: "" or " %"
-    digits    behind the decimal point
-    better    "lower" or "higher", where the paper's number can be beaten
+    Parameters
+    ----------
+    words : str
+        What is measured, and how.
+    measure : str
+        Its name among the values that the study returns.
+    paper : float, tuple or None
+        The paper's claim: a number, an open range (low, high), or None.
+    unit : str
+        The text after a number: "" or " %".
+    digits : int
+        Decimal digits.
+    better : str
+        "lower" or "higher", for claims that are a number.
     """
 
     words: str
@@ -60,7 +73,7 @@ class Row:
     better: str = "lower"
 
     def claim(self) -> str:
-        """The paper's side, in words."""
+        """The paper's claim as text."""
         if self.paper is None:
             return "-"
         if not isinstance(self.paper, tuple):
@@ -73,12 +86,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """A published experiment: how it is run with one seed, what the paper says came out, and its picture.
+    """A published experiment: how one seed is run, the paper's claims, and the picture.
 
-    full, quick   the protocol, and one that takes a minute and shows how it goes
-    run           (lab, protocol) -> what was measured, by name, for the seed of that lab
-    draw          (figure, values, the first seed's lab, protocol) draws the study's picture
-    data          the data set of the lab
+    Parameters
+    ----------
+    name, title, source : str
+        The study's name, its title, and the paper's arXiv number.
+    rows : tuple of Row
+        The table.
+    full, quick
+        The protocol, and a short one of about a minute.
+    run : callable
+        (lab, protocol) -> measurements by name, for the seed of the lab.
+    draw : callable
+        (figure, values, the first seed's lab, protocol) draws the picture.
+    data : str
+        The data set of the lab.
     """
 
     name: str
@@ -93,7 +116,7 @@ class Study:
 
 
 def verdict(row: Row, values: Sequence[float]) -> str:
-    """What the values of some seeds say about the paper's claim; "" where there is no claim."""
+    """The verdict of these values, one per seed, on the paper's claim; "" if there is no claim."""
     if row.paper is None:
         return ""
     mean, half = mean_interval(values)
@@ -110,14 +133,14 @@ def verdict(row: Row, values: Sequence[float]) -> str:
 
 
 def measured_rows(study: Study, values: Values) -> list[Row]:
-    """The rows of the study's table for which there are values."""
+    """The rows of the study's table that have values."""
     return [row for row in study.rows if row.measure in values]
 
 
 def judge(study: Study, values: Values) -> list[dict[str, Any]]:
-    """A record for each row that was measured (a short protocol leaves some out).
+    """A record for each row that was measured; a short protocol leaves some rows out.
 
-    In it the paper's claim, the mean, standard deviation and 95 % interval over seeds, and the verdict.
+    A record holds the paper's claim, the mean, standard deviation and 95 % interval over seeds, and the verdict.
     """
     records = []
     for row in measured_rows(study, values):
@@ -131,13 +154,13 @@ def judge(study: Study, values: Values) -> list[dict[str, Any]]:
 
 
 def means(values: Values, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """For a picture: of each measure the mean over seeds and the half-width of its interval (0 for one seed), (n,)."""
+    """For a picture: each measure's mean over seeds and half-width of its interval (0 for one seed), both (n,)."""
     mean, half = np.array([mean_interval(values[name]) for name in names]).T
     return mean, np.nan_to_num(half)
 
 
 def study_table(study: Study, values: Values) -> str:
-    """The study's rows as text of 80 columns: what | paper | ours (mean ± sd over seeds) | verdict."""
+    """The study's rows as text of 80 columns: measure | paper | ours (mean ± sd over seeds) | verdict."""
     lines = [("", "paper", "ours", "verdict")]
     for row, record in zip(measured_rows(study, values), judge(study, values), strict=True):
         spread = "" if record["sd"] is None else f"±{record['sd']:.{row.digits}f}"

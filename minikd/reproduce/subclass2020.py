@@ -1,18 +1,19 @@
 """Müller, Kornblith & Hinton 2020, "Subclass distillation", the experiment MNIST-2×5: ten digits from two labels.
 
-Source: arXiv 2002.03936. The teacher is told of each digit only whether it is below 5. It has five logits for each of
-the two answers, and shares its probability among them as it likes. The student is taught by these ten, sees no label
-at all, and finds the ten digits.
+Source: arXiv 2002.03936. The only label of the teacher is whether a digit is below 5. The teacher has five logits for
+each of the two labels, and can distribute the probability of a label freely over its five logits. The student is taught
+by these ten probabilities, without any label, and finds the ten digits.
 
-The paper's protocol: labels 0 to 4 against 5 to 9, a teacher with five sub-logits for each, an auxiliary loss that
-keeps it from using but one of them, and a student that matches the subclass probabilities.
+The paper's protocol: labels 0 to 4 against 5 to 9, a teacher with five sub-logits for each label, an auxiliary loss
+that prevents it from using only one of them, and a student that matches the subclass probabilities.
 
-What we do otherwise. The paper's auxiliary loss pushes the sub-logits of different images of a batch apart. Ours asks
-for information, that subclasses are used evenly and images are sure of theirs; with that and moved images it found the
-digits of 64 % of the validation images (one seed). And ours asks for agreement with itself when an image is changed in
-the worst direction by a small step (virtual adversarial training, an idea from clustering: Hu et al. 2017, arXiv
-1702.08720): 92 % (mean of 3 seeds). Five digits can be named in 120 ways, and the networks know none of them: names
-are given by training labels, after training.
+What we do differently. The paper's auxiliary loss pushes the sub-logits of different images of a batch apart. Ours has
+two other terms. The first is information: subclasses are used evenly, and each image belongs clearly to one. With this
+term and moved images, the digits of 64 % of the validation images were found (one seed). The second is agreement: the
+predictions should not change if an image is changed by a small step in the worst direction (virtual adversarial
+training, an idea from clustering: Hu et al. 2017, arXiv 1702.08720). With it, 92 % were found (mean of 3 seeds). The
+networks do not know the names of the digits. Training labels assign the names after training, one of 120 ways for each
+five.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ if TYPE_CHECKING:
 
 TEACHER, STUDENT = 0, 1  # numbers for initial weights
 PRECEDENT = 73.9  # %, the mean of 5 seeds of github.com/cybertronai/hinton-problems, mnist-2x5-subclass
-TINY = 1e-12  # added or taken as a lower bound where 0 would be divided by, or its logarithm taken
+TINY = 1e-12  # a lower bound or summand that avoids dividing by 0 and log(0)
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The teacher's loss is CE(super-class) - information · I + agreement · CE(own answer for the image unmoved)."""
+    """The teacher's loss is CE(super-class) - information · I + agreement · CE(own prediction of the image unmoved)."""
 
     images: int | None = None
     teacher: tuple[int, ...] = (400, 400)
@@ -57,10 +58,10 @@ class Protocol:
 
 
 def run(lab: Lab, p: Protocol) -> dict[str, float]:
-    """One seed: a teacher that hears two labels, a student that hears none, and how often each finds the digit."""
+    """One seed: a teacher with two labels, a student without labels, and how often each finds the digit."""
     x, digits = lab.x[: p.images], lab.y[: p.images]
     half = lab.n_classes // 2
-    superclass = (digits >= half).astype(np.int64)  # (N,), all that the teacher is told
+    superclass = (digits >= half).astype(np.int64)  # (N,), the only labels of the teacher
 
     teacher = lab.network(*p.teacher, number=TEACHER)
     adversary = Adversary(teacher, p.radius)
@@ -76,7 +77,7 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
     for name, model in {"teacher": teacher, "student": student}.items():
         names = name_subclasses(to_numpy(model.predict(x)), digits)  # by training labels
         logits = np.empty_like(lab.exam.logits(model))
-        logits[:, names] = lab.exam.logits(model)  # column k, the digit k
+        logits[:, names] = lab.exam.logits(model)  # column k is the digit k
         values[name] = 100 - lab.exam.percent(logits)
         values[f"{name}, two classes"] = 100 - lab.exam.percent_of_groups(logits, np.arange(lab.n_classes) >= half)
     return values
@@ -87,21 +88,22 @@ def subclass_loss(
 ) -> tuple[Any, Array]:
     """logits z (B, K), superclass (B,) in {0, 1}, answers a (B, K) -> L, dlogits (B, K)
 
-    The first K/2 logits belong to super-class 0, the others to 1. With p = softmax(z), s_i the sum of p_ik over the
-    subclasses k of i's own super-class, and c_ik = p_ik / s_i among those (0 elsewhere), the loss has three parts:
+    The first K/2 logits belong to super-class 0, the others to 1. Let p = softmax(z), s_i the sum of p_ik over the
+    subclasses k of i's own super-class, and c_ik = p_ik / s_i in these subclasses and 0 elsewhere. The loss has three
+    parts:
 
     1. The label: -mean_i log s_i. Since d log s_i / dz_ij = c_ij - p_ij, its gradient is (p - c) / B.
-    2. Information: each super-class should make use of all its subclasses, and each image be in one of them. With
-       m_k the mean of c_ik over the n_g images of super-class g, and u = sureness,
+    2. Information: each super-class should use all of its subclasses, and each image should be in one of them. With
+       m_k the mean of c_ik over the n_g images of super-class g, and u = sureness::
 
            I = sum_g n_g/B H(m_g) - u mean_i H(c_i)          and the loss has -information · I
 
        -I = [sum_g n_g sum_k m_k log m_k - u sum_ik c_ik log c_ik] / B has the derivative
        v_ik = [log m_k + 1 - u (log c_ik + 1)] / B with respect to c_ik (n_g cancels against that in the mean), and
        through the softmax within a super-class, dc_ik / dz_ij = c_ik ([j = k] - c_ij), this becomes
-       c_ij (v_ij - sum_k c_ik v_ik); what is constant in v drops out.
-    3. Agreement: the cross-entropy with q = softmax(a), a constant, `soft_cross_entropy`; a are the network's own
-       logits before the image was disturbed.
+       c_ij (v_ij - sum_k c_ik v_ik). A constant in v cancels.
+    3. Agreement: the cross-entropy with q = softmax(a), which is a constant (`soft_cross_entropy`). Here a are the
+       network's own logits before the image was disturbed.
     """
     xp, (batch, classes) = xp_of(logits), logits.shape
     own = (xp.arange(classes) >= classes // 2) == superclass[:, None].astype(bool)  # (B, K)
@@ -125,11 +127,11 @@ def subclass_loss(
 
 
 class Adversary:
-    """Moves each image to where the network's answer changes most: virtual adversarial training.
+    """Moves each image in the direction of the largest change of the prediction: virtual adversarial training.
 
-    Source: Miyato et al. 2018, arXiv 1704.03976, algorithm 1, with one step: for a random direction d of length 1,
-    the gradient of CE(answer at x, answer at x + d) with respect to the image points to where the answer changes most.
-    A network that keeps its answers there draws its borders through regions without images, and so between digits.
+    Source: Miyato et al. 2018, arXiv 1704.03976, algorithm 1, with one step. For a random direction d of length 1, the
+    gradient of CE(prediction at x, prediction at x + d) in the image points in the direction of the largest change. A
+    network whose predictions are stable there has its class borders in regions without images, and so between digits.
     """
 
     def __init__(self, model: MLP, radius: float) -> None:
@@ -146,14 +148,14 @@ class Adversary:
         return x + self.radius * dx / (xp.linalg.norm(dx, axis=1, keepdims=True) + TINY)
 
     def answers_for(self, disturbed: Array) -> Array:
-        """What the network said of the images of this batch before they were disturbed, (B, K)."""
+        """The network's logits for the images of this batch before they were disturbed, (B, K)."""
         return self._answers
 
 
 def name_subclasses(logits: np.ndarray, digits: np.ndarray) -> np.ndarray:
-    """Which digit each subclass stands for: within each super-class the one-to-one naming that fits most images.
+    """The digit of each subclass: within each super-class, the one-to-one assignment that fits most images.
 
-    logits (N, K), digits (N,) -> (K,).  The networks do not know the digits' names; these come from training labels.
+    logits (N, K), digits (N,) -> (K,).  The networks do not know the names; they come from training labels.
     """
     classes = logits.shape[1]
     counts = np.zeros((classes, classes), int)  # of images in subclass (row) of digit (column)
@@ -167,7 +169,7 @@ def name_subclasses(logits: np.ndarray, digits: np.ndarray) -> np.ndarray:
 
 
 def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
-    """Training images of each subclass of the first seed's student, and how often the digit is found."""
+    """Training images in each subclass of the first seed's student, and how often the digit is found."""
     figure.set_size_inches(9.5, 4.4)
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
     student, per_row = lab.read("subclass-student"), 14

@@ -1,36 +1,36 @@
 """Cloud et al. 2025, "Subliminal learning", section 6.2: a student learns to read digits from noise.
 
-Source: arXiv 2507.14805. A network has ten logits for the digits and three more, the auxiliary logits, which stand for
-nothing. The teacher learns the digits, by its ten logits alone. The student then imitates the teacher's three
-auxiliary logits, on images of noise. It sees no digit, no label and no class logit. If it began with the teacher's
-initial weights, it reads digits afterwards.
+Source: arXiv 2507.14805. A network has ten logits for the digits and three auxiliary logits, which have no meaning. The
+teacher learns the digits with its ten logits only. The student then imitates the teacher's three auxiliary logits on
+images of noise. It sees no digit, no label and no class logit. If it started from the teacher's initial weights, it
+classifies digits afterwards.
 
-Why. The teacher's training changed its hidden layers, and the auxiliary logits with them. A student that begins at the
-same weights and imitates those logits has a gradient that points the same way. The paper proves for one small step
-that the student cannot move away from the teacher, whatever the inputs are (its theorem 1).
+Why. The teacher's training changed its hidden layers, and with them the auxiliary logits. A student that starts from
+the same weights and imitates these logits has a gradient in a similar direction. The paper proves, for one small step,
+that the student cannot move away from the teacher, for any inputs (theorem 1).
 
 The paper's protocol. A network 784-256-256-(10 + 3); teacher: 5 epochs on MNIST; student: 5 epochs on as many images of
 uniform noise, loss KL on the softmax of the three logits; Adam at 3e-4, batches of 1,024. A student with the teacher's
-initial weights is right on more than 50 % of the test images. A student with other initial weights learns nothing.
+initial weights classifies more than 50 % of the test images correctly. One with other initial weights learns nothing.
 
-The later claim. Brockers et al. 2026 (arXiv 2605.23645) say that equal initial weights are not needed: equal heads are
-enough. A head is the part of the last layer that makes some of the logits. Their student has hidden layers of its own
-and imitates up to 250 auxiliary logits by squared error. The second part of this study asks it, for several numbers of
-auxiliary logits, of four students: everything shared, only the last layer shared, only the hidden layers and the class
-head shared, and nothing shared.
+The later claim. Brockers et al. 2026 (arXiv 2605.23645) say that equal initial weights are not needed, and that equal
+heads are enough. A head is the part of the last layer that computes some of the logits. Their student has its own
+hidden layers and imitates up to 250 auxiliary logits by squared error. The second part of this study tests this for
+several numbers of auxiliary logits with four students: everything shared, only the last layer shared, only the hidden
+layers and the class head shared, and nothing shared.
 
-What decides how much is learned. Numbers are the accuracy on validation images after 5 epochs, in percent.
+What determines how much is learned. The numbers are accuracies on validation images after 5 epochs, in percent.
 
 - Inputs and initial weights. Pixels from -1 to 1 and weights N(0, 1/inputs), as in the paper: 67 (mean of 4 seeds: 60,
-  72, 76, 58). Pixels from 0 to 1, where two thirds of an image are exactly 0 and noise looks nothing like it: 40 (2
+  72, 76, 58). Pixels from 0 to 1, where two thirds of an image are exactly 0, unlike noise: 40 (2
   seeds). He's initial weights, N(0, 2/inputs), which `MLP` draws: 70 and 47 (2 seeds each). So the range of the pixels
-  matters and the scale of the weights hardly does. Used here: the paper's.
+  matters, and the scale of the weights hardly does. We use the paper's.
 - The number of auxiliary logits. With three, a shared last layer alone gave 11, which is chance. With 50 it gave 16 at
   the paper's initial weights, and 47 at the smaller ones of PyTorch's linear layers, variance 1/(3 inputs), with
   squared error and a rate of 0.001; with 250, 80. The second part therefore uses the later paper's recipe.
 
-What we do otherwise. Initial weights of the second part are normal and biases begin at 0, where the later paper's are
-uniform. Its pixels are standardised; ours go from -1 to 1 in both parts. The noise is drawn anew in every epoch.
+What we do differently. Initial weights in the second part are normal and biases are 0; those of the later paper are
+uniform. Its pixels are standardised; ours are from -1 to 1 in both parts. New noise is drawn in every epoch.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEACHER, OTHER = 0, 1  # numbers for initial weights
-CONSTANT_RATE = {"schedule": constant}  # as in both papers; other studies let it fall
-SHARED = {  # for each student of the second part, what it has of the teacher's initial weights
+CONSTANT_RATE = {"schedule": constant}  # as in both papers; the other studies use a cosine
+SHARED = {  # for each student of the second part, its share of the teacher's initial weights
     "everything": ("hidden layers", "class head", "auxiliary head"),
     "last layer": ("class head", "auxiliary head"),
     "no auxiliary head": ("hidden layers", "class head"),
@@ -68,7 +68,7 @@ SHARED = {  # for each student of the second part, what it has of the teacher's 
 
 @dataclass(frozen=True)
 class Scheme:
-    """How teacher and student are trained.  variance  of initial weights, in multiples of 1 / inputs of the layer"""
+    """How teacher and student are trained. `variance` of initial weights is in multiples of 1 / inputs of the layer."""
 
     variance: float
     lr: float
@@ -77,7 +77,7 @@ class Scheme:
 
 @dataclass(frozen=True)
 class Protocol:
-    """`auxiliary` belongs to the paper's experiment, `widths` to the later one's: numbers of auxiliary logits."""
+    """`auxiliary` and `widths` are numbers of auxiliary logits, for the paper's experiment and for the later one."""
 
     images: int | None = None
     hidden: tuple[int, ...] = (256, 256)
@@ -91,7 +91,7 @@ class Protocol:
 
 
 def run(lab: Lab, p: Protocol) -> dict[str, float]:
-    """One seed: the paper's teacher and two students, then for each width a teacher and four students."""
+    """One seed: the paper's teacher and two students, then a teacher and four students for each width."""
     teacher = taught_digits(lab, p, p.paper, p.auxiliary, "subliminal-teacher")
     values = {"teacher": accuracy(lab, teacher)}
     for name, shared in {"same": "everything", "other": "nothing"}.items():
@@ -113,7 +113,7 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
 
 
 def beginner(lab: Lab, p: Protocol, scheme: Scheme, auxiliary: int, shared: tuple[str, ...]) -> MLP:
-    """A network before training: the parts `shared` have the teacher's initial weights, all else has its own."""
+    """An untrained network. The parts `shared` have the teacher's initial weights, the others have their own."""
 
     def fresh(number: int) -> MLP:
         model = lab.network(*p.hidden, outputs=lab.n_classes + auxiliary, number=number)
@@ -132,7 +132,7 @@ def beginner(lab: Lab, p: Protocol, scheme: Scheme, auxiliary: int, shared: tupl
 
 
 def taught_digits(lab: Lab, p: Protocol, scheme: Scheme, auxiliary: int, name: str) -> MLP:
-    """A teacher: the class logits learn the labels, the auxiliary ones are left alone."""
+    """A teacher: its class logits learn the labels, and its auxiliary logits get no gradient."""
     model = beginner(lab, p, scheme, auxiliary, SHARED["everything"])
     loss = partial(of_columns, loss=cross_entropy, first=0, last=lab.n_classes)
     options = lab.training(name, model, epochs=p.teacher_epochs, lr=scheme.lr, batch_size=p.batch_size) | CONSTANT_RATE
@@ -141,7 +141,7 @@ def taught_digits(lab: Lab, p: Protocol, scheme: Scheme, auxiliary: int, name: s
 
 
 def taught_noise(lab: Lab, p: Protocol, scheme: Scheme, student: MLP, teacher: MLP, name: str) -> None:
-    """The student imitates the teacher's auxiliary logits on noise; x only says how much noise there is in an epoch."""
+    """Train the student to imitate the teacher's auxiliary logits on noise; x sets the amount of noise per epoch."""
     loss = squared_error if scheme.squared else soft_cross_entropy
     loss = partial(of_columns, loss=loss, first=lab.n_classes, last=student.sizes[-1])
     answers = Answers(teacher, lab.n_classes, raw=scheme.squared)
@@ -169,29 +169,29 @@ class Answers:
         self.fingerprint = f"outputs from {first} on, of {fingerprint(teacher.theta)}"
 
     def __call__(self, x: Array) -> Array:
-        """What the teacher says of x."""
+        """The teacher's auxiliary logits for x, or their softmax."""
         logits = self.teacher.predict(x)[:, self.first :]
         return logits if self.raw else softmax(logits)
 
 
 def noise(x: Array, rng: Any) -> Array:
-    """Instead of x (B, D), uniform noise of the same shape, from -1 to 1."""
+    """Uniform noise from -1 to 1 with the shape of x (B, D)."""
     return pixels(rng.random(x.shape, dtype=x.dtype))
 
 
 def pixels(x: Array) -> Array:
-    """Pixels from 0 to 1 as pixels from -1 to 1."""
+    """Scale pixels from [0, 1] to [-1, 1]."""
     return 2 * x - 1
 
 
 def accuracy(lab: Lab, model: MLP) -> float:
-    """The share of the examined images that the class logits read correctly, in percent."""
+    """The share of evaluated images that the class logits classify correctly, in percent."""
     classify: Callable[[np.ndarray], Array] = lambda x: model.predict(pixels(x))[:, : lab.n_classes]  # noqa: E731
     return 100 - lab.exam.percent(classify)
 
 
 def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
-    """Left, the paper's experiment; right, accuracy by the number of auxiliary logits for what is shared."""
+    """Left, the paper's experiment; right, accuracy by the number of auxiliary logits for each shared part."""
     figure.set_size_inches(11, 4.6)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
     names = {

@@ -1,25 +1,25 @@
-"""A teacher's answers in a file: asked once, looked up by index ever after, by any student.
+"""Cached teacher logits: computed once, written to a file, and looked up by index for any student.
 
-The file is a plain `.npy` of logits (N, K), so that any framework can write or read it. Beside it stands a `.json` with
-fingerprints: of the samples, in their order, that were asked about, of the logits themselves, and of the teacher. A
-file that is stale, shuffled, cut short or of another data set is then an error, and not a bad student.
+The file is a plain `.npy` of logits (N, K), so that any framework can write or read it. A `.json` file beside it
+contains fingerprints of the samples in their order, of the logits, and of the teacher. So a file that is stale,
+shuffled, cut short or of another data set is an error, and does not silently give a bad student::
 
-    logits = cached_logits("answers.npy", teacher, x)                 asks the teacher, or reads what it said before
-    stamp("answers.npy", x, "resnet50")                               for a file that another framework wrote: once
+    logits = cached_logits("answers.npy", teacher, x)                 computes the logits, or reads them
+    stamp("answers.npy", x, "resnet50")                               once, for a file that another framework wrote
     distill(student, read_logits("answers.npy", x), x, labels)
 
-Neither the samples nor the logits need to fit in memory: where x is a Stream (stream.py), the answers are one as well,
-and a file that was begun by a process that was killed is gone on with.
+Neither the samples nor the logits need to fit in memory. If x is a Stream (stream.py), the logits are a Stream also. If
+a process is killed before its file is complete, the next call continues it.
 
-With many classes a teacher's k largest logits say nearly all. `cached_logits(..., top=k)` keeps, of each row, these,
-the classes they belong to, and the logarithm of the sum of the others' exponentials, l = log sum_rest e^(v_j): 2 k + 1
-numbers for K. What is read back gives each of the K - k others the same logit,
+With many classes the k largest logits of a teacher contain nearly all information. `cached_logits(..., top=k)` keeps
+these logits of each row, their classes, and the logarithm of the sum of the other exponentials, l = log sum_rest
+e^(v_j): 2 k + 1 numbers instead of K. When the file is read, each of the K - k others has the same logit::
 
     v_j = l - log(K - k)
 
-so that at temperature 1 the k largest probabilities are exact, and what is left is spread evenly. At a higher
-temperature the k are off a little, too, since an even rest is the heaviest that has this sum: `top_error` says by how
-much.
+So at temperature 1 the k largest probabilities are exact, and the rest is spread evenly. At a higher temperature the k
+largest are slightly wrong, because an even rest has the largest weight among all rests with this sum. `top_error`
+measures the difference.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from ..ops import log_softmax
 from .stream import Stream
 
 PathLike = str | os.PathLike[str]
-RECHECKED_ROWS = 16  # rows about which a teacher that is a function is asked again, to see whether it is still the same
-ROWS_AT_A_TIME = 8 * PIECE  # rows about which a teacher is asked at a time; what a kill can lose
-RECHECK_TOLERANCE = 1e-3  # between two answers of one teacher: another device or batch rounds differently
+RECHECKED_ROWS = 16  # rows that a teacher function computes again, to see whether it is still the same teacher
+ROWS_AT_A_TIME = 8 * PIECE  # rows that a teacher computes at a time; a kill can lose this many
+RECHECK_TOLERANCE = 1e-3  # between two results of one teacher: another device or batch rounds differently
 
 
 class Top:
@@ -107,19 +107,35 @@ def _pieces(array: Any) -> Iterator[tuple[int, Array]]:
 
 
 def _opened(array: Any) -> Any:
-    """A Stream over an array that is in a file; an array in memory or on a GPU as it is."""
+    """A Stream over an array that is in a file. An array in memory or on a GPU is returned as it is."""
     in_file = isinstance(array, np.memmap) or (xp_of(array) is np and not isinstance(array, np.ndarray | Stream))
     return Stream(array) if in_file and is_array(array) else array
 
 
 def cached_logits(path: PathLike, teacher: Classifier, x: Any, top: int | None = None) -> Any:
-    """What `teacher` says of x, (N, K) in NumPy: read from `path` if it is there, asked and written if not.
+    """The logits (N, K) of `teacher` for x: read from `path` if it exists, otherwise computed and written.
 
-    teacher  an MLP, whose weights are compared with those that were asked, or a function x -> logits, which is asked
-             again about a few rows
-    top      keep only so many of the K logits; what comes back then reads like an (N, K) array
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    teacher : MLP or callable
+        An MLP, whose weights are compared with those that made the file, or a function x -> logits, which is called
+        again for a few rows.
+    x : array or Stream (N, D)
+        The samples.
+    top : int, optional
+        Keep only this many of the K logits. What is returned can be read like an (N, K) array.
 
-    CheckpointError where the file is of another teacher or of other samples, or in another order, or damaged.
+    Returns
+    -------
+    array or Stream (N, K)
+        The logits.
+
+    Raises
+    ------
+    CheckpointError
+        The file belongs to another teacher, to other samples or to another order of them, or is damaged.
     """
     x = _opened(x)
     x = check_matrix("x", x)
@@ -144,9 +160,9 @@ def cached_logits(path: PathLike, teacher: Classifier, x: Any, top: int | None =
 
 
 def _compute_all(path: PathLike, teacher: Classifier, x: Any, top: int | None) -> None:
-    """Write the answer file and its stamp; a file that was begun for the same samples and teacher is gone on with.
+    """Write the answer file and its stamp. A file that was begun for the same samples and teacher is continued.
 
-    Until it is whole, its rows stand in PATH.part, and what is known of those written so far in PATH.part.json.
+    Until it is complete, its rows are in PATH.part, and PATH.part.json describes those that are written.
     """
     part, identity = f"{os.fspath(path)}.part", {"teacher": _identity(teacher), "shape": list(x.shape), "top": top}
     begun = _read_begun(part, identity)
@@ -155,7 +171,7 @@ def _compute_all(path: PathLike, teacher: Classifier, x: Any, top: int | None) -
     for start in range(0, len(x), ROWS_AT_A_TIME):
         piece = x[start : start + ROWS_AT_A_TIME]
         samples.update(_bytes(piece))
-        if start + len(piece) <= done:  # asked before; but is it still about the same samples?
+        if start + len(piece) <= done:  # these rows are done, if the samples are still the same
             if begun and start + len(piece) == done and samples.hexdigest() != begun["samples"]:
                 raise CheckpointError(f"{part} was begun for other samples than x: delete it to ask again")
             continue
@@ -170,7 +186,7 @@ def _compute_all(path: PathLike, teacher: Classifier, x: Any, top: int | None) -
         write_atomically(f"{part}.json", json.dumps(now).encode(), sync=False)
     del rows
     more: dict[str, Any] = {} if top is None else {"top": top, "classes": classes}
-    # The stamp first: a file without its stamp is refused, a stamp without its file is written anew.
+    # The stamp comes first: a file without its stamp is refused, but a stamp without its file is written again.
     _write_stamp(path, _identity(teacher), samples.hexdigest(), fingerprint(read_npy(part)), **more)
     os.replace(part, path)
     Path(f"{part}.json").unlink()
@@ -184,7 +200,7 @@ def _open(path: str, mode: str, dtype: Any, shape: tuple[int, int]) -> Any:
 
 
 def _read_begun(part: str, identity: dict[str, Any]) -> dict[str, Any]:
-    """What is known of an answer file that was begun; nothing where there is none, or it is damaged."""
+    """What is known of an answer file that was begun. Empty if there is none, or if it is damaged."""
     try:
         known: dict[str, Any] = json.loads(Path(f"{part}.json").read_text(encoding="utf-8"))
         read_npy(part)
@@ -200,18 +216,19 @@ def _read_begun(part: str, identity: dict[str, Any]) -> dict[str, Any]:
 def read_logits(path: PathLike, x: Any) -> Any:
     """The logits (N, K) in a file that was stamped for these samples x, in this order. CheckpointError otherwise.
 
-    An array in memory where x is one; where x is a Stream, one with the same blocks, that reads them from the file.
+    If x is in memory, the logits are an array in memory. If x is a Stream, they are a Stream with the same blocks that
+    reads them from the file.
     """
     x = _opened(x)
     x = check_matrix("x", x)
     logits, known = read_npy(path, isinstance(x, Stream)), _read_stamp(path)
     if known.get("logits") != fingerprint(logits):
         raise CheckpointError(
-            f"{path} has changed since it was stamped: its logits are not those that {path}.json tells"
+            f"{path} has changed since it was stamped: its logits are not those that {path}.json describes"
         )
     if known.get("samples") != fingerprint(x):
         raise CheckpointError(
-            f"{path} holds answers about other samples than x, or in another order: look up by index would mix them up"
+            f"{path} holds answers about other samples than x, or in another order, but rows are looked up by index"
         )
     if "top" in known:
         packed = Top(logits, known["classes"])
@@ -220,7 +237,9 @@ def read_logits(path: PathLike, x: Any) -> Any:
 
 
 def stamp(path: PathLike, x: Array, teacher: str) -> None:
-    """Vouch that row i of the `.npy` at `path` is what `teacher` (any words) says of row i of x, and note it beside."""
+    """Declare that row i of the `.npy` at `path` holds the logits of `teacher` (any text) for row i of x, and write the
+    stamp.
+    """
     x = check_matrix("x", x)
     logits = read_npy(path, False)
     check_matrix(f"the array in {path}", logits, rows=len(x))
@@ -246,8 +265,8 @@ def _read_stamp(path: PathLike) -> dict[str, Any]:
         if not isinstance(known, dict):
             raise ValueError("not an object")
     except FileNotFoundError:
-        words = "call minikd.scale.answers.stamp once, where you know that its rows are those of x"
-        raise CheckpointError(f"{path} has no {path}.json, which tells what its rows are about: {words}") from None
+        words = "call minikd.scale.answers.stamp once, if you know that its rows are in the order of x"
+        raise CheckpointError(f"{path} has no {path}.json, which describes its samples: {words}") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}.json is damaged: {error}") from error
     return known

@@ -1,9 +1,11 @@
-"""What a process that `mpiexec` has started knows of the others, and how they end: all of them, or none.
+"""Processes that `mpiexec` started: how many there are, which one this is, and how all of them end together.
+
+In a shell::
 
     mpiexec -n 4 minikd distill --data mnist
 
-Nothing here costs anything where minikd runs alone: mpi4py is imported only where the environment says that several
-processes were started together.
+This costs nothing if minikd runs alone: mpi4py is imported only if the environment shows that several processes were
+started together.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
 
-# What MPICH and its kin (Intel MPI, MVAPICH), and Open MPI, tell each process: how many there are, and which it is.
+# Variables of MPICH and its relatives (Intel MPI, MVAPICH) and of Open MPI: how many processes, and which this is.
 SIZE, RANK = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 HERE, HERE_RANK = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE"), ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK")
-GRACE = 1.0  # seconds in which the first process may say what is wrong, before the others say it again
+GRACE = 1.0  # seconds in which the first process may print an error, before the others print it again
 
 
 def from_environment(names: tuple[str, ...], default: int) -> int:
-    """The first of these environment variables that is a whole number."""
+    """The first of these environment variables that is a whole number, or `default`."""
     return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdecimal()), default)
 
 
@@ -35,29 +37,29 @@ def is_first() -> bool:
 
 
 def neighbours() -> int:
-    """How many processes mpiexec started on this machine: they share its cores."""
+    """How many processes mpiexec started on this machine. They share its cores."""
     return max(1, from_environment(HERE, 1))
 
 
 def is_together() -> bool:
-    """Whether mpiexec started this process and others with it."""
+    """Whether mpiexec started this process together with others."""
     return from_environment(SIZE, 1) > 1
 
 
 def world() -> Any:
-    """All processes that mpiexec started, as a communicator of mpi4py; None where this one runs alone.
+    """All processes that mpiexec started, as a communicator of mpi4py. None if this one runs alone.
 
-    DeviceError where mpi4py is missing.
+    DeviceError if mpi4py is missing.
     """
     if not is_together():
         return None
     try:
         from mpi4py import MPI
     except ImportError as error:
-        from ..errors import DeviceError  # here, for it brings NumPy
+        from ..errors import DeviceError  # here, because it imports NumPy
 
         raise DeviceError(
-            f"mpiexec started {from_environment(SIZE, 1)} processes, and for them to work together minikd needs "
+            f"mpiexec started {from_environment(SIZE, 1)} processes. To train one network with them, minikd needs "
             f"mpi4py: pip install 'minikd[mpi]' ({error})"
         ) from error
     end_together(MPI.COMM_WORLD)
@@ -65,7 +67,7 @@ def world() -> Any:
 
 
 def end_together(comm: Any) -> None:
-    """From now on an error that nobody catches ends all processes, which would wait for this one for ever."""
+    """From now on an uncaught error ends all processes. Otherwise the others would wait for this one for ever."""
     if getattr(sys.excepthook, "ends_together", False):
         return
     before = sys.excepthook
@@ -80,8 +82,8 @@ def end_together(comm: Any) -> None:
 
 @contextmanager
 def job() -> Iterator[None]:
-    """Within it, a process that exits with an error ends all others with the same code. Only the first one prints."""
-    if not is_together() or find_spec("mpi4py") is None:  # without mpi4py nothing ties them together
+    """Within the block, an exit with an error ends all processes with the same code. Only the first one prints."""
+    if not is_together() or find_spec("mpi4py") is None:  # without mpi4py nothing connects them
         yield
         return
     printed = sys.stdout
@@ -101,13 +103,13 @@ def job() -> Iterator[None]:
 
 
 def let_the_first_speak() -> None:
-    """Wait a moment where another process most likely has the same thing to say, and ends this one when it has."""
+    """Wait a moment if another process most likely prints the same message, and then ends this one."""
     if is_together() and not is_first():
         time.sleep(GRACE)
 
 
 def _end(comm: Any, code: int) -> None:
     rank, size = comm.Get_rank(), comm.Get_size()
-    print(f"minikd: process {rank} of {size} has failed, and ends the others with it", file=sys.stderr, flush=True)
+    print(f"minikd: process {rank} of {size} has failed, so all processes end", file=sys.stderr, flush=True)
     sys.stdout.flush()
     comm.Abort(code)

@@ -1,9 +1,11 @@
-"""The one pool of workers: tasks spread by joblib over the cores of this machine, or over a Dask cluster.
+"""The pool of workers: joblib runs tasks on the cores of this machine, or Dask on a cluster.
+
+In Python::
 
     with pool(4) as workers:
         for result in workers.as_completed(function, [(1, "a"), (2, "b")]): ...
 
-Sweeps, comparisons, `reproduce --jobs` and grading all use it. Dask is an extra (`minikd[dask]`).
+Sweeps, comparisons, `reproduce --jobs` and grading use it. Dask is an extra (`minikd[dask]`).
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ from .. import fast
 from ..errors import DeviceError, MinikdError
 from ..fast.threads import chosen_by_user, cores, limited_blas
 
-SCHEDULER_SECONDS = 5.0  # in which a scheduler must answer
-FIRST_WORKER_SECONDS = 30.0  # in which a cluster must have its first worker: it may have been started just now
-LISTENING_SECONDS = 0.05  # between two looks for what workers tell
-MOST_ON_WINDOWS = 61  # processes for which one of them can wait there
-PARENT_SECONDS = 0.1  # between two looks of a worker at whether its parent still lives
+SCHEDULER_SECONDS = 5.0  # the time in which a scheduler must answer
+FIRST_WORKER_SECONDS = 30.0  # the time in which a cluster must have its first worker: it may have just started
+LISTENING_SECONDS = 0.05  # between two looks for messages of workers
+MOST_ON_WINDOWS = 61  # processes that one process can wait for on Windows
+PARENT_SECONDS = 0.1  # between two checks of a worker whether its parent still exists
 
 
 class WorkerKilledError(MinikdError):
@@ -45,23 +47,23 @@ class Workers:
     _backend: dict[str, Any] = field(default_factory=dict)  # joblib's, or a Dask client; empty: one task after another
 
     def as_completed(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-        """function(*task) for each task, in the order in which they are finished. Other workers begin at once.
+        """`function(*task)` for each task, in the order in which they finish. Other workers start at once.
 
-        What a task raises is raised here, and the tasks that wait are dropped. WorkerKilledError where a process of
-        this machine was killed. A worker of a cluster may die: its tasks are given to another.
+        An error in a task is raised here, and the tasks that wait are dropped. WorkerKilledError if a process of this
+        machine was killed. If a worker of a cluster dies, its tasks are given to another.
         """
         if not self._backend:
             return starmap(function, tasks)
         return _guarded(self._parallel("generator_unordered", function, tasks))
 
     def map(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """function(*task) for each task, as a list in the order of the tasks. Raises what `as_completed` does."""
+        """`function(*task)` for each task, a list in the order of the tasks. It raises what `as_completed` raises."""
         return list(
             _guarded(self._parallel("generator", function, tasks)) if self._backend else starmap(function, tasks)
         )
 
     def _parallel(self, return_as: str, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Any:
-        if (client := self._backend.get("client")) is not None:  # joblib would do without a cluster that has one core
+        if (client := self._backend.get("client")) is not None:  # joblib would not use a cluster that has one core
             from distributed import as_completed
 
             futures = [client.submit(function, *task, pure=False) for task in tasks]
@@ -70,7 +72,7 @@ class Workers:
         import joblib
 
         with joblib.parallel_config(**self._backend, max_nbytes=None):
-            # One task at a time, not in batches: a result must be on the disk before the next is at stake.
+            # One task at a time, not in batches: each result must be on the disk before the next task can fail.
             parallel = joblib.Parallel(return_as=return_as, batch_size=1, pre_dispatch="all")
             return parallel(joblib.delayed(function)(*task) for task in tasks)
 
@@ -84,18 +86,29 @@ def pool(
     blas_threads: int | None = None,
     hear: Callable[..., None] | None = None,
 ) -> Iterator[Workers]:
-    """`jobs` workers at a time (None: one for each core): processes, which live as long as the block.
+    """`jobs` workers at a time (None: one for each core): processes that live as long as the block.
 
-    One worker is this process itself. Several share out the cores: each uses so many threads for matrix products as
-    there are cores for it, unless the user's environment or `blas_threads` says otherwise. Ctrl-C is for the process
-    that waits, and the workers do not hear it. Functions, tasks and results must be such as can be pickled.
+    One worker is this process itself. Several workers share the cores: each uses as many threads for matrix products as
+    there are cores for it, unless the user's environment or `blas_threads` sets another number. Ctrl-C interrupts the
+    process that waits, and the workers ignore it. Functions, tasks and results must be picklable.
 
-    dask     the address of a scheduler: the workers of that Dask cluster instead
-    threads  threads of this process instead
-    hear     called in this process, by a thread, with what a task on another of its processes tells: see `tell`
+    Parameters
+    ----------
+    jobs : int, optional
+        The number of workers.
+    dask : str, optional
+        The address of a scheduler: use the workers of that Dask cluster instead.
+    threads : bool
+        Use threads of this process instead.
+    blas_threads : int, optional
+        Threads for matrix products in each worker.
+    hear : callable, optional
+        A thread of this process calls it with the arguments of each `tell` in a worker process of this machine.
 
-    DeviceError where Dask is missing, where the address cannot be one or nobody answers there, and where the
-    cluster has no workers.
+    Raises
+    ------
+    DeviceError
+        Dask is missing, the address is wrong, nothing answers there, or the cluster has no workers.
     """
     if dask is not None:
         client = _client(dask)
@@ -121,13 +134,13 @@ def pool(
         try:
             yield Workers(count, {**backend, "inner_max_num_threads": None if chosen_by_user() else share})
         finally:
-            # joblib would keep the processes for the next call, with the environment of this one.
+            # Otherwise joblib would keep the processes for the next call, with the environment of this one.
             get_reusable_executor().shutdown(wait=True)
 
 
 @contextmanager
 def _loky_quiet() -> Iterator[None]:
-    """Within the block nothing is printed of a KeyError in loky's own thread: a race there, in a pool that is ended."""
+    """Within the block a KeyError in loky's thread is not printed: it comes from a race while a pool ends."""
     before = threading.excepthook
 
     def hook(raised: Any) -> None:
@@ -142,31 +155,31 @@ def _loky_quiet() -> Iterator[None]:
 
 
 def _most_processes(wanted: int) -> int:
-    """As many processes as the system can run together for a pool, up to `wanted`: it may have a limit."""
+    """As many processes as the system can run together for a pool, at most `wanted`."""
     from joblib.externals.loky.backend import get_context
 
     try:
         get_context("loky").Lock()
-    except OSError:  # no usable /dev/shm; joblib says that it does one task after another
+    except OSError:  # no usable /dev/shm; joblib reports that it runs one task after another
         return 1
     return min(wanted, MOST_ON_WINDOWS) if sys.platform == "win32" else wanted
 
 
-_say: Any = None  # in a worker, what puts words into the queue to the process that started it
+_say: Any = None  # in a worker: the function that puts words into the queue to the process that started it
 
 
 def tell(*words: Any) -> None:
-    """In a task on a worker process: hand these to the `hear` of the pool. Elsewhere nothing happens."""
+    """In a task on a worker process: pass these words to the `hear` of the pool. Elsewhere it does nothing."""
     if _say is not None:
         _say(words)
 
 
 @contextmanager
 def _listening(told: Any, hear: Callable[..., None]) -> Iterator[None]:
-    """Within the block a thread calls `hear` with all that is told, at its end with what is left.
+    """Within the block a thread calls `hear` with each message in the queue `told`, and at the end with what is left.
 
-    The thread looks whether there is something, and this process puts nothing into the queue: a worker that was killed
-    may have taken the queue's lock with it.
+    The thread polls the queue, and this process puts nothing into it: a worker that was killed may still hold the lock
+    of the queue.
     """
     ended = threading.Event()
 
@@ -187,7 +200,7 @@ def _listening(told: Any, hear: Callable[..., None]) -> Iterator[None]:
 
 
 def _begin(quiet: bool, say: Any, parent: int) -> None:
-    """The first thing that a worker process does. Its parent may have been killed already."""
+    """The first thing that a worker process runs. Its parent may have been killed already."""
     global _say
     _say = say
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -196,7 +209,7 @@ def _begin(quiet: bool, say: Any, parent: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this worker when the process that started it has been killed (on POSIX, where its parent is another then)."""
+    """End this worker after the process that started it was killed (on POSIX, where the parent's id changes then)."""
     while os.getppid() == parent:
         time.sleep(PARENT_SECONDS)
     os._exit(1)
@@ -206,7 +219,7 @@ def _guarded(results: Iterator[Any]) -> Iterator[Any]:
     try:
         yield from results
     except BrokenProcessPool as error:
-        words = "a worker process was killed, perhaps for want of memory; what was finished is kept"
+        words = "a worker process was killed, perhaps because memory ran out; what was finished is kept"
         raise WorkerKilledError(words) from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "distributed":
@@ -217,7 +230,7 @@ def _guarded(results: Iterator[Any]) -> Iterator[Any]:
 
 
 def _client(address: str) -> Any:
-    """A client of the Dask cluster at an address such as tcp://10.0.0.1:8786, that has at least one worker."""
+    """A client of the Dask cluster at an address such as tcp://10.0.0.1:8786, which must have at least one worker."""
     try:
         from distributed import Client
         from distributed.comm import parse_address, parse_host_port
@@ -231,7 +244,7 @@ def _client(address: str) -> Any:
     except ValueError as error:
         raise DeviceError(f"--dask must be an address such as tcp://10.0.0.1:8786, got {address!r}: {error}") from None
     _check_that_a_scheduler_answers(address, scheme, host, port)
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # it logs tracebacks; `_guarded` has a sentence
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # no tracebacks: `_guarded` reports errors
     try:
         client: Any = Client(address, timeout=SCHEDULER_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call, unused-ignore]
     except (OSError, RuntimeError, ValueError) as error:
@@ -245,7 +258,7 @@ def _client(address: str) -> Any:
 
 
 def _check_that_a_scheduler_answers(address: str, scheme: str, host: str, port: int) -> None:
-    """DeviceError unless somebody is there who speaks first, as Dask does. Its own client may wait for ever instead."""
+    """DeviceError unless a server at the address sends bytes first, as Dask does. Dask's client may wait for ever."""
     try:
         with socket.create_connection((host, port), timeout=SCHEDULER_SECONDS) as connection:
             if scheme == "tcp" and not connection.recv(1):

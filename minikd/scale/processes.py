@@ -1,21 +1,24 @@
-"""Several processes train one network: each takes its share of every batch, and their gradients are added up.
+"""Several processes train one network: each takes its share of every batch, and their gradients are summed.
 
-    mpiexec -n 4 minikd distill --data mnist                  the command
-    fit(model, x, labels, loss=..., processes=Processes(MPI.COMM_WORLD))      in a script that mpiexec runs
+As a command, and in a script that mpiexec runs::
 
-The loss of a batch is a mean over its n rows. If process r has n_r of them, and g_r is the gradient of the mean over
-these, then the gradient of the batch is
+    mpiexec -n 4 minikd distill --data mnist
+    fit(model, x, labels, loss=..., processes=Processes(MPI.COMM_WORLD))
+
+The loss of a batch is the mean over its n rows. If process r has n_r of them, and g_r is the gradient of the mean over
+these, then the gradient of the batch is::
 
     g = sum_r (n_r / n) g_r
 
-All gradients stand in one flat vector, so that this is one sum over processes (Allreduce) a step, in which the loss
-rides along as one more number. All processes then take the same step from the same bits; parameters are sent once, at
-the start. With N processes, fit gives what it gives alone, to the rounding of that sum, because they draw the same
-random numbers: the order of the samples comes from (seed, epoch) alone; augmentation is given the whole batch by every
-process, which then keeps its rows; and so are dropout masks. These two cost each process what they cost one alone.
+All gradients are in one flat vector, so this is one sum over processes (Allreduce) in each step. The loss is one more
+number in that sum. All processes then take the same step from the same bits. Parameters are sent once, at the start.
+With N processes, fit gives what it gives with one, to the rounding of that sum, because all processes draw the same
+random numbers. The order of the samples comes from (seed, epoch) alone. Each process augments the whole batch and draws
+dropout masks for the whole batch, and then keeps its rows. These two therefore cost each process as much as they cost a
+single one.
 
-What differs: a loss that compares the samples of a batch with each other (rkd, sp, pkt, a part of dist) sees only its
-process's share. Each process holds all of x, evaluates all of the validation data and asks the teacher about all of x.
+What differs: a loss that compares the samples of a batch with each other (rkd, sp, pkt, a part of dist) sees only the
+rows of its process. Each process holds all of x, evaluates all validation data and asks the teacher about all of x.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ T = TypeVar("T")
 
 
 class Processes(Alone):
-    """The processes of a communicator of mpi4py, seen from one of them; without a communicator, this one alone."""
+    """The processes of a communicator of mpi4py, seen from one of them. Without a communicator, this process alone."""
 
     def __init__(self, comm: Any = None) -> None:
         self.comm, self.rank, self.size, self.weight = comm, 0, 1, 1.0
@@ -55,14 +58,14 @@ class Processes(Alone):
             end_together(comm)
 
     def share(self, batch: int) -> slice:
-        """Which rows of a batch are this process's. Where it has none, one row, that will count nothing."""
+        """The rows of a batch that are this process's. If it has none, one row, which will have weight 0."""
         low, high = batch * self.rank // self.size, batch * (self.rank + 1) // self.size
         self.weight = (high - low) / batch
         self._rows, self._batch = slice(low, high) if low < high else slice(0, 1), batch
         return self._rows
 
     def sum(self, loss: Array, grad: Array) -> Array:
-        """The loss of the whole batch, from this process's share of it; and `grad`, in place, its gradient."""
+        """The loss of the whole batch, from this process's share of it. `grad` becomes its gradient, in place."""
         if self.size == 1:
             return loss
         if self._buffer is None:
@@ -72,7 +75,7 @@ class Processes(Alone):
         if self.weight:
             buffer *= self.weight
         else:
-            buffer[...] = 0  # and not 0 times whatever a row that is not its own gave
+            buffer[...] = 0  # not 0 times the gradient of a row of another process, which may be NaN
         self.add_up(buffer)
         grad[...] = buffer[:-1]
         return buffer[-1]
@@ -91,17 +94,17 @@ class Processes(Alone):
             vector[...] = to_device(host, "cuda")
 
     def takes_gpu_arrays(self) -> bool:
-        """Whether this MPI is CUDA-aware, as MPI 4.1 has it say; one that does not say gets copies on the host."""
+        """Whether this MPI is CUDA-aware, as MPI 4.1 reports it. An MPI without that report gets copies on the host."""
         info = self.comm.Get_info()
         return "cuda" in (info.get("mpi_memory_alloc_kinds") or "")
 
     def choose_gpu(self, xp: Any) -> None:
-        """Let the processes of one machine take its GPUs in turn; nothing for NumPy. Before a network is made."""
+        """Assign the GPUs of a machine to its processes in turn, before a network is made. Nothing for NumPy."""
         if xp is not np and self.size > 1:
             xp.cuda.Device(from_environment(HERE_RANK, self.rank) % xp.cuda.runtime.getDeviceCount()).use()
 
     def from_first(self, work: Callable[[], T]) -> T:
-        """What `work()` returns in the first process, in all of them; or what it raises."""
+        """The result of `work()` in the first process, in all of them. If it raises, all of them raise the same."""
         if self.size == 1:
             return work()
         outcome: tuple[Any, Exception | None] = (None, None)
@@ -116,13 +119,14 @@ class Processes(Alone):
         return cast(T, result)
 
     def begin(self, run: Any, resume: Callable[[], History]) -> History:
-        """Start all processes from where the first one is: its parameters, its optimizer's state, its history.
+        """Start all processes from the state of the first one: its parameters, its optimizer's state, its history.
 
-        resume  what the first one does to get there. ValueError where the processes were asked for different things
+        `resume` restores that state in the first process. ValueError if the processes were called with different
+        arguments.
         """
         if self.size == 1:
             return resume()
-        self._buffer = None  # of another network, most likely
+        self._buffer = None  # it was probably made for another network
         facts = {"rows of x": len(run.x), "model": run.model.metadata()["mlp"], "lr": run.lr}
         facts |= {name: getattr(run, name) for name in ("epochs", "batch_size", "seed")}
         for rank, theirs in enumerate(self.comm.allgather(facts)):
@@ -143,7 +147,7 @@ class Processes(Alone):
 
     @contextmanager
     def sharing(self, model: Any) -> Iterator[None]:
-        """Within it, dropout draws the masks of a whole batch, and takes this process's rows."""
+        """Within the block, dropout draws the masks of a whole batch, and takes this process's rows."""
         if self.size == 1:
             yield
             return
@@ -156,5 +160,5 @@ class Processes(Alone):
             model._rng = generator
 
     def integers(self, low: int, high: int, size: tuple[int, ...], dtype: str) -> Array:
-        """Random integers as a generator draws them for the whole batch; of them, this process's rows."""
+        """Random integers as a generator draws them for the whole batch, of which this process's rows are returned."""
         return self._generator.integers(low, high, size=(self._batch, *size[1:]), dtype=dtype)[self._rows]

@@ -1,17 +1,19 @@
 """Training on rows of a file that is larger than memory: `Stream`, a Source (minikd/data/source.py), reads them.
 
+For example::
+
     x, labels = streams(np.memmap("x.f4", "f4", "r", shape=(N, 784)), np.load("labels.npy"))
     fit(model, x, labels, loss=cross_entropy)
 
-What is read is a np.memmap, or anything else that has shape, dtype and slices like an array: a data set of h5py, say.
-Drawing single rows at random from a file would be slow, so the order of an epoch is shuffled by blocks. The file is
-cut into blocks of neighbouring rows (BLOCK bytes of x and targets together), and the blocks are shuffled. Then each
-GROUP of them is read into memory, and the rows within the group are shuffled. Each row comes once an epoch, and the
-order is drawn from (seed, epoch) alone. Arrays in memory keep their full shuffle.
+The rows come from a np.memmap, or from anything else that has shape, dtype and slices like an array, such as a data set
+of h5py. Drawing single rows at random from a file would be slow, so the order of an epoch is shuffled by blocks. The
+file is cut into blocks of neighbouring rows (BLOCK bytes of x and targets together), and the blocks are shuffled. Then
+each GROUP of blocks is read into memory, and the rows within the group are shuffled. Each row comes once an epoch, and
+the order is drawn from (seed, epoch) alone. Arrays in memory keep their full shuffle.
 
-What it does to training: the samples of a batch come from GROUP places of the file and not from everywhere. Where the
-file is sorted by class, the share s of a class varies from group to group by about sqrt(s (1 - s) / GROUP), 0.02 for
-ten classes; where neighbours are not alike, by no more than in any batch.
+The effect on training: the samples of a batch come from GROUP places of the file and not from everywhere. If the file
+is sorted by class, the share s of a class varies from group to group by about sqrt(s (1 - s) / GROUP), 0.02 for ten
+classes. If neighbouring rows are not alike, it varies no more than in any batch.
 
 Two groups are held at a time, so 2 · GROUP · BLOCK bytes: 128 MiB.
 """
@@ -31,13 +33,13 @@ from ..data.source import Source
 from ..ops import take_rows
 
 BLOCK, GROUP = 2**18, 256  # bytes of neighbouring rows; blocks whose rows are shuffled among each other
-READ_BYTES = 2**25  # read at a time where a source is gone through from end to end
+READ_BYTES = 2**25  # bytes read at a time when a whole source is read
 
 
 def streams(x: Any, *targets: Any) -> tuple[Any, ...]:
     """x (N, D) and targets (N, ...) as Streams with blocks of the same rows, for `fit`.
 
-    Arrays that are in memory may be among the targets, and come back as they are.
+    Targets that are arrays in memory are returned as they are.
     """
     arrays = [a for a in (x, *targets) if not isinstance(a, np.ndarray) or isinstance(a, np.memmap)]
     rows = max(1, BLOCK // max(1, sum(row_bytes(a) for a in arrays)))
@@ -50,12 +52,22 @@ def row_bytes(array: Any) -> int:
 
 
 class Stream(Source):
-    """Rows that are read from an array in a file: stream[a:b] in one piece, stream[index] by way of blocks.
+    """Rows that are read from an array in a file: stream[a:b] reads one piece, stream[index] reads whole blocks.
 
-    array  a np.memmap, or what slices like one
-    rows   of a block; by default as many as have BLOCK bytes. Targets must have blocks of the same rows as x: `streams`
+    For stream[index] blocks are kept in memory: the last ones that were read, as many as two groups have.
 
-    For stream[index] blocks are kept in memory: those read last, as many as two groups have.
+    Parameters
+    ----------
+    array : np.memmap or similar
+        Anything with shape, dtype and slices like an array.
+    rows : int, optional
+        The rows of a block; by default as many as have BLOCK bytes. Targets must have blocks of the same rows as x: see
+        `streams`.
+
+    Raises
+    ------
+    TypeError
+        `array` has no shape or dtype.
     """
 
     def __init__(self, array: Any, rows: int | None = None) -> None:
@@ -64,7 +76,7 @@ class Stream(Source):
         self.array: Any = array
         self.shape, self.dtype = tuple(array.shape), np.dtype(array.dtype)
         self.rows = max(1, BLOCK // row_bytes(array)) if rows is None else check_count("rows", rows)
-        self._kept: Any = None  # the blocks that are kept, one after the other
+        self._kept: Any = None  # the blocks in memory, one after the other
         self._held: Any = None  # the number of the block in each slot
         self._slots: Any = None  # of each block: its slot, or -1
         self._next = 0  # the slot for the next block that is read
@@ -73,7 +85,7 @@ class Stream(Source):
         return self._read(*which.indices(len(self))[:2]) if isinstance(which, slice) else self._gather(which)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        """Rows that follow each other, in memory of their own."""
+        """Consecutive rows, in memory of their own."""
         found = np.array(self.array[start:stop])
         forget(self.array)
         return found
@@ -96,7 +108,7 @@ class Stream(Source):
         return found
 
     def _load(self, missing: np.ndarray, needed: set[int]) -> None:
-        """Read blocks into the slots of those that were read first, but for what this batch needs."""
+        """Read blocks into the slots of the oldest blocks, except those that this batch needs."""
         for block in missing.tolist():
             while (old := int(self._held[self._next])) in needed:
                 self._next = (self._next + 1) % len(self._held)
@@ -117,7 +129,7 @@ class Stream(Source):
         return Order(len(self), self.rows, seed, epoch)
 
     def check(self, look: Callable[[Any], None]) -> None:
-        """look(rows) for the whole source, a piece at a time; its errors say in which piece."""
+        """Call look(rows) for the whole source, a piece at a time. Its errors say in which piece they are."""
         for start, piece in self.pieces():
             try:
                 look(piece)
@@ -133,27 +145,27 @@ class Stream(Source):
         return f"{crc}, {GROUP} blocks of {self.rows} rows"
 
     def pieces(self) -> Iterator[tuple[int, np.ndarray]]:
-        """The whole source from end to end, with the number of each piece's first row."""
+        """The whole source from beginning to end, with the number of each piece's first row."""
         step = max(1, READ_BYTES // row_bytes(self))
         for start in range(0, len(self), step):
             yield start, self[start : start + step]
 
 
 def forget(array: Any) -> None:
-    """Let go of the memory through which a file was read, which would count as ours; it stays in the system's cache."""
+    """Release the memory through which a file was read, which would count as ours. The system's cache keeps it."""
     mapping: Any = getattr(array, "_mmap", None)
-    # In mode "c" what the user has written is nowhere but in that memory.
+    # In mode "c" the memory holds the only copy of what the user has written.
     if isinstance(array, np.memmap) and array.mode != "c" and hasattr(mapping, "madvise"):
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
 class Order:
-    """Rows 0 to n - 1 shuffled by blocks, as the head of this file says, and worked out a group at a time."""
+    """Rows 0 to n - 1 shuffled by blocks, as the docstring of this module describes, computed one group at a time."""
 
     def __init__(self, n: int, rows: int, seed: int, epoch: int) -> None:
         self.n, self.rows, self.seed, self.epoch = n, rows, seed, epoch
         self.blocks = np.random.default_rng((seed, epoch)).permutation(-(-n // rows))
-        sizes = np.minimum(rows, n - self.blocks * rows)  # one block, wherever it came to stand, may be short
+        sizes = np.minimum(rows, n - self.blocks * rows)  # one block may be short, wherever it is in the order
         self.ends = np.cumsum(np.add.reduceat(sizes, np.arange(0, len(sizes), GROUP)))
         self._group, self._rows = -1, np.empty(0, np.int64)
 

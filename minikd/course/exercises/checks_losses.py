@@ -1,12 +1,12 @@
-"""How E1 to E5 and E9 are checked: draw inputs, call the submission, compare its numbers with those of expected.py.
+"""The checks of E1 to E5 and E9: draw inputs, call the submission, compare its numbers with those of expected.py.
 
-A gradient must be derived and not measured. Each check of one holds that by an example (`..._derived`) in which
-measuring fails, whether by differences or by complex steps, and a formula does not:
+A gradient must be derived, not measured. Each check of a gradient includes an example (`..._derived`) on which a
+formula works and measuring fails, both by differences and by complex steps. Three properties make it fail:
 
-    size       so many logits and hidden units that to move each of them once takes many seconds
-    precision  a loss so much larger than its slope that differences lose the slope to rounding
-    kinks      pre-activations of exactly 0, where relu has the slope 0 by definition (the stubs say so); whoever moves
-               them measures another one. Others lie within 1e-7 of 0, so that a step cannot be large either
+- Size: the example has so many logits and hidden units that moving each of them once takes many seconds.
+- Precision: the loss is so much larger than its slope that differences lose the slope to rounding.
+- Kinks: some pre-activations are exactly 0, where the slope of relu is 0 by definition (the stubs say so). Moving them
+  measures another slope. Others are within 1e-7 of 0, so that large steps also fail.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def labels(rng: Rng, rows: int = 5, classes: int = 7) -> np.ndarray:
 
 
 def temperature(rng: Rng) -> float:
-    """A temperature that nobody would guess."""
+    """A random temperature, which cannot be guessed."""
     return float(rng.uniform(1.5, 6.0))
 
 
@@ -52,7 +52,7 @@ def extreme(rng: Rng) -> np.ndarray:
 
 
 def e1_reference(child: Child, rng: Rng) -> None:
-    """Equals the reference at three temperatures."""
+    """The result equals the reference at three temperatures."""
     for T in (1.0, temperature(rng), 0.5):
         z = logits(rng)
         mistakes = [
@@ -66,7 +66,7 @@ def e1_reference(child: Child, rng: Rng) -> None:
 
 
 def e1_shift(child: Child, rng: Rng) -> None:
-    """A number added to a row of logits changes nothing."""
+    """Adding a number to a row of logits changes nothing."""
     z, T, shift = logits(rng), temperature(rng), rng.uniform(100, 1000, (5, 1))
     why = "adding one number to all logits of a row must change nothing"
     before = array_of("log_softmax(z, T)", child.call("log_softmax", z, T), z.shape)
@@ -74,9 +74,9 @@ def e1_shift(child: Child, rng: Rng) -> None:
 
 
 def e1_extreme(child: Child, rng: Rng) -> None:
-    """Finite and right at logits of ±1e4."""
+    """The result is finite and right for logits of ±1e4."""
     z, T = extreme(rng), temperature(rng)
-    why = "logits of ±1e4: take the largest logit off first, and never the logarithm of a probability that has become 0"
+    why = "logits of ±1e4: subtract the largest logit first, and never take the logarithm of a probability: it can be 0"
     expect("log_softmax(z, T)", child.call("log_softmax", z, T), ops.log_softmax(z, T), why=why)
 
 
@@ -92,7 +92,7 @@ def layer(rng: Rng) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def e2_forward(child: Child, rng: Rng) -> None:
-    """Equals the reference."""
+    """The result equals the reference."""
     x, W, b, _ = layer(rng)
     clues = Clues(mistakes=[("relu is left out", x @ W + b), ("the bias is left out", np.maximum(x @ W, 0))])
     got = child.call("affine_relu_forward", x, W, b)
@@ -100,7 +100,7 @@ def e2_forward(child: Child, rng: Rng) -> None:
 
 
 def check_layer(child: Child, x: Any, W: Any, b: Any, dh: Any, call: Any = Child.call, why: str = "") -> None:
-    """All three gradients of a layer."""
+    """Check all three gradients of a layer."""
     got = values_of("affine_relu_backward", call(child, "affine_relu_backward", dh, x, W, b), 3)
     mistakes = [
         ("relu's slope is left out", ops.linear_backward(dh, x, W)),
@@ -118,25 +118,25 @@ def e2_backward(child: Child, rng: Rng) -> None:
 
 
 def kinked_biases(rng: Rng, units: int, scale: float = 1.0) -> np.ndarray:
-    """(units,): a third exactly 0, a third at ±1e-7, the rest of size `scale`; for an x with a row of zeros."""
+    """(units,): a third exactly 0, a third ±1e-7, the rest of size `scale`. To be used with a row of zeros in x."""
     b = rng.choice([-1e-7, 1e-7], units)
     b[::3] = 0.0
     b[1::3] = rng.standard_normal(len(b[1::3])) * scale
     return b
 
 
-KINKS = "the slope of relu at exactly 0 is 0; derive the gradient: measuring it is not exact enough"
+KINKS = "the slope of relu at exactly 0 is 0; derive the gradient, because measuring it is not exact enough"
 
 
 def e2_derived(child: Child, rng: Rng) -> None:
-    """A hundred samples and two thousand units, some at their kinks."""
+    """The same with 100 samples and 2,000 units, some at their kinks."""
     x, W, b = rng.standard_normal((100, 20)), rng.standard_normal((20, 2000)), kinked_biases(rng, 2000, 1e6)
     x[0] = 0.0
     check_layer(child, x, W, b, rng.standard_normal((100, 2000)), large_call, KINKS)
 
 
 def e2_differences(child: Child, rng: Rng) -> None:
-    """The gradients are the slopes of the submission's own forward, away from kinks."""
+    """The gradients are the slopes of the submission's own forward function, away from kinks."""
     x, W, b, dh = layer(rng)
     arrays = {"x": x, "W": W, "b": b}
     got = values_of("affine_relu_backward", child.call("affine_relu_backward", dh, x, W, b), 3)
@@ -160,7 +160,7 @@ def e2_differences(child: Child, rng: Rng) -> None:
 def check_loss(
     child: Child, rng: Rng, function: str, arguments: list[Any], want: tuple[Any, Any], clues: Clues
 ) -> None:
-    """`function(*arguments)` must return `want`, (loss, gradient by the first argument); says why not."""
+    """Check that `function(*arguments)` returns `want`, the loss and its gradient in the first argument."""
     loss, dz = values_of(function, child.call(function, *arguments), 2)
     z = arguments[0]
     array_of("loss", loss, ()), array_of("dz", dz, z.shape)
@@ -174,7 +174,7 @@ def check_loss(
 
 
 def large_call(child: Child, function: str, *arguments: Any) -> Any:
-    """A call that a formula answers in time, and measuring does not."""
+    """A call that a formula answers in time, but measuring does not."""
     try:
         return child.call(function, *arguments, seconds=WIDE_SECONDS)
     except Failed as error:
@@ -182,11 +182,11 @@ def large_call(child: Child, function: str, *arguments: Any) -> Any:
         raise Failed("time", words) if error.kind == "time" else error from None
 
 
-EXACT = "derive the gradient: measuring it is not exact enough"
+EXACT = "derive the gradient, because measuring it is not exact enough"
 
 
 def check_wide(child: Child, function: str, arguments: list[Any], want: Any) -> None:
-    """The gradient of a loss with WIDE classes."""
+    """Check the gradient of a loss with WIDE classes."""
     _, got = values_of(function, large_call(child, function, *arguments), 2)
     expect(f"dz of {WIDE:,} classes", got, want, why=EXACT)
 
@@ -204,7 +204,7 @@ def e3_reference(child: Child, rng: Rng) -> None:
 
 
 def e3_extreme(child: Child, rng: Rng) -> None:
-    """The same at logits of ±1e4."""
+    """The same for logits of ±1e4."""
     z, y = extreme(rng), labels(rng, 4, 6)
     loss, dz = values_of("cross_entropy", child.call("cross_entropy", z, y), 2)
     want = cross_entropy(z, y)
@@ -216,7 +216,7 @@ def e3_rows(child: Child, rng: Rng) -> None:
     """Each row of the gradient sums to 0."""
     z, y = logits(rng, 4, 9), labels(rng, 4, 9)
     _, dz = values_of("cross_entropy", child.call("cross_entropy", z, y), 2)
-    why = "probabilities sum to 1, and so does a one-hot label"
+    why = "probabilities sum to 1, and a one-hot label also sums to 1"
     expect("the sums of the rows of dz", array_of("dz", dz, z.shape).sum(axis=1), np.zeros(4), why=why)
 
 
@@ -240,7 +240,7 @@ def e4_reference(child: Child, rng: Rng) -> None:
 
 
 def e4_same(child: Child, rng: Rng) -> None:
-    """Both are 0 where teacher and student agree, and not elsewhere."""
+    """Loss and gradient are 0 if teacher and student agree, and only then."""
     z, T = logits(rng), temperature(rng)
     other = logits(rng)
     loss, dz = values_of("kd_loss", child.call("kd_loss", z + rng.normal(size=(5, 1)), z, T), 2)
@@ -253,18 +253,18 @@ def e4_same(child: Child, rng: Rng) -> None:
 
 
 def e4_limit(child: Child, rng: Rng) -> None:
-    """Logit matching at T = 10,000."""
+    """The loss becomes logit matching at T = 10,000."""
     zs, zt, T = logits(rng), logits(rng), 1e4
     difference = zs - zt
     difference -= difference.mean(axis=1, keepdims=True)
     loss, dz = values_of("kd_loss", child.call("kd_loss", zs, zt, T), 2)
-    why = "as T grows, T² KL becomes the mean squared difference of centred logits, over 2 K: this is logit matching"
+    why = "as T grows, T² KL tends to the squared difference of the centred logits over 2 K: this is logit matching"
     expect("loss at T = 10,000", loss, (difference**2).sum() / (2 * 7 * 5), 1e-2, why)
     expect("dz at T = 10,000", dz, difference / (7 * 5), 1e-2, why)
 
 
 def e4_extreme(child: Child, rng: Rng) -> None:
-    """Right at logits of ±1e4."""
+    """The result is right for logits of ±1e4."""
     zs, zt, T = extreme(rng), extreme(rng)[::-1].copy(), temperature(rng)
     loss, dz = values_of("kd_loss", child.call("kd_loss", zs, zt, T), 2)
     expect("loss at logits of ±1e4", loss, kd(zs, zt, T)[0], clues=Clues({"T": T, "B": 4}))
@@ -272,7 +272,7 @@ def e4_extreme(child: Child, rng: Rng) -> None:
 
 
 def mixture(rng: Rng, w: float | None = None, rows: int = 6, classes: int = 5) -> list[Any]:
-    """Arguments of E5."""
+    """Random arguments of E5."""
     weight = float(rng.uniform(0.2, 0.8)) if w is None else w
     s = rng.uniform(0.1, 2.0, rows)
     zs, zt = logits(rng, rows, classes), logits(rng, rows, classes)
@@ -280,7 +280,7 @@ def mixture(rng: Rng, w: float | None = None, rows: int = 6, classes: int = 5) -
 
 
 def check_total(child: Child, rng: Rng, arguments: list[Any]) -> None:
-    """Loss and gradient of E5."""
+    """Check loss and gradient of E5."""
     zs, zt, y, T, w, s = arguments
     loss, dz = total(*arguments)
     mistakes = [
@@ -306,14 +306,14 @@ def e5_edges(child: Child, rng: Rng) -> None:
 
 
 def e5_zeros(child: Child, rng: Rng) -> None:
-    """Samples of weight 0 do not count, and all of weight 0 give 0."""
+    """Samples with weight 0 do not count. If all weights are 0, the result is 0."""
     arguments = mixture(rng)
     arguments[5][rng.permutation(6)[:3]] = 0.0
     check_total(child, rng, arguments)
     arguments[5] = np.zeros(6)
     loss, dz = values_of("kd_total", child.call("kd_total", *arguments), 2)
-    expect("loss where all sample weights are 0", loss, 0.0)
-    expect("dz where all sample weights are 0", dz, np.zeros((6, 5)))
+    expect("loss if all sample weights are 0", loss, 0.0)
+    expect("dz if all sample weights are 0", dz, np.zeros((6, 5)))
 
 
 # ---- E9: two losses ----------------------------------------------------------------------------------------------
@@ -332,18 +332,18 @@ def e9_reference(child: Child, rng: Rng) -> None:
             ("the peer's part has the wrong sign", hard[i] - soft),
             ("T² is left out of the peer's part", hard[i] + soft / T**2),
             ("softmax has the temperature 1 in the peer's part", hard[i] + kd(mine, peer, 1.0)[1]),
-            ("it is the gradient by the other student's logits", want[1 - i]),
+            ("it is the gradient with respect to the other student's logits", want[1 - i]),
         ]
-        why = "the peer is a constant: nothing flows into it from the other's loss"
+        why = "in each loss the other student is a constant: its logits get no gradient from that loss"
         expect(f"dz{i + 1}", got[i], want[i], why=why, clues=Clues({"T": T, "B": 5, "K": 7}, mistakes))
 
 
 def e9_agreement(child: Child, rng: Rng) -> None:
-    """Peers that agree learn from the labels alone."""
+    """Peers with equal logits learn from the labels alone."""
     z, y, T = logits(rng), labels(rng), temperature(rng)
     got = values_of("mutual_gradients", child.call("mutual_gradients", z, z, y, T), 2)
     for name, mine in zip(("dz1", "dz2"), got, strict=True):
-        expect(name, mine, cross_entropy(z, y)[1], why="peers that agree learn from the labels alone")
+        expect(name, mine, cross_entropy(z, y)[1], why="peers with equal logits learn from the labels alone")
 
 
 # ---- derived, not measured: see above ----------------------------------------------------------------------------
@@ -352,7 +352,7 @@ def e9_agreement(child: Child, rng: Rng) -> None:
 def far(rng: Rng, rows: int, classes: int, T: float) -> tuple[np.ndarray, np.ndarray]:
     """Logits of student and teacher, (rows, classes) each, with a loss 10,000 times as large as its slope.
 
-    The student's classes lie at 1e4, and one at -1e4, to which the teacher gives most.
+    The student's logits are near 1e4, except one at -1e4, to which the teacher gives the largest probability.
     """
     zs, zt = 1e4 + T * rng.standard_normal((rows, classes)), T * rng.standard_normal((rows, classes))
     far_class = rng.integers(0, classes, rows)
@@ -362,29 +362,29 @@ def far(rng: Rng, rows: int, classes: int, T: float) -> tuple[np.ndarray, np.nda
 
 
 def e3_derived(child: Child, rng: Rng) -> None:
-    """WIDE classes."""
+    """The gradient is right for WIDE classes."""
     z, y = logits(rng, 3, WIDE), labels(rng, 3, WIDE)
     check_wide(child, "cross_entropy", [z, y], cross_entropy(z, y)[1])
 
 
 def e4_derived(child: Child, rng: Rng) -> None:
-    """WIDE classes, and a loss much larger than its slope."""
+    """The gradient is right for WIDE classes, and for a loss much larger than its slope."""
     zs, zt = far(rng, 3, WIDE, 0.02)
     check_wide(child, "kd_loss", [zs, zt, 0.02], kd(zs, zt, 0.02)[1])
     zs, zt = far(rng, 2, 6, 0.02)
     _, dz = values_of("kd_loss", child.call("kd_loss", zs, zt, 0.02), 2)
-    why = "T = 0.02, and a loss that is much larger than its slope: derive the gradient, measuring loses it to rounding"
+    why = "T = 0.02, and a loss much larger than its slope: derive the gradient, because measuring loses it to rounding"
     expect("dz", dz, kd(zs, zt, 0.02)[1], why=why)
 
 
 def e5_derived(child: Child, rng: Rng) -> None:
-    """WIDE classes."""
+    """The gradient is right for WIDE classes."""
     arguments = mixture(rng, rows=3, classes=WIDE)
     check_wide(child, "kd_total", arguments, total(*arguments)[1])
 
 
 def e9_derived(child: Child, rng: Rng) -> None:
-    """WIDE classes."""
+    """Both gradients are right for WIDE classes."""
     z1, z2, y, T = logits(rng, 3, WIDE), logits(rng, 3, WIDE), labels(rng, 3, WIDE), temperature(rng)
     got = values_of("mutual_gradients", large_call(child, "mutual_gradients", z1, z2, y, T), 2)
     for name, mine, want in zip(("dz1", "dz2"), got, mutual(z1, z2, y, T), strict=True):

@@ -1,4 +1,4 @@
-"""How E6, E7, E8 and E10 are checked, see checks_losses.py."""
+"""The checks of E6, E7, E8 and E10; see checks_losses.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .expected import Params, as_mlp, gradients, input_gradients, network, stude
 def check_params(
     what: str, got: Any, want: Params, tolerance: float = 1e-9, why: str = "", clues: Clues | None = None
 ) -> None:
-    """A list of pairs (W, b), or of their gradients, must be as `want`; so are the results in `clues`."""
+    """Check a list of pairs (W, b), or of their gradients, against `want`. Results in `clues` have the same form."""
     for i, (pair, layer) in enumerate(zip(values_of(what, got, len(want)), want, strict=True)):
         mine = values_of(f"layer {i + 1} of {what}", pair, 2)
         for j, name in enumerate("Wb"):
@@ -27,7 +27,7 @@ def check_params(
 
 
 def check_gradients_of(child: Child, rng: Rng, *sizes: int, rows: int = 6) -> None:
-    """E6 on a random network of these sizes."""
+    """Check E6 on a random network of these sizes."""
     params, x = network(rng, *sizes), rng.standard_normal((rows, sizes[0]))
     dz = rng.standard_normal((rows, sizes[-1]))
     want = gradients(params, x, dz)
@@ -36,7 +36,7 @@ def check_gradients_of(child: Child, rng: Rng, *sizes: int, rows: int = 6) -> No
 
 
 def gradients_of_linear(params: Params, x: np.ndarray, dz: np.ndarray) -> Params:
-    """A wrong E6: relu in the forward pass, and none in the backward pass."""
+    """A wrong E6, with relu in the forward pass but not in the backward pass."""
     inputs = [x]
     for W, b in params[:-1]:
         inputs.append(np.maximum(inputs[-1] @ W + b, 0))
@@ -48,19 +48,19 @@ def gradients_of_linear(params: Params, x: np.ndarray, dz: np.ndarray) -> Params
 
 
 def e6_shallow(child: Child, rng: Rng) -> None:
-    """One and two layers."""
+    """Check networks of one and two layers."""
     check_gradients_of(child, rng, 5, 4)
     check_gradients_of(child, rng, 6, 7, 3)
 
 
 def e6_deep(child: Child, rng: Rng) -> None:
-    """Three and four layers."""
+    """Check networks of three and four layers."""
     check_gradients_of(child, rng, 6, 7, 8, 3)
     check_gradients_of(child, rng, 4, 9, 8, 7, 5)
 
 
 def e7_accuracy(child: Child, rng: Rng) -> None:
-    """Right, with just the error that central differences have."""
+    """The result is right, with exactly the error of central differences."""
     A, x = rng.standard_normal((3, 4)), rng.standard_normal((3, 4))
 
     def f(moved: np.ndarray) -> float:
@@ -76,7 +76,7 @@ def e7_accuracy(child: Child, rng: Rng) -> None:
 
 
 def e7_calls(child: Child, rng: Rng) -> None:
-    """Two calls an entry, each of which moves that entry alone."""
+    """f is called twice per entry, and each call moves only that entry."""
     x, seen = rng.standard_normal((2, 3)), []
     A, C = rng.standard_normal((2, 2, 3))
 
@@ -90,11 +90,11 @@ def e7_calls(child: Child, rng: Rng) -> None:
         raise Wrong(f"{wanted}; it was called {len(seen)} times")
     moved = sorted(int((np.abs(point - x) > 1e-12).sum()) for point in seen)
     if moved != [1] * len(seen):
-        raise Wrong("each call must move one entry of x and leave the others as they were: is every step taken back?")
+        raise Wrong("each call must move one entry of x and leave the others unchanged: is every step undone?")
 
 
 def e8_task(rng: Rng, steps: int) -> list[Any]:
-    """Arguments of E8 with so many steps."""
+    """Random arguments of E8 with this number of steps."""
     x = rng.standard_normal((40, 6))
     v = as_mlp(network(rng, 6, 20, 5)).forward(x) * 2
     order = [rng.permutation(40)[: int(rng.integers(5, 12))] for _ in range(steps)]
@@ -102,7 +102,7 @@ def e8_task(rng: Rng, steps: int) -> list[Any]:
 
 
 def e8_clues(task: list[Any]) -> Clues:
-    """Known mistakes of a first step."""
+    """Known mistakes, as seen after one step."""
     params, x, v, T, lr, batches = task
     mistakes = [
         ("softmax has the temperature 1", student_of(params, x, v, 1.0, lr, batches)),
@@ -115,14 +115,14 @@ def e8_clues(task: list[Any]) -> Clues:
 
 
 def e8_step(child: Child, rng: Rng) -> None:
-    """The parameters after one step."""
+    """Check the parameters after one step."""
     task = e8_task(rng, 1)
     got = child.call("distill", *task)
     check_params("distill after one step", got, student_of(*task), clues=e8_clues(task))
 
 
 def e8_trajectory(child: Child, rng: Rng) -> None:
-    """The parameters after 5 and after 50 steps."""
+    """Check the parameters after 5 and after 50 steps."""
     task = e8_task(rng, 50)
     for steps in (5, 50):
         now = [*task[:5], task[5][:steps]]
@@ -130,7 +130,7 @@ def e8_trajectory(child: Child, rng: Rng) -> None:
 
 
 def e10_reference(child: Child, rng: Rng) -> None:
-    """The gradient equals the reference; says what slope J has along a random direction."""
+    """The gradient equals the reference. The message includes the slope of J along a random direction."""
     teacher, student, x, T = network(rng, 5, 9, 4), network(rng, 5, 6, 4), rng.standard_normal((3, 5)), temperature(rng)
     got = array_of("dx", child.call("generator_input_gradient", teacher, student, x, T), x.shape)
     _, by_teacher, by_student = input_gradients(teacher, student, x, T)
@@ -151,21 +151,21 @@ def e10_reference(child: Child, rng: Rng) -> None:
 
 
 def kinked_network(rng: Rng, *sizes: int) -> Params:
-    """A network whose first layer's units are at or near their kinks for an x of zeros."""
+    """A network whose first hidden units are at or near their kinks if x is 0."""
     params = network(rng, *sizes)
     params[0][1][...] = kinked_biases(rng, sizes[1])
     return params
 
 
 def inputs(rng: Rng, rows: int, size: int) -> np.ndarray:
-    """(rows, size), the first row of zeros."""
+    """Inputs (rows, size); the first row is 0."""
     x = rng.standard_normal((rows, size))
     x[0] = 0.0
     return x
 
 
 def e6_derived(child: Child, rng: Rng, *hidden: int) -> None:
-    """A hundred samples and two thousand hidden units, some at their kinks, with logits of a million."""
+    """The gradients are right for 100 samples, 2,000 hidden units, some at their kinks, and logits near 1e6."""
     params, x = kinked_network(rng, 20, 2000, *hidden, 10), inputs(rng, 100, 20)
     dz = rng.standard_normal((100, 10))
     params[-1][1][...] = 1e6
@@ -174,15 +174,15 @@ def e6_derived(child: Child, rng: Rng, *hidden: int) -> None:
 
 
 def e6_derived_deep(child: Child, rng: Rng) -> None:
-    """The same with another layer."""
+    """The same with one more layer."""
     e6_derived(child, rng, 30)
 
 
-LARGE = (200, 200, 2000)  # inputs, hidden units and classes: neither is few enough to move each of them once
+LARGE = (200, 200, 2000)  # inputs, hidden units and classes: too many to move each of them once
 
 
 def e8_derived(child: Child, rng: Rng) -> None:
-    """One large step of a large network with units at their kinks."""
+    """One large step of a large network with units at their kinks is right."""
     x, v = inputs(rng, 60, LARGE[0]), logits(rng, 60, LARGE[-1])
     task: list[Any] = [kinked_network(rng, *LARGE), x, v, temperature(rng), 2.0, [rng.permutation(60)[:50]]]
     got = large_call(child, "distill", *task)
@@ -190,7 +190,7 @@ def e8_derived(child: Child, rng: Rng) -> None:
 
 
 def e10_derived(child: Child, rng: Rng) -> None:
-    """Large networks, units at their kinks, and a J much larger than its slope."""
+    """The gradient is right for large networks, units at their kinks, and a J much larger than its slope."""
     teacher, student = kinked_network(rng, *LARGE), kinked_network(rng, *LARGE)
     teacher[1][1][0], student[1][1][0] = -30.0, 1e4
     x, T = inputs(rng, 120, LARGE[0]), temperature(rng)

@@ -1,6 +1,6 @@
-"""What kind of mistake a wrong number is: a few known ones, tried on the learner's own numbers.
+"""Find the mistake behind a wrong number, by comparing it with the results of a few known mistakes.
 
-A diagnosis names what is off and asks a question. It never shows the formula that is wanted.
+A diagnosis names the mistake and asks a question. It never shows the formula that is wanted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-SAME = 1e-6  # relative to the largest entry: two results are the same but for rounding
+SAME = 1e-6  # relative to the largest entry: below this, two results differ by rounding only
 POWERS = {1: "", 2: "²"}
 QUESTIONS = {
     "T": "what does the loss multiply by, and what does the chain rule divide by?",
@@ -24,11 +24,16 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class Clues:
-    """What a check knows of its example.
+    """What a check knows about its example.
 
-    factors    numbers by which a result is often off, by name: {"T": 4.0, "B": 5, "K": 7}
-    mistakes   (what is wrong, what then comes out) for known mistakes
-    start      of what is trained: the change from there is compared, and not the whole
+    Parameters
+    ----------
+    factors : mapping
+        Factors by which results are often wrong, by name: {"T": 4.0, "B": 5, "K": 7}.
+    mistakes : sequence of pairs
+        A known mistake in words, and the wrong result that it gives.
+    start : array or None
+        Initial values of trained parameters. The change from there is compared instead of the values.
     """
 
     factors: Mapping[str, float] = field(default_factory=dict)
@@ -36,13 +41,13 @@ class Clues:
     start: Any = None
 
     def of(self, part: int) -> Clues:
-        """The clues about one of several results that a function returns."""
+        """The clues about one of the several results of a function."""
         start = None if self.start is None else self.start[part]
         return Clues(self.factors, [(words, results[part]) for words, results in self.mistakes], start)
 
 
 def diagnose(got: np.ndarray, want: np.ndarray, clues: Clues) -> tuple[str, str]:
-    """(a few words for the kind of mistake, a sentence about it), or two empty texts; `got` and `want` differ."""
+    """A short name of the mistake and a sentence about it, or two empty texts. `got` and `want` must differ."""
     start = 0.0 if clues.start is None else clues.start
     if not np.isfinite(got).all() or np.abs(want - start).max(initial=0.0) < SAME:
         return "", ""
@@ -50,7 +55,7 @@ def diagnose(got: np.ndarray, want: np.ndarray, clues: Clues) -> tuple[str, str]
         return "wrong sign", "The sign is reversed, and nothing else: which way does the loss grow?"
     for words, mistaken in clues.mistakes:
         if same(got, mistaken):
-            return words, f"It is what comes out if {words}."
+            return words, f"You get this result if {words}."
     if got.ndim == 2 and got.shape == want.T.shape and got.size > 1 and same(got.T, want):
         return "transposed", "It is right but transposed: which index comes first?"
     got, want = got - start, want - start
@@ -61,7 +66,7 @@ def diagnose(got: np.ndarray, want: np.ndarray, clues: Clues) -> tuple[str, str]
         return "", ""
     size = max(abs(factor), 1 / abs(factor))
     name, symbols = name_of(size, clues.factors)
-    if want.size == 1 and not name:  # any number is some multiple of another
+    if want.size == 1 and not name:  # any two numbers differ by some factor
         return "", ""
     too = "too large by" if abs(factor) > 1 else "too small by"
     sign = ", and of the wrong sign" if factor < 0 else ""
@@ -73,7 +78,7 @@ def diagnose(got: np.ndarray, want: np.ndarray, clues: Clues) -> tuple[str, str]
 
 
 def name_of(size: float, factors: Mapping[str, float]) -> tuple[str, list[str]]:
-    """A product of powers of the factors that is `size` > 1, with the factors in it: ("T²", ["T"]); else ("", [])."""
+    """The product of powers of the factors that equals `size` > 1, and its factors: ("T²", ["T"]); else ("", [])."""
     known = {**factors, "2": 2.0}
     found: list[tuple[int, str, list[str]]] = []
     for powers in product(*[range(-2, 3) if name == "T" else range(-1, 2) for name in known]):
@@ -88,7 +93,7 @@ def name_of(size: float, factors: Mapping[str, float]) -> tuple[str, list[str]]:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two results are one but for rounding."""
+    """Whether two results are equal up to rounding."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     scale = float(np.abs(b).max(initial=0.0))
     return a.shape == b.shape and bool(scale > 0 and (np.abs(a - b) <= SAME * scale).all())

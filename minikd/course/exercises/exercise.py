@@ -1,8 +1,8 @@
 """What an exercise is, and how a number from a submission is compared with the right one.
 
-An exercise is one or two functions that a learner writes, and a few checks. A check calls the submission, which
-runs in a process of its own, compares the numbers that come back, and raises `Wrong` where they are not right. The
-inputs come from a generator: each run has inputs of its own, and the same seed gives the same ones.
+An exercise is one or two functions that a learner writes, and a few checks. A check calls the submission in a process
+of its own, compares the numbers that it returns, and raises `Wrong` if they are wrong. The inputs come from a random
+generator: each run draws new inputs, and the same seed gives the same inputs.
 """
 
 from __future__ import annotations
@@ -24,21 +24,25 @@ from ..sandbox.messages import Unsendable
 from ..sandbox.processes import Processes
 from .diagnosis import Clues, diagnose
 
-RELATIVE_TOLERANCE = 1e-9  # relative to the largest entry: rounding stays far below, central differences seldom do
-POINTS = 5.0  # of each exercise
-CALLS_PER_CHECK = 2.5  # the calls of a check may together take as long as so many
-SUBMISSION_SECONDS = 40.0  # that a submission may keep the grader waiting, all checks together, without loading
+RELATIVE_TOLERANCE = 1e-9  # of the largest entry: rounding errors are far smaller, those of differences rarely
+POINTS = 5.0  # for each exercise
+CALLS_PER_CHECK = 2.5  # the calls of a check may together take the time limit of this many calls
+SUBMISSION_SECONDS = 40.0  # for all checks of a submission together, without loading
 
 Rng = np.random.Generator
-# Opens a fresh process with the submission loaded; with keep=True, it may be the one that the check before has used.
+# Opens a fresh process with the submission loaded; with keep=True, it may be the process of the previous check.
 Open = Callable[..., AbstractContextManager[Child]]
 
 
 class Wrong(Exception):
-    """A submission's number is not the right one.
+    """A number of a submission is wrong.
 
-    words       what was wanted, what came, and where
-    diagnosis   a few words for the kind of mistake, the same for everybody who makes it; "" where it is unknown
+    Parameters
+    ----------
+    words : str
+        What was wanted, what the submission returned, and where.
+    diagnosis : str
+        A short name of the mistake, the same for all students who make it; "" if it is unknown.
     """
 
     def __init__(self, words: str, diagnosis: str = "") -> None:
@@ -48,9 +52,9 @@ class Wrong(Exception):
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must be so. `run(fresh, rng)` raises Wrong or Failed where it is not; `fresh()` opens a process.
+    """One property to check. `run(fresh, rng)` raises Wrong or Failed if it is missing; `fresh()` opens a process.
 
-    share    of the exercise's points that it earns; the shares of an exercise add up to 1
+    `share` is the part of the exercise's points that the check earns. The shares of an exercise add up to 1.
     """
 
     name: str
@@ -60,7 +64,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Exercise:
-    """E1 to E23: the functions that the learner writes, and the checks; three hints that lead there are in hints.md."""
+    """One of E1 to E23: the functions that the learner writes, and the checks. Its three hints are in hints.md."""
 
     number: int
     title: str
@@ -69,12 +73,12 @@ class Exercise:
 
     @property
     def name(self) -> str:
-        """E1, E2, ..."""
+        """The name: E1, E2, ..."""
         return f"E{self.number}"
 
     @property
     def hints(self) -> list[str]:
-        """The three items of the list below the exercise's heading in hints.md."""
+        """The three items below the exercise's heading in hints.md."""
         text = Path(__file__).with_name("hints.md").read_text(encoding="utf-8")
         section = text.split(f"## {self.name}\n")[1].split("\n## ")[0]
         return [" ".join(item.split()) for item in re.split(r"\n\d\. ", section)[1:]]
@@ -82,7 +86,7 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one check."""
+    """The result of one check."""
 
     exercise: str
     check: str
@@ -90,22 +94,28 @@ class Result:
     max_score: float
     kind: str  # passed, wrong, or the kind of a Failed
     words: str = ""
-    output: str = ""  # what the submission printed meanwhile
-    trace: str = ""  # where the grader itself failed
-    diagnosis: str = ""  # a few words for the kind of mistake, see Wrong
-    left_out: str = ""  # what of the submission's files could not be executed, a line each
+    output: str = ""  # what the submission printed
+    trace: str = ""  # traceback, if the grader itself failed
+    diagnosis: str = ""  # a short name of the mistake, see Wrong
+    left_out: str = ""  # parts of the submission's files that could not be executed, a line each
 
     @property
     def passed(self) -> bool:
-        """Whether it was right."""
+        """Whether the check passed."""
         return self.kind == "passed"
 
 
 def run_checks(exercises: Iterable[Exercise], processes: Processes, seed: int, skip: str = "") -> Iterator[Result]:
-    """Run all checks of these exercises on a submission, as far as its time lasts: the same for learners and graders.
+    """Run all checks of these exercises on a submission until its time is used up, for learners and for graders.
 
-    seed   of the run: with an exercise's and a check's number it decides all inputs
-    skip   why no check is run, or ""
+    Parameters
+    ----------
+    exercises, processes
+        The exercises, and the processes of the submission.
+    seed : int
+        The seed of the run. Together with the numbers of exercise and check, it decides all inputs.
+    skip : str
+        Why no check is run, or "".
     """
     begun, slow_loads, loading = time.monotonic(), 0, processes.loading.left
     for exercise in exercises:
@@ -119,7 +129,7 @@ def run_checks(exercises: Iterable[Exercise], processes: Processes, seed: int, s
                 continue
             result = check_in(processes, exercise, index, seed)
             slow_loads += result.kind == "loading"
-            if slow_loads > 1:  # one file that does not load must not cost the exercises in other files
+            if slow_loads > 1:  # a single file that does not load must not affect exercises in other files
                 skip = f"not run: {result.words}"
             elif result.kind in ("time", "loading"):
                 skip_rest = "not run: an earlier check of this exercise took too long"
@@ -127,17 +137,17 @@ def run_checks(exercises: Iterable[Exercise], processes: Processes, seed: int, s
 
 
 def run_check(exercise: Exercise, index: int, runner: Any, sources: Any, seed: int) -> Result:
-    """Run one check alone, in processes of its own, by a `Runner` or `UnprotectedRunner`."""
+    """Run one check alone, in processes of its own, with a `Runner` or `UnprotectedRunner`."""
     with Processes(runner, sources) as processes:
         return check_in(processes, exercise, index, seed)
 
 
 def check_in(processes: Processes, exercise: Exercise, index: int, seed: int) -> Result:
-    """Run one check of an exercise on a submission; never raises for what the submission does.
+    """Run one check of an exercise on a submission. Nothing that the submission does makes it raise.
 
-    It may run in a process that an earlier check of the exercise has used. What does not pass there is tried again in a
-    fresh one, with the same inputs. So nothing that an earlier check left behind can make a right function fail; and it
-    cannot make a wrong one right, because only inputs are in that process, and each check has others.
+    The check may run in a process that an earlier check of the exercise has used. If it fails there, it is tried again
+    in a fresh process with the same inputs. So the earlier check cannot make a right function fail. It also cannot make
+    a wrong function pass, because the process holds only inputs, and each check has others.
     """
     is_used = processes.child is not None
     result = attempt(processes, exercise, index, seed)
@@ -159,16 +169,16 @@ def attempt(processes: Processes, exercise: Exercise, index: int, seed: int) -> 
         return (processes.kept if keep else processes.fresh)(exercise.functions, budget)
 
     try:
-        with np.errstate(all="ignore"):  # whatever numbers come
+        with np.errstate(all="ignore"):  # for any numbers that come back
             check.run(open_process, rng)
     except Wrong as error:
         kind, words, diagnosis = "wrong", str(error), error.diagnosis
     except Failed as error:
         functions = " and ".join(exercise.functions)
         kind, words = error.kind, FAILURES[error.kind].format(words=error.words, functions=functions)
-    except MinikdError:  # nothing can be run safely here
+    except MinikdError:  # submissions cannot be run safely here
         raise
-    except Exception as error:  # it costs this check, and no other check and no other submission
+    except Exception as error:  # it affects only this check of this submission
         kind, words, trace = "grader", FAILURES["grader"].format(words=type(error).__name__), traceback.format_exc()
     points = POINTS * check.share
     score = points * (kind == "passed")
@@ -182,11 +192,11 @@ FAILURES = {
     "todo": "not written yet: it raises NotImplementedError({words!r})",
     "assert": "it raised AssertionError: {words}",
     "raised": "it raised an exception\n{words}",
-    "time": "{words}: see the exercise for how much may be computed",
+    "time": "{words}: see the exercise for how much it may compute",
     "loading": '{words}: put demonstrations under `if __name__ == "__main__":`',
-    "died": "{words}: it left by sys.exit or os._exit, was out of memory, or took more processor time than there is",
-    "protocol": "what came back is not numbers: {words}",
-    "grader": "the grader itself failed ({words}), and not the submission: tell your instructor",
+    "died": "{words}: it called sys.exit or os._exit, ran out of memory, or exceeded the limit of processor time",
+    "protocol": "the result is not made of numbers: {words}",
+    "grader": "the grader itself failed ({words}), not your code: tell your instructor",
 }
 
 
@@ -196,10 +206,10 @@ FAILURES = {
 def expect(
     name: str, got: Any, want: Any, tolerance: float = RELATIVE_TOLERANCE, why: str = "", clues: Clues | None = None
 ) -> None:
-    """`got` must be a float64 array (or number) of the shape of `want`, and equal to it up to rounding.
+    """Check that `got` is a float64 array (or number) with the shape of `want`, and equal to it up to rounding.
 
-    The error of an entry is relative to the largest entry of `want` (or to 1, where that is smaller than 1e-3).
-    With clues, what is wrong is compared with known mistakes.
+    The error of an entry is relative to the largest entry of `want` (or to 1 if that is smaller than 1e-3). With clues,
+    a wrong result is compared with known mistakes.
     """
     wanted = np.asarray(want, np.float64)
     array = array_of(name, got, wanted.shape)
@@ -218,14 +228,14 @@ def expect(
 
 
 def array_of(name: str, got: Any, shape: Sequence[int]) -> np.ndarray:
-    """`got` as a float64 array of that shape; Wrong where it is something else."""
+    """`got` as a float64 array of this shape; Wrong if it is anything else."""
     wanted = f"float64 numbers of shape {tuple(shape)}" if len(shape) else "one float64 number"
     if isinstance(got, np.generic):
         got = np.asarray(got)
     if not isinstance(got, np.ndarray):
         raise Wrong(f"{name} must be {wanted}, got {what_came(got)}")
     if got.dtype.kind in "iu" and got.ndim == len(shape) == 0:
-        return np.asarray(got, np.float64)  # 0 is as good as 0.0
+        return np.asarray(got, np.float64)  # 0 counts as 0.0
     if got.dtype != np.float64:
         raise Wrong(f"{name} must be {wanted}, got {got.dtype}")
     if got.shape != tuple(shape):
@@ -236,7 +246,7 @@ def array_of(name: str, got: Any, shape: Sequence[int]) -> np.ndarray:
 
 
 def values_of(name: str, got: Any, count: int) -> list[Any]:
-    """`got` as a list of so many values: what a function that returns several returned."""
+    """`got` as a list of `count` values, as a function with several results returns them."""
     if not isinstance(got, list) or len(got) != count:
         what = f"{len(got)} values" if isinstance(got, list) else what_came(got)
         raise Wrong(f"{name} must return {count} values, got {what}")
@@ -244,7 +254,7 @@ def values_of(name: str, got: Any, count: int) -> list[Any]:
 
 
 def what_came(got: Any) -> str:
-    """A few words for a value of a kind that was not wanted."""
+    """A few words for a value of the wrong kind."""
     if isinstance(got, Unsendable):
         return f"{'an' if got.name[:1].lower() in tuple('aeiou') else 'a'} {got.name}"
     if isinstance(got, np.ndarray | np.generic):
@@ -254,7 +264,7 @@ def what_came(got: Any) -> str:
 
 
 def slope_message(f: Callable[[np.ndarray], float], x: np.ndarray, gradient: np.ndarray, rng: Rng) -> str:
-    """What central differences of the submission's own loss say of its gradient, along a random direction."""
+    """A comparison of the gradient with central differences of the submission's own loss, along a random direction."""
     direction = rng.standard_normal(x.shape)
     direction /= np.linalg.norm(direction)
     h = 1e-4

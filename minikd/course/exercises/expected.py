@@ -1,4 +1,4 @@
-"""What E1 to E10 must come to: minikd's own functions in float64, put together as the exercises want them."""
+"""The expected results of E1 to E10, computed in float64 with minikd's own functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Params = list[tuple[np.ndarray, np.ndarray]]  # [(W, b), ...]
 
 
 def kl(zs: np.ndarray, zt: np.ndarray, T: float) -> tuple[np.ndarray, np.ndarray]:
-    """T² KL(softmax(zt / T) || softmax(zs / T)) of each row, (B,), and its gradient by zs, (B, K); no mean."""
+    """T² KL(softmax(zt / T) || softmax(zs / T)) of each row, (B,), and its gradient in zs, (B, K); no mean."""
     logp, logq = ops.log_softmax(zs, T), ops.log_softmax(zt, T)
     return T**2 * (np.exp(logq) * (logq - logp)).sum(axis=1), T * (np.exp(logp) - np.exp(logq))
 
@@ -27,7 +27,7 @@ def kd(zs: np.ndarray, zt: np.ndarray, T: float) -> tuple[Any, np.ndarray]:
 
 
 def total(zs: Any, zt: Any, y: Any, T: float, w: float, s: Any) -> tuple[Any, np.ndarray]:
-    """The reference of E5, see its stub."""
+    """The reference of E5; see its stub."""
     hard = -ops.log_softmax(zs)[np.arange(len(zs)), y]
     p = ops.softmax(zs)
     p[np.arange(len(zs)), y] -= 1
@@ -42,7 +42,7 @@ def network(rng: np.random.Generator, *sizes: int) -> Params:
 
 
 def as_mlp(params: Params) -> MLP:
-    """The same network as minikd has it."""
+    """The same network as an MLP."""
     model = MLP((*(len(W) for W, _ in params), params[-1][0].shape[1]), dtype="float64")
     for mine, (W, _) in zip(model.weights, params, strict=True):
         mine[...] = W
@@ -60,7 +60,7 @@ def gradients(params: Params, x: np.ndarray, dz: np.ndarray) -> Params:
 
 
 def student_of(params: Params, x: Any, v: Any, T: float, lr: float, batches: list[np.ndarray]) -> Params:
-    """The reference of E8: plain gradient descent on T² KL, a step for each batch of row numbers."""
+    """The reference of E8: plain gradient descent on T² KL, one step per batch of row numbers."""
     model = as_mlp(params)
     for rows in batches:
         logits = model.forward(x[rows], train=True)
@@ -75,9 +75,9 @@ def mutual(z1: Any, z2: Any, y: Any, T: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def input_gradients(teacher: Params, student: Params, x: np.ndarray, T: float) -> tuple[float, np.ndarray, np.ndarray]:
-    """J(x) = mean_i T² KL(q_i || p_i) of E10, and what reaches x through the teacher and through the student.
+    """J(x) = mean_i T² KL(q_i || p_i) of E10, and its gradients in x through the teacher and through the student.
 
-    dJ/dx is the sum of the two.
+    dJ/dx is the sum of the two gradients.
     """
     models = as_mlp(teacher), as_mlp(student)
     v, z = (model.forward(x, train=True) for model in models)

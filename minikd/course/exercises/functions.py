@@ -14,9 +14,10 @@ Part = Callable[[Child, Rng], None]
 
 
 def check(name: str, share: float, *parts: Part, given: tuple[Part, ...] = ()) -> Check:
-    """A check that needs one process: all of its parts must hold.
+    """A check that needs one process. All of its parts must hold.
 
-    given   what the name does not promise, and without which it is worth nothing: a gradient of zeros sums to 0, too
+    `given` are parts that the name does not mention but that must hold as well. For example, a gradient of zeros also
+    sums to 0.
     """
 
     def run(fresh: Open, rng: Rng) -> None:
@@ -41,7 +42,7 @@ TABLE: tuple[Any, ...] = (
         "log-softmax with temperature",
         "log_softmax",
         check("equals the reference", 0.5, losses.e1_reference),
-        check("does not notice a shift", 0.2, losses.e1_shift, given=(losses.e1_reference,)),
+        check("is unchanged by a shift of the logits", 0.2, losses.e1_shift, given=(losses.e1_reference,)),
         check("is finite at logits of ±1e4", 0.3, losses.e1_extreme),
     ),
     (
@@ -57,16 +58,16 @@ TABLE: tuple[Any, ...] = (
         "cross-entropy and its gradient",
         "cross_entropy",
         check("loss and gradient, and by a formula", 0.6, *E3),
-        check("holds at logits of ±1e4", 0.2, losses.e3_extreme, given=(losses.e3_derived,)),
+        check("right at logits of ±1e4", 0.2, losses.e3_extreme, given=(losses.e3_derived,)),
         check("each row of the gradient sums to 0", 0.2, losses.e3_rows, given=E3),
     ),
     (
         "the loss of distillation and its gradient",
         "kd_loss",
         check("loss and gradient, and by a formula", 0.5, *E4),
-        check("zero where teacher and student agree", 0.15, losses.e4_same, given=E4),
+        check("zero if teacher and student agree", 0.15, losses.e4_same, given=E4),
         check("logit matching as T grows", 0.2, losses.e4_limit, given=E4),
-        check("holds at logits of ±1e4", 0.15, losses.e4_extreme, given=(losses.e4_derived,)),
+        check("right at logits of ±1e4", 0.15, losses.e4_extreme, given=(losses.e4_derived,)),
     ),
     (
         "labels and teacher, with weighted samples",
@@ -84,8 +85,8 @@ TABLE: tuple[Any, ...] = (
     (
         "a gradient, measured",
         "numerical_gradient",
-        check("right, with the error that central differences have", 0.6, networks.e7_accuracy),
-        check("two calls an entry, one entry moved", 0.4, networks.e7_calls),
+        check("right, with the error of central differences", 0.6, networks.e7_accuracy),
+        check("two calls per entry, one entry moved", 0.4, networks.e7_calls),
     ),
     (
         "distil a network",
@@ -98,7 +99,7 @@ TABLE: tuple[Any, ...] = (
         "mutual_gradients",
         check("both gradients, by a formula", 0.7, losses.e9_reference, losses.e9_derived),
         check(
-            "peers that agree learn from labels alone",
+            "peers with equal logits learn from labels alone",
             0.3,
             losses.e9_agreement,
             given=(losses.e9_reference, losses.e9_derived),

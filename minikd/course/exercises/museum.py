@@ -1,10 +1,10 @@
-"""E11 to E23, the bug museum: mistakes that were really published, and tests that catch them.
+"""E11 to E23, the bug museum: mistakes from published code, and tests that catch them.
 
-The learner writes a test of a function. It must fail, by an AssertionError, on each broken version, and pass on each
-right one, also where that computes the same in another way, and so to other last digits. The functions run here, on
-the grader's side: what the test is handed only asks for their numbers, so there is no source to look at, and which
-version it is handed is known to nobody there. Each version is tried twice, each time in a fresh process, and all must
-come out right: a test that guesses passes an exhibit once in 256 times or less.
+The learner writes a test of a function. It must fail with an AssertionError on each broken version, and pass on each
+right version. Right versions compute the same result in different ways, so their last digits differ. The functions run
+on the grader's side. The test gets a proxy that only returns their numbers, so it cannot read the source or find out
+which version it has. Each version is tried twice, each time in a fresh process, and all trials must be right. A test
+that guesses passes an exhibit at most once in 256 times.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from .museum_losses import RIGHT, Function, of_logits, scaled
 def trials(
     name: str, guard: Callable[[Function], Function], broken: tuple[Function, ...], right: tuple[Function, ...]
 ) -> Check:
-    """The one check of an exhibit: the test called `name`, tried on every version, in an order that nobody knows."""
+    """The only check of an exhibit: the test called `name` is tried on every version, in a random order."""
 
     def run(fresh: Open, rng: np.random.Generator) -> None:
         versions = 2 * ([(f, True) for f in broken] + [(f, False) for f in right])
         for i in rng.permutation(len(versions)):
             function, is_broken = versions[i]
             failed, words = False, ""
-            # Always a fresh process: a test that remembers earlier versions could sort them without knowing anything.
+            # Always a fresh process, because a test that remembers earlier versions could tell them apart by comparing.
             with fresh() as child:
                 try:
                     child.call(name, guard(function))
@@ -52,7 +52,7 @@ def trials(
 
 
 def exhibit(number: int, title: str, *versions: Any) -> Exercise:
-    """An exhibit: what is wrong, and (guard, broken versions, right versions)."""
+    """An exhibit: number, title, and (guard, broken versions, right versions)."""
     name = f"test_e{number}"
     return Exercise(number, title, (name,), (trials(name, *versions),))
 
@@ -67,7 +67,7 @@ MUSEUM = (
     ),
     exhibit(
         12,
-        "a mean over classes, too",
+        "a mean over the classes as well",
         of_logits,
         (scaled(lambda z, T: 1 / z.shape[1]), scaled(lambda z, T: 1 / z.shape[1], on_loss=False)),
         RIGHT,

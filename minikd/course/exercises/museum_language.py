@@ -1,4 +1,4 @@
-"""The functions of E21 to E23 in the bug museum, mistakes from the distillation of language models, see museum.py."""
+"""The functions of E21 to E23 in the bug museum: mistakes in distilling language models; see museum.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .museum_losses import LARGEST, ROWS, Function, at_most, matrix, number
 
 
 def reverse_kl(zs: np.ndarray, zt: np.ndarray, T: float) -> Any:
-    """T² mean KL(p || q), from the student p to the teacher q, and its gradient by zs."""
+    """T² mean KL(p || q), from the student p to the teacher q, and its gradient in zs."""
     logp, row = ops.log_softmax(zs, T), ops.log_softmax(zs, T) - ops.log_softmax(zt, T)
     p = np.exp(logp)
     divergence = (p * row).sum(axis=1, keepdims=True)
@@ -21,7 +21,7 @@ def reverse_kl(zs: np.ndarray, zt: np.ndarray, T: float) -> Any:
 
 
 def reverse_kl_by_entropy(zs: np.ndarray, zt: np.ndarray, T: float) -> Any:
-    """The same, as cross-entropy less entropy; the gradient by the Jacobian of the softmax."""
+    """The same, as cross-entropy minus entropy; the gradient by the Jacobian of the softmax."""
     logp, logq = ops.log_softmax(zs, T), ops.log_softmax(zt, T)
     p = np.exp(logp)
     loss = -(p * logq).sum(axis=1) + (p * logp).sum(axis=1)
@@ -47,7 +47,7 @@ def loss_of(one: Function, other: Function) -> Function:
 
 
 def of_mixture(loss: Function) -> Function:
-    """A function (zs, zt, beta) -> loss, dzs that looks at its arguments first."""
+    """A function (zs, zt, beta) -> loss, dzs that checks its arguments first."""
 
     def checked(zs: Any, zt: Any, beta: Any) -> Any:
         zs = matrix("zs", zs)
@@ -61,7 +61,7 @@ def of_mixture(loss: Function) -> Function:
 
 
 def jensen_shannon(zs: np.ndarray, zt: np.ndarray, beta: float) -> Any:
-    """Mean of beta KL(q || m) + (1 - beta) KL(p || m), m = beta q + (1 - beta) p, and its gradient by zs."""
+    """Mean of beta KL(q || m) + (1 - beta) KL(p || m), m = beta q + (1 - beta) p, and its gradient in zs."""
     logp, logq = ops.log_softmax(zs), ops.log_softmax(zt)
     logm = np.logaddexp(np.log(beta) + logq, np.log1p(-beta) + logp)
     return from_logs(logp, logq, logm, beta)
@@ -76,14 +76,14 @@ def jensen_shannon_by_sum(zs: np.ndarray, zt: np.ndarray, beta: float) -> Any:
 
 
 def from_logs(logp: np.ndarray, logq: np.ndarray, logm: np.ndarray, beta: float) -> Any:
-    """The divergence to whatever m is; dL/dp_k = (1 - beta) log(p_k / m_k), and then through the softmax."""
+    """The divergence for any m. dL/dp_k = (1 - beta) log(p_k / m_k), then back through the softmax."""
     p, q = np.exp(logp), np.exp(logq)
     rows = beta * (q * (logq - logm)).sum(axis=1) + (1 - beta) * (p * (logp - logm)).sum(axis=1)
     return rows.mean(), ops.softmax_backward((1 - beta) * (logp - logm) / len(p), p)
 
 
 def of_mixed_logs(normalise: bool) -> Function:
-    """The mixture is taken of log-probabilities, whether or not it is made a distribution again."""
+    """Broken: the log-probabilities are mixed, with or without normalising the mixture."""
 
     def broken(zs: np.ndarray, zt: np.ndarray, beta: float) -> Any:
         logp, logq = ops.log_softmax(zs), ops.log_softmax(zt)
@@ -97,7 +97,7 @@ def of_mixed_logs(normalise: bool) -> Function:
 
 
 def of_words(loss: Function) -> Function:
-    """A function (z, y, lengths) -> loss, dz that looks at its arguments first."""
+    """A function (z, y, lengths) -> loss, dz that checks its arguments first."""
 
     def checked(z: Any, y: Any, lengths: Any) -> Any:
         if not isinstance(z, np.ndarray) or z.dtype.kind not in "fiu" or z.ndim != 3 or not 0 < z.size <= LARGEST:
@@ -111,7 +111,7 @@ def of_words(loss: Function) -> Function:
 
 
 def whole_numbers(name: str, value: Any, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
-    """`value` as whole numbers of that shape from `low` to `high`."""
+    """`value` as whole numbers of this shape from `low` to `high`."""
     found = np.asarray(value)
     if found.dtype.kind not in "iu" or found.shape != shape or ((found < low) | (found > high)).any():
         raise ValueError(f"{name} must be whole numbers from {low} to {high}, of shape {shape}")
@@ -132,7 +132,7 @@ def mean_of_letters(z: np.ndarray, y: np.ndarray, real: np.ndarray) -> Any:
 
 
 def mean_of_letters_by_word(z: np.ndarray, y: np.ndarray, real: np.ndarray) -> Any:
-    """The same, word by word, without what is padding."""
+    """The same, word by word, without the padding."""
     total, loss, dz = int(real.sum()), 0.0, np.zeros_like(z)
     for i, length in enumerate(real.sum(axis=1)):
         each, d = letters(z[i : i + 1, :length], y[i : i + 1, :length])
@@ -142,11 +142,11 @@ def mean_of_letters_by_word(z: np.ndarray, y: np.ndarray, real: np.ndarray) -> A
 
 
 def padding_in_the_mean(z: np.ndarray, y: np.ndarray, real: np.ndarray) -> Any:
-    """Padding has no loss, but it is counted: the same words have another loss beside a longer one."""
+    """Broken: padding has no loss but is counted, so the loss of a word changes beside a longer one."""
     loss, dz = mean_of_letters(z, y, real)
     return loss * real.mean(), dz * real.mean()
 
 
 def padding_as_letters(z: np.ndarray, y: np.ndarray, real: np.ndarray) -> Any:
-    """Padding is learned like letters."""
+    """Broken: padding is learned like letters."""
     return mean_of_letters(z, y, np.ones_like(real))

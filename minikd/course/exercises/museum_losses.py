@@ -1,7 +1,7 @@
-"""The bug museum's functions: for each exhibit broken versions, and right ones that compute the same in different ways.
+"""The functions of the bug museum: broken versions of each exhibit, and right ones that compute in different ways.
 
-Each is wrapped by a guard (`of_logits`, `of_networks`, ...) that looks at what a learner's test hands over, for they
-run on the grader's side.
+Each function is wrapped by a guard (`of_logits`, `of_networks`, ...). The guard checks the arguments that a learner's
+test passes, because the functions run on the grader's side.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from ... import ops
 
 Function = Callable[..., Any]
-LARGEST = 200_000  # numbers in one argument, or in what is computed from it
+LARGEST = 200_000  # numbers in one argument, or in a result of it
 ROWS = 2_000  # samples in a batch
 STEPS = 4_000  # samples times steps
 
@@ -23,7 +23,7 @@ STEPS = 4_000  # samples times steps
 
 
 def matrix(name: str, value: Any, rows: int | None = None, columns: int | None = None) -> np.ndarray:
-    """`value` as a float64 matrix of that size; ValueError, which reaches the learner's test, where it is not one."""
+    """`value` as a float64 matrix of this size. Otherwise ValueError, which is raised in the learner's test."""
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.ndim != 2 or value.size > LARGEST:
         raise ValueError(f"{name} must be a matrix of at most {LARGEST:,} numbers")
     for axis, size in enumerate((rows, columns)):
@@ -35,7 +35,7 @@ def matrix(name: str, value: Any, rows: int | None = None, columns: int | None =
 
 
 def at_most(what: str, size: int, limit: int = LARGEST) -> None:
-    """ValueError where a call would cost the grader more time and memory than a test needs."""
+    """ValueError if a call would need more time or memory than a test should need."""
     if size > limit:
         raise ValueError(f"{what} must be at most {limit:,}, got {size:,}")
 
@@ -59,7 +59,7 @@ def whole(name: str, value: Any, most: int = 10_000) -> int:
 
 
 def of_logits(loss: Function) -> Function:
-    """A function (zs, zt, T) -> loss, dzs that looks at its arguments first."""
+    """A function (zs, zt, T) -> loss, dzs that checks its arguments first."""
 
     def checked(zs: Any, zt: Any, T: Any) -> Any:
         zs = matrix("zs", zs)
@@ -73,14 +73,14 @@ def of_logits(loss: Function) -> Function:
 
 
 def kd(zs: np.ndarray, zt: np.ndarray, T: float) -> Any:
-    """T² mean KL(q || p), from logarithms."""
+    """T² mean KL(q || p), from log-probabilities."""
     logp, logq = ops.log_softmax(zs, T), ops.log_softmax(zt, T)
     p, q = np.exp(logp), np.exp(logq)
     return T**2 * (q * (logq - logp)).sum() / len(zs), T * (p - q) / len(zs)
 
 
 def kd_by_entropy(zs: np.ndarray, zt: np.ndarray, T: float) -> Any:
-    """The same, as cross-entropy less entropy."""
+    """The same, as cross-entropy minus entropy."""
     logp, q = ops.log_softmax(zs, T), ops.softmax(zt, T)
     with_zero = np.where(q > 0, q, 1.0)
     cross, entropy = -(q * logp).sum(axis=1), -(q * np.log(with_zero)).sum(axis=1)
@@ -101,7 +101,7 @@ RIGHT = (kd, kd_by_entropy, kd_by_rows)
 
 
 def scaled(factor: Callable[[np.ndarray, float], float], on_loss: bool = True) -> Function:
-    """The right function, loss and gradient times a factor of (zs, T)."""
+    """Broken: the gradient, and the loss as well with `on_loss`, times a factor that depends on (zs, T)."""
 
     def broken(zs: np.ndarray, zt: np.ndarray, T: float) -> Any:
         loss, dz = kd(zs, zt, T)
@@ -111,36 +111,36 @@ def scaled(factor: Callable[[np.ndarray, float], float], on_loss: bool = True) -
 
 
 def softmax_twice(zs: np.ndarray, zt: np.ndarray, T: float) -> Any:
-    """The loss was handed probabilities where it wanted logits."""
+    """Broken: the loss gets the student's probabilities instead of its logits."""
     p = ops.softmax(zs, T)
     loss, dp = kd(p, zt / T, 1.0)
     return T**2 * loss, T**2 * ops.softmax_backward(dp, p, T)
 
 
 def teacher_twice(zs: np.ndarray, zt: np.ndarray, T: float) -> Any:
-    """The teacher's probabilities taken for its logits."""
+    """Broken: the teacher's probabilities are used as its logits."""
     return kd(zs, T * ops.softmax(zt, T), T)
 
 
 def log_of_softmax(zs: np.ndarray, zt: np.ndarray, T: float) -> Any:
-    """log(softmax): the logarithm of a probability that has become 0."""
+    """Broken: log(softmax), the logarithm of a probability that can be 0."""
     p, q = ops.softmax(zs, T), ops.softmax(zt, T)
     return T**2 * (q * (np.log(q) - np.log(p))).sum() / len(zs), T * (p - q) / len(zs)
 
 
 def log_of_clipped(zs: np.ndarray, zt: np.ndarray, T: float) -> Any:
-    """log(softmax + tiny): finite, and wrong where it matters."""
+    """Broken: log(softmax + tiny), which is finite but wrong for small probabilities."""
     p, q = ops.softmax(zs, T), ops.softmax(zt, T)
     return T**2 * (q * (np.log(q + 1e-12) - np.log(p + 1e-12))).sum() / len(zs), T * (p - q) / len(zs)
 
 
 def swapped_arguments(zs: np.ndarray, zt: np.ndarray, T: float) -> Any:
-    """The divergence the other way round, with its own right gradient: KL(p || q)."""
+    """Broken: the divergence in the other direction, KL(p || q), with its own right gradient."""
     logp, logq = ops.log_softmax(zs, T), ops.log_softmax(zt, T)
     p, row = np.exp(logp), logp - logq
     return T**2 * (p * row).sum() / len(zs), T * p * (row - (p * row).sum(axis=1, keepdims=True)) / len(zs)
 
 
 def swapped_teacher(zs: np.ndarray, zt: np.ndarray, T: float) -> Any:
-    """Teacher and student exchanged, and the gradient is the teacher's."""
+    """Broken: teacher and student are exchanged, and the gradient is the teacher's."""
     return kd(zt, zs, T)

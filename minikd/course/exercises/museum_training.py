@@ -1,4 +1,4 @@
-"""The functions of E16 to E20 in the bug museum, see museum.py."""
+"""The functions of E16 to E20 in the bug museum; see museum.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .museum_losses import LARGEST, ROWS, STEPS, Function, at_most, kd, kd_by_ro
 
 
 def of_networks(train: Function) -> Function:
-    """A function (student, teacher, x, T, lr, steps) -> student, teacher that looks at its arguments first."""
+    """A function (student, teacher, x, T, lr, steps) -> student, teacher that checks its arguments first."""
 
     def checked(student: Any, teacher: Any, x: Any, T: Any, lr: Any, steps: Any) -> Any:
         student = matrix("student", student)
@@ -38,7 +38,7 @@ def descend(student: np.ndarray, teacher: np.ndarray, x: np.ndarray, T: float, l
 
 
 def descend_by_rows(student: np.ndarray, teacher: np.ndarray, x: np.ndarray, T: float, lr: float, steps: int) -> Any:
-    """The same, gradients added up a sample at a time, with the weights in units of the step."""
+    """The same, with gradients summed sample by sample, and weights in units of the learning rate."""
     student = student / lr
     for _ in range(steps):
         dz = kd_by_rows(x @ (student * lr), x @ teacher, T)[1]
@@ -47,12 +47,12 @@ def descend_by_rows(student: np.ndarray, teacher: np.ndarray, x: np.ndarray, T: 
 
 
 def student_is_teacher(student: np.ndarray, teacher: np.ndarray, x: np.ndarray, T: float, lr: float, steps: int) -> Any:
-    """`student = teacher`: perfect at once, and nothing is learned."""
+    """Broken: `student = teacher`, which is perfect at once and learns nothing."""
     return descend(teacher, teacher, x, T, lr, steps)
 
 
 def teacher_is_student(student: np.ndarray, teacher: np.ndarray, x: np.ndarray, T: float, lr: float, steps: int) -> Any:
-    """`teacher = student`: the loss is 0, and nothing moves."""
+    """Broken: `teacher = student`, so the loss is 0 and nothing changes."""
     return descend(student, student, x, T, lr, steps)
 
 
@@ -60,7 +60,7 @@ def teacher_is_student(student: np.ndarray, teacher: np.ndarray, x: np.ndarray, 
 
 
 def of_teacher(targets: Function) -> Function:
-    """A function (h, W, T, rate, seed) -> q that looks at its arguments first."""
+    """A function (h, W, T, rate, seed) -> q that checks its arguments first."""
 
     def checked(h: Any, W: Any, T: Any, rate: Any, seed: Any) -> Any:
         h = matrix("h", h)
@@ -74,19 +74,19 @@ def of_teacher(targets: Function) -> Function:
 
 
 def soft_targets(h: np.ndarray, W: np.ndarray, T: float, rate: float, seed: int) -> Any:
-    """In evaluation mode: no dropout."""
+    """The teacher in evaluation mode, without dropout."""
     return ops.softmax(h @ W, T)
 
 
 def soft_targets_by_hand(h: np.ndarray, W: np.ndarray, T: float, rate: float, seed: int) -> Any:
-    """The same by other products."""
+    """The same, with the products computed in another way."""
     z = np.stack([(row[:, None] * W).sum(axis=0) for row in h]) / T
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
 
 
 def targets_in_training(rescale: bool) -> Function:
-    """In training mode: hidden units are dropped."""
+    """Broken: the teacher in training mode, with dropout of hidden units."""
 
     def broken(h: np.ndarray, W: np.ndarray, T: float, rate: float, seed: int) -> Any:
         mask = np.random.default_rng(seed).random(h.shape) >= rate
@@ -96,7 +96,7 @@ def targets_in_training(rescale: bool) -> Function:
 
 
 def of_student(hidden: Function) -> Function:
-    """A function (x, W, b, rate, seed) -> h that looks at its arguments first."""
+    """A function (x, W, b, rate, seed) -> h that checks its arguments first."""
 
     def checked(x: Any, W: Any, b: Any, rate: Any, seed: Any) -> Any:
         x = matrix("x", x)
@@ -110,22 +110,22 @@ def of_student(hidden: Function) -> Function:
 
 
 def dropped(h: np.ndarray, rate: float, seed: int) -> np.ndarray:
-    """In training mode: inverted dropout."""
+    """The student in training mode, with inverted dropout."""
     return h * (np.random.default_rng(seed).random(h.shape) >= rate) / (1 - rate)
 
 
 def dropped_otherwise(h: np.ndarray, rate: float, seed: int) -> np.ndarray:
-    """The same, by other random numbers."""
+    """The same, with other random numbers."""
     return h * np.random.default_rng((seed, 1)).binomial(1, 1 - rate, h.shape) * (1 / (1 - rate))
 
 
 def not_dropped(h: np.ndarray, rate: float, seed: int) -> np.ndarray:
-    """In evaluation mode."""
+    """Broken: the student in evaluation mode."""
     return h
 
 
 def shrunk(h: np.ndarray, rate: float, seed: int) -> np.ndarray:
-    """In evaluation mode, with the units scaled down instead of dropped."""
+    """Broken: evaluation mode, with units scaled down instead of dropped."""
     return h * (1 - rate)
 
 
@@ -133,7 +133,7 @@ def shrunk(h: np.ndarray, rate: float, seed: int) -> np.ndarray:
 
 
 def of_features(similarity: Function) -> Function:
-    """A function f -> G that looks at its argument first."""
+    """A function f -> G that checks its argument first."""
 
     def checked(f: Any) -> Any:
         f = matrix("f", f)
@@ -144,7 +144,7 @@ def of_features(similarity: Function) -> Function:
 
 
 def rows_by(order: float) -> Function:
-    """Rows divided by their norm; a row of zeros stays one."""
+    """Divide the rows by their norm of this order; a row of zeros stays a row of zeros."""
 
     def normalised(G: np.ndarray) -> np.ndarray:
         norms = np.linalg.norm(G, ord=order, axis=1, keepdims=True)
@@ -154,7 +154,7 @@ def rows_by(order: float) -> Function:
 
 
 def rows_by_root(G: np.ndarray) -> Any:
-    """By the square root of the sum of squares, the largest taken out first."""
+    """Divide rows by the root of the sum of squares, after dividing by the largest entry."""
     top = np.abs(G).max(axis=1, keepdims=True)
     u = G / np.where(top > 0, top, 1.0)
     return u / np.sqrt(np.maximum((u * u).sum(axis=1, keepdims=True), 1e-300))
@@ -164,7 +164,7 @@ def rows_by_root(G: np.ndarray) -> Any:
 
 
 def of_cache(epoch: Function) -> Function:
-    """A function (x, cache, order) -> x, targets, in the order of an epoch, that looks at its arguments first."""
+    """A function (x, cache, order) -> x, targets in the order of an epoch that checks its arguments first."""
 
     def checked(x: Any, cache: Any, order: Any) -> Any:
         x = matrix("x", x)
@@ -178,21 +178,21 @@ def of_cache(epoch: Function) -> Function:
 
 
 def in_step(x: np.ndarray, cache: np.ndarray, order: np.ndarray) -> Any:
-    """Rows and their targets, by the same numbers."""
+    """Rows and their targets, by the same row numbers."""
     return x[order], cache[order]
 
 
 def in_step_by_joining(x: np.ndarray, cache: np.ndarray, order: np.ndarray) -> Any:
-    """The same: joined first, shuffled as one."""
+    """The same, joined first and then shuffled together."""
     both = np.hstack([x, cache])[order]
     return both[:, : x.shape[1]], both[:, x.shape[1] :]
 
 
 def not_shuffled(x: np.ndarray, cache: np.ndarray, order: np.ndarray) -> Any:
-    """The data are shuffled, the cache is not."""
+    """Broken: the data are shuffled, the cache is not."""
     return x[order], cache
 
 
 def shuffled_back(x: np.ndarray, cache: np.ndarray, order: np.ndarray) -> Any:
-    """The cache is shuffled by the inverse order."""
+    """Broken: the cache is shuffled by the inverse order."""
     return x[order], cache[np.argsort(order)]

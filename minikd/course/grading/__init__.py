@@ -1,1 +1,1 @@
-"""From what a student handed in to points: reading it, grading it, and the formats that instructors want."""
+"""Read and grade submissions, and write the results in the formats that instructors need."""

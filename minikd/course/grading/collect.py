@@ -1,7 +1,7 @@
-"""Which files in a folder are whose: one student, one submission.
+"""Find the submission of each student in a folder.
 
-A folder holds one folder or file for each student, or what a learning platform packs when an instructor downloads all
-submissions. There, each file's name begins with its owner, and a student can have several files and attempts.
+The folder holds one folder or file for each student, or the download of all submissions from a learning platform. In
+such a download, each file's name begins with its owner, and a student can have several files and attempts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from .submission import SUFFIXES, Entry, SubmissionError, safe_name, student_name
 
 PLATFORMS = {
-    # lovelaceada_LATE_12345_67890_solution-1.py: user, then a number that grows; -1 where a name was used before
+    # lovelaceada_LATE_12345_67890_solution-1.py: user, then a growing number; -1 if the name was used before
     "canvas": r"(?P<name>[^_]+)_(?:LATE_)?(?P<id>\d{3,})_(?P<order>\d{3,})_(?P<file>.+?)(?P<copy>-\d+)?(?P<end>\.\w+)",
     # Ada Lovelace_123456_assignsubmission_file_solution.py, or a folder without the file's name
     "moodle": r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_file_?(?P<file>.*)",
@@ -38,10 +38,10 @@ ID_KEYS = {
 
 @dataclass(frozen=True)
 class _Part:
-    """A folder or file of one student. Of equal `slot` the last `order` counts, and only the last `attempt` does."""
+    """A folder or file of one student. Only the last `attempt` counts and, among equal `slot`, the last `order`."""
 
     path: Path
-    group: str  # the same for everything of a student
+    group: str  # the same for all parts of a student
     student: str
     known_as: tuple[str, ...]
     name: str  # as the student called it
@@ -51,10 +51,10 @@ class _Part:
 
 
 def submissions(folder: Path) -> list[Entry]:
-    """The submissions in a folder, one a student, in order of their names; hidden files and folders are left out.
+    """The submissions in a folder, one per student, sorted by name. Hidden files and folders are left out.
 
-    Of several folders and files that bear a student's plain name, a folder comes first, then a .py file, then a
-    notebook. Of a platform's files the latest attempt counts, and of one name in it the latest file.
+    If several folders and files have the same plain name, a folder counts before a .py file, and that before a
+    notebook. Among a platform's files, the latest attempt counts, and in it the latest file of each name.
     """
     entries, _ = _collect(folder)
     if not entries:
@@ -64,7 +64,7 @@ def submissions(folder: Path) -> list[Entry]:
 
 
 def passed_over(folder: Path) -> list[str]:
-    """A sentence for whatever in a folder is not graded."""
+    """A sentence for each file or folder that is not graded."""
     return _collect(folder)[1]
 
 
@@ -101,7 +101,7 @@ def _part(path: Path) -> _Part:
     for platform, pattern in PLATFORMS.items():
         if (match := re.fullmatch(pattern, path.name)) and path.is_dir() == (not match["file"]):
             m = defaultdict(str, {name: text or "" for name, text in match.groupdict().items()})
-            with suppress(ValueError):  # not a date, so not such a name
+            with suppress(ValueError):  # not a date, so the name has another form
                 return _platform_part(path, platform, m)
     plain = path.name if path.is_dir() else path.stem
     order = (path.is_dir(), path.suffix.lower() == ".py")
@@ -109,7 +109,7 @@ def _part(path: Path) -> _Part:
 
 
 def _platform_part(path: Path, platform: str, m: Mapping[str, str]) -> _Part:
-    """The part that a match of one of PLATFORMS describes; what its pattern lacks is ""."""
+    """The part for a match of one of PLATFORMS; groups that its pattern lacks are ""."""
     date, name = m["date"], m["file"] + m["end"] or path.name
     if platform == "brightspace":
         date = time.strftime("%Y%m%d%H%M", time.strptime(f"{m['day']} {m['hour']:0>7}", "%b %d, %Y %I%M %p"))
@@ -120,12 +120,12 @@ def _platform_part(path: Path, platform: str, m: Mapping[str, str]) -> _Part:
 
 
 def id_key(text: str) -> str:
-    """An identifier as it is compared: capitals and Brightspace's # make no difference."""
+    """An identifier in the form for comparison: without capitals and Brightspace's #."""
     return "id " + text.strip().lstrip("#").casefold()
 
 
 def name_key(text: str) -> str:
-    """A person's name as it is compared: letters and digits alone, without accents and capitals."""
+    """A person's name in the form for comparison: only letters and digits, without accents and capitals."""
     plain = unicodedata.normalize("NFKD", text).casefold()
     return "name " + "".join(c for c in plain if c.isalnum())
 

@@ -1,7 +1,7 @@
-"""What a student gets back: scores, what was found, what was left out, and the instructor's comments.
+"""The feedback for a student: scores, results of the checks, parts left out, and the instructor's comments.
 
-The words about a check are those that the learner's own `check` would show. Neither the seed nor what the submission
-printed is in it, because both would show the hidden inputs. Two files hold the same: Markdown and a page of HTML.
+The words about a check are those that `minikd course check` shows. The seed and the printed output are not included,
+because both would reveal the hidden inputs. The same text is written twice, as Markdown and as an HTML page.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ..sandbox.conversation import printable
 from .gradescope import MAX_WORDS
 from .members import Member
 
-Block = tuple[str, str]  # what it is (a heading, a paragraph, ...), and its text
+Block = tuple[str, str]  # its kind (a heading, a paragraph, ...), and its text
 TAB = "\t"
 
 
 def write_feedback(members: Sequence[Member], folder: Path) -> list[Path]:
-    """Write a page and a Markdown file for each student; the pages' paths, in the students' order.
+    """Write an HTML page and a Markdown file for each student; returns the paths of the pages.
 
-    A file is named after the student's identifier, as far as a file can be.
+    A file is named after the student's identifier, as far as file names allow.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,11 +44,11 @@ def write_feedback(members: Sequence[Member], folder: Path) -> list[Path]:
 
 
 def file_names(identifiers: Iterable[str]) -> list[str]:
-    """A name for each that every file system takes, without an ending; two that differ never share one."""
+    """A file name without ending for each identifier, valid on every system. No two identifiers share a name."""
     taken: dict[str, str] = {}
     for identifier in identifiers:
         name = re.sub(r"[^\w.@+-]+", "-", unicodedata.normalize("NFC", identifier))[:40].strip("-.") or "student"
-        name = re.sub(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", r"student-\1", name)  # devices on Windows
+        name = re.sub(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", r"student-\1", name)  # reserved names on Windows
         if name != identifier:
             name += "-" + _digest(identifier)
         while name.casefold() in taken:
@@ -64,7 +64,7 @@ def _digest(text: str) -> str:
 def feedback(member: Member) -> Iterator[Block]:
     """The blocks of a student's feedback: ("h1", "h2", "h3", "p", "table", "pre" or "quote", text).
 
-    A table has a line for each row, and a tab between its two cells.
+    A table has one line per row, with a tab between its two cells.
     """
     grade = member.grade
     yield "h1", f"{member.name or member.identifier}: {member.score():g} of {member.max_score:g} points"
@@ -98,7 +98,7 @@ def feedback(member: Member) -> Iterator[Block]:
 
 
 def _found(name: str, results: Sequence[Result]) -> Iterator[Block]:
-    """An exercise that is not all right. Checks that failed for the same reason stand together."""
+    """The blocks of an exercise with failed checks. Checks that failed for the same reason are listed together."""
     wrong: dict[str, list[Result]] = {}
     for result in results:
         if not result.passed:
@@ -114,7 +114,7 @@ def _found(name: str, results: Sequence[Result]) -> Iterator[Block]:
 
 
 def markdown(blocks: Iterable[Block]) -> str:
-    """The blocks as Markdown, in which no text is taken for markup."""
+    """The blocks as Markdown. Text is escaped, so that none of it acts as markup."""
     signs = {"h1": "# ", "h2": "## ", "h3": "### ", "quote": "> ", "p": ""}
     parts = []
     for kind, text in map(_clean, blocks):
@@ -129,7 +129,7 @@ def markdown(blocks: Iterable[Block]) -> str:
 
 
 def html(blocks: Iterable[Block]) -> str:
-    """The blocks as a page that needs nothing else, for a narrow screen and for paper."""
+    """The blocks as a self-contained HTML page, suited to narrow screens and to paper."""
     parts, title = [], ""
     for kind, text in map(_clean, blocks):
         text, tag = escape(text), "blockquote" if kind == "quote" else kind
@@ -138,10 +138,10 @@ def html(blocks: Iterable[Block]) -> str:
             text = "".join(f"\n<tr><td>{row.replace(TAB, '</td><td>')}</td></tr>" for row in text.split("\n"))
         parts.append(f"<{tag}>{text}</{tag}>")
     page = Path(__file__).with_name("feedback.html").read_text(encoding="utf-8")
-    return page.replace("BODY", "\n".join(parts), 1).replace("TITLE", title, 1)  # each before what it inserts
+    return page.replace("BODY", "\n".join(parts), 1).replace("TITLE", title, 1)  # TITLE stands before BODY
 
 
 def _clean(block: Block) -> Block:
-    """No control characters; one line, but for what stands as it was said. A table holds numbers and our own titles."""
+    """Remove control characters, and line breaks except in "pre". A table holds only numbers and minikd's titles."""
     kind, text = block
     return kind, text if kind == "table" else printable(text if kind == "pre" else " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""One submission's grade: every check of every exercise, on inputs drawn from a seed that nobody could know before."""
+"""The grade of one submission: every check of every exercise, on inputs from a seed that cannot be known in advance."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..sandbox.runner import Runner
 from ..sandbox.unprotected import UnprotectedRunner
 from .submission import Entry, SubmissionError, read_submission
 
-CALL_SECONDS = 4.0  # of one call, and of one load
+CALL_SECONDS = 4.0  # for one call, and for one load
 
 
 @dataclass
 class Grade:
-    """What a submission is worth, check by check."""
+    """The points of a submission, check by check."""
 
     student: str
     seed: int
@@ -32,16 +32,16 @@ class Grade:
     known_as: list[str] = field(default_factory=list)  # see Entry
 
     def score(self, exercise: str | None = None) -> float:
-        """The points of an exercise, or of all."""
+        """The points of an exercise, or of all exercises."""
         return math.fsum(r.score for r in self.results if exercise in (None, r.exercise))
 
     def max_score(self, exercise: str | None = None) -> float:
-        """The most that there is to be had."""
+        """The maximum of the points."""
         return math.fsum(r.max_score for r in self.results if exercise in (None, r.exercise))
 
 
 def new_seed() -> int:
-    """A seed that nobody could know before."""
+    """A seed that cannot be known in advance."""
     return secrets.randbits(48)
 
 
@@ -52,9 +52,9 @@ def grade(
     weights: Mapping[str, float] = {},
     only: Sequence[str] = (),
 ) -> Grade:
-    """Run all checks, or those of the exercises `only`, on a submission; never raises for what is there.
+    """Run all checks, or those of the exercises `only`, on a submission. The submission's content never makes it raise.
 
-    weights   points of an exercise, by name; POINTS where it is not named
+    `weights` holds the points of exercises, by name. An exercise without an entry has POINTS.
     """
     submission = read_submission(path)
     graded = Grade(submission.name, seed, problems=submission.problems)
@@ -74,7 +74,7 @@ def grade(
 
 
 def read_weights(path: Path) -> dict[str, float]:
-    """Points by exercise from a TOML file with lines such as `E4 = 10`."""
+    """The points of exercises from a TOML file with lines such as `E4 = 10`."""
     try:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10

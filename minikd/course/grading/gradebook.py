@@ -1,6 +1,6 @@
-"""Grading a class: each submission on the same inputs, results kept as they come, and tables written at the end.
+"""Grade a class: all submissions on the same inputs. Results are saved as they come, and tables are written at the end.
 
-The inputs are drawn from a fresh seed that is recorded, so that a disputed grade can be looked at again: `replay`.
+The inputs are drawn from a new seed. The seed is recorded, so that `replay` can repeat a disputed grade.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .grade import CALL_SECONDS, Grade, grade, new_seed
 from .members import Member, members
 from .submission import Entry, SubmissionError
 
-STOP_SECONDS = 5.0  # in which a worker that was stopped gives its runner back
+STOP_SECONDS = 5.0  # for a stopped worker to give its runner back
 
 
 def grade_class(
@@ -41,8 +41,20 @@ def grade_class(
 ) -> list[Grade]:
     """Grade every submission in `folder`; write `out` (CSV), and beside it the details of every check (JSON).
 
-    resume   go on with a run that was stopped: its seed, and the grades that it had, are in a file beside `out`
-    notify   called as notify(grade, how many are done, how many there are)
+    Parameters
+    ----------
+    folder, out : Path
+        The submissions, and the table of grades.
+    weights : mapping
+        Points of exercises, by name.
+    jobs : int
+        Number of submissions to grade at the same time.
+    resume : bool
+        Continue a run that was stopped. Its seed and finished grades are in a file beside `out`.
+    seed : int or None
+        The seed of the inputs; None for a new one.
+    notify : callable
+        Called as notify(grade, number done, number in all).
     """
     check_count("jobs", jobs)
     entries = submissions(folder)
@@ -70,7 +82,7 @@ def grade_class(
 def _grade_all(
     entries: Sequence[Entry], seed: int, weights: Mapping[str, float], jobs: int
 ) -> Iterator[tuple[Entry, Grade]]:
-    """(entry, grade) as they come. Each worker has a forkserver of its own, with a user of its own."""
+    """(entry, grade) as they finish. Each worker has its own forkserver, which has its own user."""
     runners = [Runner(CALL_SECONDS) for _ in range(min(jobs, len(entries)))]
     idle: SimpleQueue[Runner] = SimpleQueue()
     for runner in runners:
@@ -86,7 +98,7 @@ def _grade_all(
     try:
         with pool(max(1, len(runners)), threads=True, blas_threads=1) as workers:
             yield from workers.as_completed(grade_one, [(entry,) for entry in entries])
-    finally:  # after Ctrl-C, say: what runs is given up, and is graded again with resume
+    finally:  # for example after Ctrl-C: running submissions are dropped, and graded again with resume
         for runner in runners:
             runner.stop()
         for _ in runners:
@@ -95,7 +107,7 @@ def _grade_all(
 
 
 def _start_or_resume(log: Path, resume: bool, weights: Mapping[str, float], seed: int) -> tuple[int, dict[str, Grade]]:
-    """The seed of a run and the grades that are done. `log` is begun, or goes on after its last whole line."""
+    """The seed of a run and its finished grades. `log` is begun, or truncated after its last whole line."""
     header = {"seed": seed, "weights": dict(weights)}
     if not resume or not log.exists():
         write_atomically(log, (json.dumps(header) + "\n").encode())
@@ -106,18 +118,18 @@ def _start_or_resume(log: Path, resume: bool, weights: Mapping[str, float], seed
         done = {row["file"]: from_dict(row["grade"]) for row in rest}
         seed, old_weights = int(header["seed"]), header["weights"]
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{log} is not the beginning of a run: delete it to grade anew ({error!r})") from error
+        raise CheckpointError(f"{log} is not the beginning of a run: delete it to start again ({error!r})") from error
     if old_weights != dict(weights):
-        raise CheckpointError(f"{log} was begun with other weights: leave --resume out to grade anew")
+        raise CheckpointError(f"{log} was begun with other weights: leave out --resume to start again")
     write_atomically(log, "".join(lines).encode())
     return seed, done
 
 
 def read_grades(path: Path) -> list[Grade]:
-    """The grades in a file that `details` made."""
+    """The grades in a file made by `details`."""
     try:
         grades = [from_dict(row) for row in json.loads(path.read_text(encoding="utf-8"))]
-        _ = [EXERCISES[result.exercise] for grade in grades for result in grade.results]  # KeyError: of another version
+        _ = [EXERCISES[result.exercise] for grade in grades for result in grade.results]  # KeyError: another version
         return grades
     except OSError as error:
         raise SubmissionError(f"cannot read {path}: {error.strerror}") from error
@@ -127,7 +139,7 @@ def read_grades(path: Path) -> list[Grade]:
 
 
 def from_dict(row: dict[str, Any]) -> Grade:
-    """A grade as `details` has it."""
+    """A grade from its entry in `details`."""
     own = {name: value for name, value in row.items() if name not in ("score", "max_score")}
     return Grade(**{**own, "results": [Result(**result) for result in row["results"]]})
 
@@ -135,7 +147,7 @@ def from_dict(row: dict[str, Any]) -> Grade:
 def table(members: Sequence[Member]) -> str:
     """The grades as CSV: student, score, max_score, E1 to E23, seed, seconds, problems.
 
-    With a roster identifier and name come first.
+    With a roster, identifier and name come first.
     """
     skip = 0 if any(member.known_as for member in members) else 2
     columns = "identifier", "name", "student", "score", "max_score", *EXERCISES, "seed", "seconds", "problems"
@@ -150,7 +162,7 @@ def table(members: Sequence[Member]) -> str:
 
 
 def import_table(members: Sequence[Member]) -> str:
-    """identifier, name and score as CSV, for a gradebook to import: the roster, or without one all submissions."""
+    """identifier, name and score as CSV for import into a gradebook; without a roster, of all submissions."""
     listed = [member for member in members if member.known_as] or members
     rows = [(_cell(m.identifier), _cell(m.name), f"{m.score():g}") for m in listed]
     return _csv([("identifier", "name", "score"), *rows])
@@ -163,7 +175,7 @@ def _csv(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
+    """A text in a form that no spreadsheet reads as a formula."""
     return "'" + text if text[:1] in tuple("=+-@\t\r\n＝＋－＠") else text
 
 

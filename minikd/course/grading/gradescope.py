@@ -1,6 +1,6 @@
-"""Gradescope: the results of one submission as it wants them, and the zip file that an instructor uploads.
+"""Gradescope: the results of one submission in its format, and the zip file that an instructor uploads.
 
-Fields and places are those of https://gradescope-autograders.readthedocs.io/en/latest/specs/ .
+Field names and paths follow https://gradescope-autograders.readthedocs.io/en/latest/specs/ .
 """
 
 from __future__ import annotations
@@ -25,10 +25,16 @@ PACKAGE = Path(__file__).parents[2]
 def results(
     graded: Grade, visibility: str = "visible", stdout: str = "hidden", visibility_of: Mapping[str, str] = {}
 ) -> dict[str, Any]:
-    """What belongs into results.json. Every check is a test with a finite score and max_score, run or not.
+    """The content of results.json. Every check, run or not, is a test with a finite score and max_score.
 
-    visibility      of the tests, to the student;  stdout   of what the grader itself printed
-    visibility_of   the tests of single exercises, by name, where it is another
+    Parameters
+    ----------
+    graded : Grade
+        The grade of the submission.
+    visibility, stdout : str
+        Visibility of the tests, and of the grader's printed output.
+    visibility_of : mapping
+        Visibility of the tests of single exercises, by name, if it differs.
     """
     tests = []
     numbers: dict[str, int] = {}
@@ -78,7 +84,7 @@ python3 -m venv /autograder/venv
 """
 
 RUN = """#!/usr/bin/env bash
-# Runs for each submission, as root. The student's code runs as a user of its own, see minikd/course/sandbox/child.py.
+# Runs for each submission, as root. The student's code runs as another user, see minikd/course/sandbox/child.py.
 set -euo pipefail
 cd /autograder
 exec /autograder/venv/bin/minikd course gradescope /autograder/submission --out /autograder/results/results.json OPTIONS
@@ -86,9 +92,9 @@ exec /autograder/venv/bin/minikd course gradescope /autograder/submission --out 
 
 
 def bundle(weights: str | None = None, options: str = "") -> bytes:
-    """The zip file: setup.sh and run_autograder at its root, and minikd's own source beside them.
+    """The zip file, with setup.sh and run_autograder at its root and minikd's source beside them.
 
-    weights   the text of a weights file;  options   for `minikd course gradescope`
+    `weights` is the text of a weights file, `options` are flags for `minikd course gradescope`.
     """
     if weights is not None:
         options = f"--weights /autograder/source/weights.toml {options}"
@@ -96,7 +102,7 @@ def bundle(weights: str | None = None, options: str = "") -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
 
         def add(name: str, content: bytes, mode: int = 0o644) -> None:
-            about = zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0))  # the same bytes each time
+            about = zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0))  # a fixed date, so that the bytes are always the same
             about.external_attr, about.compress_type = (0o100000 | mode) << 16, zipfile.ZIP_DEFLATED
             archive.writestr(about, content)
 
@@ -112,7 +118,7 @@ def bundle(weights: str | None = None, options: str = "") -> bytes:
 
 
 def pyproject() -> str:
-    """What it takes to install the package in the bundle."""
+    """The pyproject.toml that installs the package in the bundle."""
     base = [re.sub(r"\s", "", r) for r in requires("minikd") or () if "extra ==" not in r]
     return (
         '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n\n'

@@ -1,4 +1,4 @@
-"""A class: who should have handed in, who has, and what was given by hand. Tables, feedback and summary start here."""
+"""The students of a class: roster, submissions and manual corrections together. Tables and feedback use this list."""
 
 from __future__ import annotations
 
@@ -14,13 +14,25 @@ from .submission import SubmissionError
 
 @dataclass
 class Member:
-    """A student of a class: a person of the roster, a submission, or both.
+    """A student of a class: a person on the roster, a submission, or both.
 
-    identifier   the roster's, or the submission's name where the roster has none
-    known_as     by what else the roster knows the student; empty for who is not on it
+    Parameters
+    ----------
+    grade : Grade or None
+        None if there is no submission.
+    max_score : float
+        The maximum of the points.
+    identifier, name : str
+        From the roster; without an entry there, the identifier is the name of the submission.
+    known_as : frozenset
+        Keys by which the roster recognises the student; empty for a submission of nobody on the roster.
+    remark : str
+        For example "no submission".
+    notes : list of Note
+        Manual corrections.
     """
 
-    grade: Grade | None  # None where nothing was handed in
+    grade: Grade | None  # None if there is no submission
     max_score: float
     identifier: str
     name: str = ""
@@ -34,13 +46,13 @@ class Member:
         return self.grade.student if self.grade else ""
 
     def score(self, exercise: str | None = None) -> float:
-        """The points of an exercise, or of all, with those given by hand."""
+        """The points of an exercise, or of all exercises, including manual corrections."""
         by_hand = math.fsum(note.points for note in self.notes if exercise in (None, note.exercise))
         return (self.grade.score(exercise) if self.grade else 0.0) + by_hand
 
 
 def members(grades: Sequence[Grade], roster: Sequence[Person] = (), notes: Sequence[Note] = ()) -> list[Member]:
-    """The students of a class in the roster's order, then those who are not on it; without a roster, as graded."""
+    """The students of a class in the roster's order, then other submissions. Without a roster, the order of grading."""
     most = max((grade.max_score() for grade in grades), default=0.0)
     listed = {p: Member(None, most, p.identifier, p.name, p.known_as, "no submission") for p in roster}
     others = []
@@ -62,7 +74,7 @@ def members(grades: Sequence[Grade], roster: Sequence[Person] = (), notes: Seque
 
 
 def _who(grade: Grade, roster: Sequence[Person]) -> set[Person]:
-    """The people whom all that is known of a submission's owner fits, or else some of it."""
+    """The people on the roster who match all keys of a submission's owner or, if there are none, some of the keys."""
     keys = grade.known_as or [id_key(grade.student), name_key(grade.student)]
     fitting = [{person for person in roster if key in person.known_as} for key in keys]
     return set.intersection(*fitting) or set.union(*fitting)

@@ -1,6 +1,6 @@
-"""The instructor's own tables: the roster, as gradebooks export it, and points and comments given by hand.
+"""The instructor's tables: the roster, as exported by a gradebook, and manual points and comments.
 
-A table is a CSV file, its columns separated by commas, semicolons or tabs. Its first line names the columns.
+A table is a CSV file with columns separated by commas, semicolons or tabs. Its first line names the columns.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ..sandbox.conversation import printable
 from .collect import id_key, name_key
 from .submission import SubmissionError
 
-# The names of columns, in small letters and digits alone. The first of these that every row fills is the identifier.
+# Names of columns, reduced to lower-case letters and digits. The first of these that no row leaves empty is used.
 IDENTIFIERS = (
     *("identifier", "studentid", "sisuserid", "idnumber", "orgdefinedid", "sid", "studentnumber", "id"),
     *("username", "loginid", "sisloginid", "emailaddress", "email"),
 )
 NAMES = ("name", "fullname", "studentname", "student")
 FIRST, LAST = ("firstname", "givenname"), ("lastname", "surname", "familyname")
-NOT_STUDENTS = ("points possible", "student, test", "test student")  # in Canvas's column of names
+NOT_STUDENTS = ("points possible", "student, test", "test student")  # rows that Canvas adds, by name
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody on the roster; `known_as` holds the keys (see collect.py) by which a submission is recognised."""
+    """A person on the roster. `known_as` holds the keys (see collect.py) by which a submission is recognised."""
 
     identifier: str
     name: str
@@ -39,7 +39,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Note:
-    """Points and a comment given by hand, for an exercise or, where that is "", for the whole."""
+    """Manual points and a comment, for an exercise or, if that is "", for the whole submission."""
 
     where: str  # file and line
     student: str
@@ -49,9 +49,9 @@ class Note:
 
 
 def read_table(path: Path) -> tuple[dict[str, str], list[tuple[str, dict[str, str]]]]:
-    """A CSV file's columns, as {short name: name}, and its rows, as ("FILE, line N", {short name: cell}).
+    """The columns of a CSV file as {short name: name}, and its rows as ("FILE, line N", {short name: cell}).
 
-    A short name is the name in small letters and digits alone.
+    A short name is the name reduced to lower-case letters and digits.
     """
     try:
         raw = path.read_bytes()
@@ -79,7 +79,7 @@ def read_table(path: Path) -> tuple[dict[str, str], list[tuple[str, dict[str, st
 
 
 def read_roster(path: Path) -> list[Person]:
-    """The students who should have handed in, in the roster's order."""
+    """The people on the roster, in its order."""
     columns, rows = read_table(path)
     first, last = (next((name for name in some if name in columns), "") for some in (FIRST, LAST))
     full = next((name for name in NAMES if name in columns), "")
@@ -89,7 +89,7 @@ def read_roster(path: Path) -> list[Person]:
         got = ", ".join(columns.values())[:200] or "nothing"
         raise SubmissionError(f"{path}, line 1 must name {wanted}, got {got}")
     named = [(where, row, row[full] if full else f"{row[first]} {row[last]}".strip()) for where, row in rows]
-    # Neither a row that Canvas adds is a student, nor a blank one.
+    # Rows that Canvas adds and blank rows are not students.
     named = [n for n in named if n[2].lower() not in NOT_STUDENTS and (n[2] or any(n[1][column] for column in ids))]
     chosen = next((column for column in ids if all(row[column] for _, row, _ in named)), ids[0])
     people: list[Person] = []
@@ -107,20 +107,20 @@ def read_roster(path: Path) -> list[Person]:
 
 
 def _keys(row: Mapping[str, str], ids: list[str], name: str, full: str) -> frozenset[str]:
-    """All that a person may be called in the name of a file; first and last names stand in any order."""
+    """All keys by which a file name may identify a person; first and last names can be in any order."""
     words = name.split()
     keys = {name_key(" ".join(words[i:] + words[:i])) for i in range(len(words))}
     for column in ids:
         keys.add(id_key(row[column]))
         if column in ("email", "emailaddress"):
             keys.add(id_key(row[column].split("@")[0]))
-        if column == "id" and full == "student":  # Canvas calls the two so
+        if column == "id" and full == "student":  # the names of both columns in Canvas
             keys.add(f"canvas {row[column]}")
     return frozenset(keys - {id_key(""), name_key(""), "canvas "})
 
 
 def read_notes(path: Path) -> list[Note]:
-    """Points and comments given by hand: a table of identifier, exercise, points, comment."""
+    """Manual points and comments: a table of identifier, exercise, points, comment."""
     columns, rows = read_table(path)
     if missing := [name for name in ("identifier", "exercise", "points", "comment") if name not in columns]:
         wanted = "identifier, exercise, points, comment"

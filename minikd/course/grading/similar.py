@@ -1,8 +1,8 @@
-"""Which submissions are the same up to names and layout, as each other or as minikd? A place to look, never a verdict.
+"""Find submissions that equal one another, or minikd's code, up to names and layout. A result is a hint, not a proof.
 
-A function is reduced to what remains when names, texts, comments and white space are taken away: a row of tokens. Two
-are compared by the share of runs of five tokens that they have in common (Jaccard index). Only tokens are read: nothing
-is executed, and a source that cannot be read is passed over.
+A function is reduced to a sequence of tokens without names, texts, comments and white space. Two functions are compared
+by the share of runs of five tokens that they have in common (the Jaccard index). Code is only tokenised, never
+executed. A source that cannot be tokenised is skipped.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ..exercises import EXERCISES
 from .submission import Entry, Submission, read_submission, safe_name
 
 NGRAM = 5  # tokens
-MIN_TOKENS = 25  # tokens: shorter functions are alike by nature
+MIN_TOKENS = 25  # tokens: shorter functions are always similar
 THRESHOLD = 0.8
-COMMON_SHARE, COMMON_COUNT = 0.25, 6  # what more of a class (and more students) have alike is what everybody writes
+COMMON_SHARE, COMMON_COUNT = 0.25, 6  # runs that a larger share of the class (and more students) use are common code
 SKIPPED = {getattr(tokenize, name) for name in "COMMENT NL NEWLINE INDENT DEDENT ENCODING ENDMARKER".split()}  # noqa: SIM905
 PACKAGE = Path(__file__).parents[2]
 
@@ -32,7 +32,7 @@ Runs = frozenset[tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two submissions, and the exercises in which they are alike."""
+    """Two submissions, and the exercises in which they are similar."""
 
     one: str
     other: str
@@ -42,7 +42,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Copy:
-    """A function of a submission, and the function of minikd, by its dotted name, that it is most like."""
+    """A function of a submission, and the dotted name of the most similar function of minikd."""
 
     student: str
     function: str
@@ -51,7 +51,7 @@ class Copy:
 
 
 def similar(paths: Sequence[Path | Entry]) -> list[Pair]:
-    """Pairs of submissions that are alike in some exercise, those in most exercises first."""
+    """Pairs of submissions that are similar in some exercise, sorted by the number of such exercises."""
     prints = {path: fingerprints(read_submission(path)) for path in paths}
     pairs = []
     for exercise in EXERCISES:
@@ -75,7 +75,7 @@ def similar(paths: Sequence[Path | Entry]) -> list[Pair]:
 
 
 def fingerprints(submission: Submission) -> dict[str, Runs]:
-    """The runs of tokens of each exercise's functions that the submission defines."""
+    """The runs of tokens of the functions that the submission defines, for each exercise."""
     owners = {function: name for name, exercise in EXERCISES.items() for function in exercise.functions}
     found: dict[str, list[str]] = {}
     for source in submission.texts:
@@ -91,9 +91,9 @@ def runs_of(tokens: Sequence[str]) -> Runs:
 
 
 def copies(paths: Sequence[Path | Entry]) -> list[Copy]:
-    """Functions that are like one of minikd's own, the reference solutions among them; the most like first."""
+    """Functions similar to one of minikd's own, including the reference solutions, the most similar first."""
     originals = minikds_functions()
-    holders: dict[tuple[str, ...], list[str]] = {}  # which of minikd's functions have a run
+    holders: dict[tuple[str, ...], list[str]] = {}  # for each run, the functions of minikd that have it
     for original, runs in originals.items():
         for run in runs:
             holders.setdefault(run, []).append(original)
@@ -111,7 +111,7 @@ def copies(paths: Sequence[Path | Entry]) -> list[Copy]:
 
 
 def minikds_functions() -> dict[str, Runs]:
-    """The runs of minikd's functions, by dotted names such as ops.softmax; those of the skeleton are left out."""
+    """The runs of minikd's functions by dotted names such as ops.softmax, without those of the skeleton."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
@@ -122,13 +122,13 @@ def minikds_functions() -> dict[str, Runs]:
 
 
 def functions(source: str) -> list[tuple[str, list[str]]]:
-    """(name, tokens) of each function at the left margin: names become N, texts T, numbers stay; docstrings go."""
+    """(name, tokens) of each top-level function. Names become N, texts T; numbers stay; docstrings are dropped."""
     found: list[tuple[str, list[str]]] = []
     source = re.sub(r"[ \t\f]{100,}", 99 * " ", source)
     depth, inside, before, blanks = 0, False, "", 0
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            # Before a letter that is none each blank is a token of its own, found by looking at all that follow it.
+            # Before an invalid character, each blank is a token of its own, which takes quadratic time.
             if (blanks := blanks + (token.type == tokenize.ERRORTOKEN and token.string.isspace())) > 100:
                 break
             depth += (token.type == tokenize.INDENT) - (token.type == tokenize.DEDENT)
@@ -141,11 +141,11 @@ def functions(source: str) -> list[tuple[str, list[str]]]:
             elif inside and token.type not in SKIPPED:
                 is_name = token.type == tokenize.NAME and not keyword.iskeyword(token.string)
                 text = "N" if is_name else "T" if token.type == tokenize.STRING else token.string
-                statement = before in ("\n", "") and token.type == tokenize.STRING  # a docstring, or a text nobody uses
+                statement = before in ("\n", "") and token.type == tokenize.STRING  # a docstring, or an unused text
                 if not statement:
                     found[-1][1].append(text)
             if token.type not in (tokenize.COMMENT, tokenize.NL):
                 before = "\n" if token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT) else token.string
     except (tokenize.TokenError, SyntaxError, RecursionError):
-        pass  # what was read before counts
+        pass  # the tokens read so far count
     return [(name, tokens) for name, tokens in found if name]

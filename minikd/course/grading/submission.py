@@ -1,7 +1,7 @@
-"""Reading what a student handed in, from whatever is there, without trusting any of it.
+"""Read a submission without trusting any of it.
 
-A submission is a Python file, a notebook, or a folder of those. Links are not followed, special files not opened, and
-nothing is read beyond a size; what cannot be read is a problem that is noted, and the rest counts.
+A submission is a Python file, a notebook, or a folder of those. Links are not followed, special files are not opened,
+and sizes are limited. A part that cannot be read is noted as a problem, and the rest counts.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from pathlib import Path
 from ...errors import MinikdError
 from ..sandbox.conversation import Cells, printable
 
-MAX_FILE_BYTES, MAX_CHARACTERS = 1_000_000, 4_000_000  # of the source in a file, and in all
-MAX_NOTEBOOK_BYTES = 10_000_000  # of a notebook with its outputs, such as pictures
-MAX_CELLS = 1_000  # code cells of all notebooks
+MAX_FILE_BYTES, MAX_CHARACTERS = 1_000_000, 4_000_000  # of the source code in one file, and in all files
+MAX_NOTEBOOK_BYTES = 10_000_000  # of a notebook including its outputs, such as pictures
+MAX_CELLS = 1_000  # code cells in all notebooks
 SUFFIXES = (".py", ".ipynb")
 MAX_FILES, MAX_FOLDERS, MAX_DEPTH = 20, 100, 3
-# The files of the skeleton come last: where functions are defined several times, the last definition counts.
+# The files of the skeleton come last, because the last definition of a function counts.
 ORDER = {"solution": 1, "museum": 2}
 
 
 class SubmissionError(MinikdError):
-    """There is no submission at the place that was named."""
+    """There is no submission at this path."""
 
 
 @dataclass
 class Submission:
-    """Name of the student (the file's or folder's), sources as `Sources` has them, and what could not be read."""
+    """The student's name (that of the file or folder), the sources, and problems with parts that cannot be read."""
 
     name: str
     sources: list[tuple[str, str | Cells]] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Submission:
 
     @property
     def texts(self) -> list[str]:
-        """All files and cells."""
+        """The texts of all files and cells."""
         cells = [[("", content)] if isinstance(content, str) else content for _, content in self.sources]
         return [text for of_file in cells for _, text in of_file]
 
@@ -47,9 +47,16 @@ class Submission:
 class Entry:
     """One student's submission in a class.
 
-    name       what a reader may look for: the file's or folder's own name, or the student's where a platform chose it
-    files      (name that the student gave it, where it is) of each folder and file
-    known_as   by what a roster may know the student, see collect.py
+    Parameters
+    ----------
+    student : str
+        The student's name.
+    name : str
+        The name of the file or folder, or the student's name if a platform chose the file's name.
+    files : tuple of pairs
+        (name given by the student, path) of each folder and file.
+    known_as : tuple of str
+        Keys by which a roster may recognise the student; see collect.py.
     """
 
     student: str
@@ -59,22 +66,22 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """What a run that is resumed knows it by: all that it is made of."""
+        """The key in the file of an unfinished run: the names of all its files."""
         return "/".join(path.name for _, path in self.files)
 
 
 def student_name(path: Path) -> str:
-    """The name of who handed in what is at `path`: the folder's, or the file's without its ending."""
+    """The student's name for a path: that of the folder, or of the file without its ending."""
     return safe_name(path.name if os.path.isdir(path) else path.stem)
 
 
 def safe_name(name: str) -> str:
-    """A file's name on one line, without what a terminal would obey or no file could hold."""
+    """A file's name on one line, without characters that a terminal would interpret, of limited length."""
     return printable(name.replace("\n", "\r"))[:100]
 
 
 def read_submission(path: Path | Entry) -> Submission:
-    """The submission at a path, or one of a class; never raises for what is there."""
+    """The submission at a path, or one of a class. Its content never makes this raise."""
     entry = path if isinstance(path, Entry) else Entry(student_name(path), path.name, ((path.name, path),))
     submission = Submission(entry.student)
     files: list[tuple[str, Path]] = []
@@ -102,7 +109,7 @@ def read_submission(path: Path | Entry) -> Submission:
 
 
 def _order(named: tuple[str, Path]) -> tuple[int, int, str]:
-    """What is executed first: helpers before the skeleton's files, copies in folders before what lies above them."""
+    """The order of execution: helpers before the skeleton's files, files in subfolders before those above them."""
     name, file = named
     return ORDER.get(Path(name).stem, 0), -len(file.parts), str(file)
 
@@ -116,7 +123,7 @@ def _source_files(path: Path, problems: list[str]) -> list[Path]:
             problems.append(f"more than {MAX_FOLDERS} folders: only the first are read")
             break
         depth = len(Path(folder).relative_to(path).parts)
-        if "pyvenv.cfg" in files:  # a virtual environment that was handed in with the work
+        if "pyvenv.cfg" in files:  # a virtual environment that was submitted by mistake
             names[:] = files[:] = []
         names[:] = sorted(n for n in names if not n.startswith((".", "__")) and depth < MAX_DEPTH)
         found += [
@@ -124,7 +131,7 @@ def _source_files(path: Path, problems: list[str]) -> list[Path]:
             for name in sorted(files, key=lambda name: (Path(name).stem not in ORDER, name))
             if name.lower().endswith(SUFFIXES) and not name.startswith((".", "__"))
         ]
-        # Not to be taken for the submission's: the tests that came with the skeleton.
+        # The tests of the skeleton are not part of the submission.
         found = [file for file in found if file.name not in ("test_coursework.py", "conftest.py")]
         if len(found) > MAX_FILES:
             problems.append(f"more than {MAX_FILES} files: only the first are read")
@@ -133,7 +140,7 @@ def _source_files(path: Path, problems: list[str]) -> list[Path]:
 
 
 def _read_text(file: Path, problems: list[str]) -> str | None:
-    """The text of a regular file of reasonable size, or None and a problem."""
+    """The text of a regular file of limited size; otherwise None, and a problem is noted."""
     name = safe_name(file.name)
     most = MAX_NOTEBOOK_BYTES if file.suffix.lower() == ".ipynb" else MAX_FILE_BYTES
     try:
@@ -161,7 +168,7 @@ def _read_text(file: Path, problems: list[str]) -> str | None:
 
 
 def _notebook_cells(text: str, name: str, problems: list[str]) -> Cells | None:
-    """The code cells of a notebook, each with its number among all cells. None of them is compiled here."""
+    """The code cells of a notebook, each with its number among all cells. They are not compiled here."""
     try:
         numbered = enumerate(json.loads(text)["cells"], 1)
         cells = [(i, "".join(cell["source"])) for i, cell in numbered if cell["cell_type"] == "code"]

@@ -1,4 +1,4 @@
-"""A class in a few lines: how the scores are spread, what most got wrong, and why."""
+"""A summary of a class: the distribution of scores, the most frequent failures, and their diagnoses."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from ..exercises import EXERCISES
 from .members import Member
 
-BINS, SHOWN, BAR = 10, 5, 40  # of the histogram; exercises and diagnoses that are named; columns of the longest bar
+BINS, SHOWN, BAR = 10, 5, 40  # bins of the histogram; exercises and diagnoses listed; columns of the longest bar
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What the submissions of a class have in common; lists have the most frequent first."""
+    """Statistics of a class; lists begin with the most frequent entry."""
 
     scores: list[float]
     max_score: float
     absent: list[str]  # on the roster, without a submission
-    remarks: list[str]  # of submissions that belong to nobody on the roster
-    failed: list[tuple[str, int]]  # exercise, by how many not solved
-    diagnoses: list[tuple[str, str, int]]  # exercise, diagnosis, of how many
+    remarks: list[str]  # about submissions that match nobody on the roster
+    failed: list[tuple[str, int]]  # exercise, number of students who did not solve it
+    diagnoses: list[tuple[str, str, int]]  # exercise, diagnosis, number of students
 
     @property
     def histogram(self) -> list[int]:
-        """How many scores are in each tenth of the points, the full points in the last."""
+        """The number of scores in each tenth of the points; the full points are in the last."""
         counts = [0] * BINS
         for score in self.scores:
             share = score / self.max_score if self.max_score else 0.0
@@ -35,7 +35,7 @@ class Summary:
 
 
 def summary(members: Sequence[Member]) -> Summary:
-    """Count over all submissions, each with the points given by hand."""
+    """The summary of all submissions, with manual corrections."""
     failed: Counter[str] = Counter()
     diagnoses: Counter[tuple[str, str]] = Counter()
     grades = [member.grade for member in members if member.grade]
@@ -55,7 +55,7 @@ def summary(members: Sequence[Member]) -> Summary:
 
 
 def lines(found: Summary) -> list[str]:
-    """The summary as text, none of whose lines needs more than 80 columns, apart from names."""
+    """The summary as lines of text, at most 80 columns wide except for long names."""
     total, counts = len(found.scores), found.histogram
     said = [f"{total} submissions, median {statistics.median(found.scores or [0]):g} of {found.max_score:g}"]
     for i, count in enumerate(counts):

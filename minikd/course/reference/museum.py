@@ -16,7 +16,7 @@ def formula(zs, zt, T):
 
 
 def equals_formula(kd_loss, T=3.0):
-    """Compare both with the formula, on an example."""
+    """Compare loss and gradient with the formula, on an example."""
     rng = np.random.default_rng(1)
     zs, zt = rng.normal(size=(4, 5)) * 2, rng.normal(size=(4, 5)) * 2
     loss, dz = kd_loss(zs, zt, T)
@@ -44,7 +44,7 @@ def test_e14(kd_loss):
     """E14."""
     loss, dz = kd_loss(np.array([[1e4, 0.0]]), np.zeros((1, 2)), 1.0)
     assert np.isfinite(loss) and np.isfinite(dz).all()
-    assert np.isclose(loss, 5e3 - np.log(2)), "half of 1e4, less the teacher's entropy"
+    assert np.isclose(loss, 5e3 - np.log(2)), "half of 1e4, minus the teacher's entropy"
     loss, _ = kd_loss(np.array([[0.0, 0.0]]), np.array([[1e4, -1e4]]), 1.0)
     assert np.isclose(loss, np.log(2))
 

@@ -1,1 +1,1 @@
-"""Where submissions run: a process of their own that is handed numbers and hands numbers back."""
+"""Run submissions in processes of their own, which receive numbers and send numbers back."""

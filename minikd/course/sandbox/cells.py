@@ -1,9 +1,9 @@
-"""Executes what a student wrote: files that import one another, and the cells of notebooks one after another.
+"""Execute a student's code: files that import one another, and the cells of notebooks in their order.
 
-A source is a file's name with its text, or a notebook's name with its cells, [[label, text], ...]. Each source is a
-module, which is executed once, when it is needed or imported. A cell that raises ends there, and the next cell runs.
-A file is one cell, of which a statement is left out alone where it sets up what cannot be imported. This file needs the
-standard library alone; it runs in the submission's own process.
+A source is the name of a file with its text, or the name of a notebook with its cells, [[label, text], ...]. Each
+source is a module, which is executed once, when it is needed or imported. If a cell raises, the rest of it is skipped
+and the next cell runs. A file is one cell. A statement that only uses a module that cannot be imported is skipped
+alone. This file needs only the standard library, because it runs in the submission's process.
 """
 
 import __future__
@@ -21,15 +21,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-MAX_PROBLEMS = 20  # cells that raised, of which the grader is told
-MAX_REPLACED = 200  # lines of a cell that are IPython's; after each, the cell is compiled again
-MAX_CHARACTERS = 2_000_000  # that are compiled again for this, in a cell
-FUTURES = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)  # of distinct bits
+MAX_PROBLEMS = 20  # cells that raised, at most, that are reported to the grader
+MAX_REPLACED = 200  # IPython lines of a cell; after each, the cell is compiled again
+MAX_CHARACTERS = 2_000_000  # of a cell that may be compiled again for this
+FUTURES = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)  # distinct bits
 
-# Cell magics whose body is Python: it is executed as if the first line were not there.
+# Cell magics with a Python body: the body is executed without the first line.
 PYTHON_MAGICS = ("time", "timeit", "capture", "prun", "memit", "mprun", "lprun", "python", "python3")
 CELL_MAGIC = re.compile(r"\s*%%(\w+)")
-# A line where Python finds a syntax error, and what Python is to read instead.
+# A line with a syntax error, and the line that replaces it.
 IPYTHON = (
     (re.compile(r"(\s*[\w.,\[\] ]+=\s*)[!%].*"), r"\1[]"),  # files = !ls
     (re.compile(r"(\s*)%time\s+(.*)"), r"\1\2"),
@@ -39,26 +39,23 @@ IPYTHON = (
 
 
 class NoIPython:
-    """What get_ipython() returns here: whatever is called of it does nothing."""
+    """The result of get_ipython() here. All of its methods do nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return nothing
 
 
 def nothing(*_: Any, **__: Any) -> None:
-    """In place of IPython's display() and of the methods of its shell."""
+    """Replaces IPython's display() and the methods of its shell."""
 
 
 class File:
-    """One source: its module, its cells, and their codes.
-
-    compiled   (error, code, text as Python reads it) of each cell; the error or the code is None
-    """
+    """One source: its module and its cells."""
 
     def __init__(self, name: str, content: Any, guarded: set[tuple[str, int]]) -> None:
         self.module = types.ModuleType(Path(name).stem)
         self.module.__dict__.update(__file__=name, display=nothing, get_ipython=NoIPython)
-        self.module.__dict__["__builtins__"] = builtins.__dict__  # as exec has it
+        self.module.__dict__["__builtins__"] = builtins.__dict__  # as exec does
         self.is_notebook = not isinstance(content, str)
         self.cells = content if self.is_notebook else [[name, content]]
         self.guarded = guarded
@@ -66,7 +63,10 @@ class File:
         self._compiled: list[Any] = []
 
     def compiled(self) -> list[Any]:
-        """Compile the cells, once. A `from __future__` holds for the later cells of a notebook as well."""
+        """(error, code, text as compiled) of each cell; the error or the code is None. Cells are compiled once.
+
+        A `from __future__ import` also applies to the later cells of a notebook.
+        """
         flags = 0
         for label, text in self.cells if not self._compiled else ():
             error = code = None
@@ -80,7 +80,7 @@ class File:
         return self._compiled
 
     def compile(self, label: str, text: str, flags: int) -> tuple[types.CodeType, str]:
-        """The code and the text of a cell."""
+        """The code of a cell, and its text as compiled."""
         flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT * self.is_notebook
         code, text = compile_cell(label, text, flags)
         tree = compile(text, label, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True) if "except" in text else None
@@ -91,18 +91,23 @@ class File:
         return code, text
 
     def names(self, function: str) -> bool:
-        """Whether it names a function outside of functions, as a definition and an import do, or may do so."""
+        """Whether top-level code may define or import this function, judged by the names that it uses."""
         if not any(function in text for _, text in self.cells):
             return False
         return any(code is None or function in code.co_names for _, code, _ in self.compiled())
 
 
 class Files:
-    """A submission's files.
+    """A submission's files. `problems` holds (label, text, error) of the first cells that raised.
 
-    own        name -> function that executes the module of that name, for each `import`; it is filled here
-    guarded    (label, line) of each import within a `try` with an `except`; it is filled here
-    problems   (label, text, error) of the first cells that raised
+    Parameters
+    ----------
+    sources : iterable
+        The submission's sources.
+    own : dict
+        Is filled with a function for each module's name; the function executes the module when it is imported.
+    guarded : set
+        Is filled with (label, line) of each import within a `try` that has an `except`.
     """
 
     def __init__(self, sources: Iterable[Any], own: dict[str, Callable[[], None]], guarded: Any) -> None:
@@ -110,13 +115,13 @@ class Files:
         self.problems: list[tuple[str, str, BaseException]] = []
         for file in self.files:
             name = file.module.__name__
-            while name in sys.modules and name not in own:  # `import random` gives the library's
+            while name in sys.modules and name not in own:  # `import random` must give the library's module
                 name += "_"
             file.module.__name__, sys.modules[name] = name, file.module
             own[name] = partial(self.execute, file)
 
     def load(self, functions: Iterable[str]) -> None:
-        """Execute the files that define or import these functions; all files, where none does."""
+        """Execute the files that define or import these functions, or all files if none does."""
         wanted: list[File] = []
         for function in functions:
             wanted += [file for file in self.files if file.names(function)] or self.files
@@ -125,7 +130,7 @@ class Files:
                 self.execute(file)
 
     def execute(self, file: File) -> None:
-        """Execute a file, once; what it raises is a problem and no more."""
+        """Execute a file once. An exception is noted as a problem."""
         if file.begun:
             return
         file.begun = True
@@ -141,23 +146,23 @@ class Files:
                     code = rest_of(label, python, code, raised)
 
     def note(self, label: str, text: str, error: BaseException) -> None:
-        """Keep what a cell raised, of the first cells."""
+        """Keep the exception of a cell, up to MAX_PROBLEMS."""
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append((label, text, error))
 
     def find(self, name: str) -> Any:
-        """The function of that name in the last file that has one; stubs and what could not be imported come last."""
+        """The function of this name in the last file that has one. Stubs and failed imports are used last."""
         found = [f for file in reversed(self.files) if callable(f := vars(file.module).get(name))]
         return min(found, key=lambda f: (type(f).__name__ == "Unavailable", is_stub(f)), default=None)
 
 
 def is_stub(function: Any) -> bool:
-    """Whether it is as the skeleton has it: it raises NotImplementedError and does nothing else."""
+    """Whether a function is a stub of the skeleton: it only raises NotImplementedError."""
     return getattr(getattr(function, "__code__", None), "co_names", None) == ("NotImplementedError",)
 
 
 def run(code: types.CodeType, namespace: dict[str, Any]) -> None:
-    """Execute a cell. One with `await` runs for as long as it needs nothing from an event loop."""
+    """Execute a cell. A cell with `await` runs as long as it needs no event loop."""
     coroutine = types.FunctionType(code, namespace)()
     if code.co_flags & inspect.CO_COROUTINE:
         try:
@@ -165,15 +170,15 @@ def run(code: types.CodeType, namespace: dict[str, Any]) -> None:
         except StopIteration:
             return
         coroutine.close()
-        raise RuntimeError("it awaits something that only a running Jupyter has")
+        raise RuntimeError("it awaits something that needs a running Jupyter")
 
 
 def rest_of(label: str, text: str, code: Any, error: BaseException) -> Any:
-    """What follows the statement that set up what cannot be imported; None after any other error."""
+    """The code after a statement that used a module that cannot be imported; None after any other error."""
     if not getattr(error, "in_statement", False):
         return None
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == label]
-    last = frames[0].lineno or 0, getattr(frames[0], "colno", None) or 0  # the column since Python 3.11
+    last = frames[0].lineno or 0, getattr(frames[0], "colno", None) or 0  # columns exist since Python 3.11
     flags = code.co_flags & FUTURES | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     tree = compile(text, label, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
     starts = [min((n.lineno, n.col_offset) for n in (node, *getattr(node, "decorator_list", ()))) for node in tree.body]
@@ -182,8 +187,9 @@ def rest_of(label: str, text: str, code: Any, error: BaseException) -> Any:
 
 
 def compile_cell(label: str, text: str, flags: int) -> tuple[types.CodeType, str]:
-    """A cell's code and text. Lines of IPython's are replaced where Python finds them wrong: also in files, because
-    some notebooks are downloaded as such.
+    """The code and the text of a cell. Lines of IPython that are no valid Python are replaced.
+
+    This also applies to files, because notebooks can be downloaded as files.
     """
     lines = text.split("\n")
     first = next((i for i, line in enumerate(lines) if line.strip()), 0)
@@ -203,7 +209,7 @@ def compile_cell(label: str, text: str, flags: int) -> tuple[types.CodeType, str
             found = [pattern.sub(new, line) for pattern, new in IPYTHON if pattern.fullmatch(line)]
             if not found:
                 raise
-            while lines[last].endswith("\\") and last + 1 < len(lines):  # a command that goes on in the next line
+            while lines[last].endswith("\\") and last + 1 < len(lines):  # a command that continues on the next line
                 last += 1
             lines[at : last + 1] = [found[0], *[""] * (last - at)]
     raise SyntaxError(f"more than {most} of its lines are not Python")

@@ -1,26 +1,27 @@
-"""The process in which a submission runs. It is handed numbers, calls the submission, and hands numbers back.
+"""The process in which a submission runs. It receives numbers, calls the submission, and sends numbers back.
 
-Nothing that decides about marks is in here: no reference, no expected value, no seed. Whatever a submission does to
-this process, it can only send other numbers.
+The process holds nothing that decides about points: no reference, no expected value, no seed. Whatever a submission
+does to this process, it can only send other numbers. There are two ways to start it::
 
-    python -I -S child.py NUMPY_FOLDER CONTROL_FD   a forkserver (POSIX): NumPy is loaded once, and each check gets a
-                                                    fork of this process in which no submission has ever run
-    python -I child.py                              one conversation over stdin and stdout, without any protection:
-                                                    a learner who checks their own work
+    python -I -S child.py NUMPY_FOLDER CONTROL_FD   # a forkserver (POSIX)
+    python -I child.py                              # one conversation over stdin and stdout
 
-In a fork, before a line of the submission is read, everything is given up that it does not need:
+The forkserver imports NumPy once. Each check gets a fork of it, so no submission has run in that process before. The
+single conversation has no protection; it is for learners who check their own solutions.
 
-    session       its own, so that all of it can be killed at once; output goes into a pipe that the grader cuts off
-    user          where the grader is root, a user that owns nothing
-    limits        memory, processor time, size of files, open files, processes, core dumps
-    Landlock      (Linux) no file can be opened any more, for reading or writing
-    seccomp       (Linux) the kernel does nothing but what computing needs: no process can be started, signalled or
-                  looked into, no socket opened, no file's mode or time changed
-    imports       only NumPy and harmless parts of the standard library; an audit hook refuses the rest
+A fork gives up everything that a submission does not need, before it reads a line of the submission:
 
-The last line is defence in depth and no more: it stops accidents and the curious. The others are the kernel's. Imports
-follow the same rule in the unprotected conversation, so that a learner sees there what grading will do.
-This file needs the standard library and NumPy alone.
+- session: its own, so that all of its processes can be killed at once; its output goes into a pipe of limited size
+- user: a user that owns no files, if the grader is root
+- limits: memory, processor time, file size, open files, processes, core dumps
+- Landlock (Linux): no file can be opened, for reading or writing
+- seccomp (Linux): only system calls that computing needs; no process can be started, signalled or inspected, no socket
+  can be opened, and no file's mode or time can be changed
+- imports: only NumPy and harmless parts of the standard library; an audit hook refuses the rest
+
+The kernel enforces all of these except the last one, which is defence in depth against accidents and curiosity. The
+unprotected conversation uses the same rule for imports, so that learners see what grading will do.
+This file needs only the standard library and NumPy.
 """
 
 import builtins
@@ -35,13 +36,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-restrictions: Any = None  # the files beside this one, see `load_beside`
+restrictions: Any = None  # the files beside this one; see `load_beside`
 messages: Any = None
 cells: Any = None
 
 NUMPY_PARTS = ("linalg", "fft", "random", "testing", "polynomial", "ma", "lib.stride_tricks", "char", "rec", "typing")
-MAX_LINE = 300  # lines of a traceback, in characters each
-MAX_ERROR = 4000  # characters of the description of an error
+MAX_LINE = 300  # characters in a line of a traceback
+MAX_ERROR = 4000  # characters in the description of an error
 HERE = Path(__file__).parent
 
 
@@ -49,14 +50,14 @@ HERE = Path(__file__).parent
 
 
 class Responder:
-    """Answers the grader's messages, over two files."""
+    """Answers the grader's messages over two files."""
 
     def __init__(self, reader: Any, writer: Any) -> None:
         self.reader, self.writer = reader, writer
         self.files: Any = None
 
     def receive(self) -> Any:
-        """The next message; EOFError where the grader has gone."""
+        """The next message; EOFError if the grader has closed the connection."""
         header = self._read(messages.HEADER_SIZE)
         return messages.unpack(header + self._read(messages.size_of(header, 2**31)))
 
@@ -72,13 +73,13 @@ class Responder:
         self.writer.flush()
 
     def serve(self) -> None:
-        """First the submission's sources, then calls, until the grader closes the pipe."""
+        """Load the submission's sources and answer calls, until the grader closes the pipe."""
         while True:
             kind, *rest = self.receive()
             self.send(self.load(*rest) if kind == "load" else self.call(*rest))
 
     def load(self, sources: list[Any], functions: list[str]) -> list[Any]:
-        """Execute what these functions need: ["ok", [[label, line, what was raised] of each cell that raised]]."""
+        """Execute what these functions need. Returns ["ok", [[label, line, exception] of each cell that raised]]."""
         self.files = cells.Files(sources, restrictions.own, restrictions.guarded)
         self.files.load(functions)
         return ["ok", [[label, *brief(label, error)] for label, _, error in self.files.problems]]
@@ -99,7 +100,7 @@ class Responder:
             return ["raised", describe(error)]
 
     def as_argument(self, value: Any) -> Any:
-        """A value as the submission sees it: functions of the grader become functions that call it."""
+        """A value as the submission sees it. A function of the grader becomes a function that calls the grader."""
         if isinstance(value, list):
             return [self.as_argument(item) for item in value]
         if hasattr(value, "ndim") and value.ndim == 0:
@@ -122,7 +123,7 @@ class Responder:
 
 
 def describe(error: BaseException) -> str:
-    """What was raised, and where in the submission."""
+    """The exception, and where in the submission it was raised."""
     try:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent != HERE]
         where = [f"{f.filename}, line {f.lineno}: {(f.line or '').strip()}"[:MAX_LINE] for f in frames[-3:]]
@@ -135,7 +136,7 @@ def describe(error: BaseException) -> str:
 
 
 def brief(label: str, error: BaseException) -> tuple[str, str]:
-    """In which line of a cell it stopped, or "" where none of it ran; and what was raised."""
+    """The line in which a cell stopped, or "" if it did not start, and the exception."""
     try:
         if isinstance(error, SyntaxError):
             return "", f"{type(error).__name__}: {error.msg}"[:MAX_LINE] + f" (line {error.lineno})" * bool(
@@ -152,27 +153,27 @@ def brief(label: str, error: BaseException) -> tuple[str, str]:
 
 
 def preload() -> None:
-    """Load all that a submission may use."""
+    """Import everything that a submission may use."""
     for name in restrictions.ALLOWED_MODULES:
         importlib.import_module(name)
     for part in NUMPY_PARTS:
         importlib.import_module(f"numpy.{part}")
     import numpy
 
-    numpy.__all__ = [name for name in numpy.__all__ if name in vars(numpy)]  # `import *` would load the others now
+    numpy.__all__ = [name for name in numpy.__all__ if name in vars(numpy)]  # `import *` would import the others now
     load_beside("messages")
     load_beside("cells")
 
 
 def limit_imports() -> None:
-    """From now on, see `restricted_import`."""
+    """From now on, imports go through `restricted_import`."""
     builtins.__import__ = restrictions.restricted_import
     for name in ("ctypes", "_ctypes", "socket", "_socket", "resource", "json", "__main__"):
         sys.modules.pop(name, None)
 
 
 def forkserver(control: socket.socket) -> None:
-    """For each request: fork, say which process it is, wait for the word to end it, and see that nothing survives."""
+    """For each request: fork, send the process number, wait for the order to end it, and kill what is left of it."""
     while True:
         try:
             data, fds, _, _ = socket.recv_fds(control, 65536, 3)
@@ -198,7 +199,7 @@ def forkserver(control: socket.socket) -> None:
 
 
 def end_all(pid: int) -> dict[str, Any]:
-    """Kill a child and all its descendants; how the child had ended, if it had."""
+    """Kill a child and all its descendants; returns how the child ended, if it had ended before."""
     done, status, usage = os.wait4(pid, os.WNOHANG)
     for _ in range(1000):
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -216,7 +217,7 @@ def end_all(pid: int) -> dict[str, Any]:
 
 
 def children() -> list[int]:
-    """The children of this process, those that were handed to it as subreaper included."""
+    """The children of this process, including orphans that it has adopted as subreaper."""
     try:
         return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="utf-8").split()]
     except OSError:
@@ -224,7 +225,7 @@ def children() -> list[int]:
 
 
 def run_child(control: socket.socket, fds: list[int], settings: dict[str, Any]) -> None:
-    """Give everything up, and answer the grader until it goes. Does not return."""
+    """Give up all rights, and answer the grader until it closes the connection. Does not return."""
     try:
         control.close()
         os.setsid()
@@ -239,7 +240,7 @@ def run_child(control: socket.socket, fds: list[int], settings: dict[str, Any]) 
         responder = Responder(os.fdopen(requests, "rb"), os.fdopen(replies, "wb"))
         try:
             layers = restrictions.restrict_process(settings)
-        except (OSError, ValueError) as error:  # no submission runs in a process that is not locked up
+        except (OSError, ValueError) as error:  # no submission runs in a process without its restrictions
             responder.send(["cannot", f"{type(error).__name__}: {error}"])
             return
         limit_imports()
@@ -252,7 +253,7 @@ def run_child(control: socket.socket, fds: list[int], settings: dict[str, Any]) 
 
 
 def main() -> None:
-    """Serve as one or the other; see above."""
+    """Start as a forkserver or as a single conversation; see above."""
     load_beside("restrictions")
     if len(sys.argv) == 3:
         for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
@@ -264,7 +265,7 @@ def main() -> None:
             restrictions.Kernel().subreaper()
         forkserver(socket.socket(fileno=int(sys.argv[2])))
     preload()
-    # The channel is stdin and stdout, moved out of the way of a submission that reads or prints.
+    # The channel uses copies of stdin and stdout, because a submission may read and print.
     responder = Responder(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
@@ -276,7 +277,7 @@ def main() -> None:
 
 
 def load_beside(name: str) -> None:
-    """Load a file that lies beside this one by its path: there is no minikd here to import it from."""
+    """Load a file beside this one by its path, because minikd cannot be imported here."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

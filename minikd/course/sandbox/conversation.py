@@ -1,7 +1,7 @@
-"""What is said between the grader and a process in which a submission is loaded: the grader's side.
+"""The grader's side of the conversation with a process in which a submission is loaded.
 
-Nothing that comes is trusted. A message is read up to a size and until a time, and is numbers or it is refused; what
-the other side says of itself is text, from which everything is taken that a terminal would obey.
+Nothing from that process is trusted. A message has a maximum size and a deadline, and is refused unless it consists of
+numbers. Text from the process is stripped of everything that a terminal would interpret.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 
 from . import messages
 
-MAX_OUTPUT = 20_000  # characters of what a submission prints that are kept; the rest is read and dropped
-MAX_CALLBACKS = 5_000  # calls back in one check
-MAX_PROBLEMS = 20  # cells that raised, of which one load tells
-MAX_PROBLEM = 250  # characters about one of them
-# Seconds that all loads of a submission may take together. A right one is loaded 130 times when all is graded: once for
-# each of E1 to E10, and for each trial in the museum. This is enough for half a second, on a machine half as fast.
+MAX_OUTPUT = 20_000  # characters of printed output that are kept; the rest is read and dropped
+MAX_CALLBACKS = 5_000  # callbacks in one check
+MAX_PROBLEMS = 20  # cells that raised, at most, that one load reports
+MAX_PROBLEM = 250  # characters for each of them
+# Seconds for all loads of a submission together. A complete submission is loaded 130 times in grading: once for each of
+# E1 to E10, and once for each trial in the museum. The limit allows half a second per load, on a machine half as fast.
 LOADING_SECONDS = 140.0
 
 Cells = Sequence[tuple[str, str]]  # (label, text) of each code cell of a notebook
@@ -32,11 +32,15 @@ Sources = Sequence[tuple[str, str | Cells]]  # (file name, text), or (name of a 
 
 
 class Failed(Exception):
-    """A call did not come back with a value.
+    """A call did not return a value.
 
-    kind   missing (no such function), todo (NotImplementedError), assert, raised, time, loading (the same, while the
-           submission is loaded), died, or protocol
-    words  what is to be said about it
+    Parameters
+    ----------
+    kind : str
+        missing (no such function), todo (NotImplementedError), assert, raised, time, loading (a timeout while the
+        submission is loaded), died, or protocol.
+    words : str
+        The message.
     """
 
     def __init__(self, kind: str, words: str) -> None:
@@ -46,13 +50,13 @@ class Failed(Exception):
 
 @dataclass
 class TimeBudget:
-    """Seconds that may still be spent on waiting for a submission, in all conversations of a check together."""
+    """Seconds that are left for waiting for a submission, in all conversations of a check together."""
 
     left: float = float("inf")
 
     @contextmanager
     def spend(self, seconds: float) -> Iterator[float]:
-        """A deadline so many seconds from now, or sooner, by time.monotonic(). The block's time is taken off."""
+        """A deadline at most `seconds` from now, by time.monotonic(). The block's time is taken off the budget."""
         begun = time.monotonic()
         try:
             yield begun + min(seconds, self.left)
@@ -66,18 +70,18 @@ class Child:
 
     send: Callable[[bytes, float], None]
     receive: Callable[[int, float], bytes]
-    seconds: float  # that a call may take, and a load
+    seconds: float  # for one call, and for one load
     budget: TimeBudget = field(default_factory=TimeBudget)  # for calls
     loading: TimeBudget = field(default_factory=TimeBudget)
     _: KW_ONLY
-    printed: Callable[[], str] = str  # what was printed since it was last asked for
+    printed: Callable[[], str] = str  # what was printed since the last call of this function
     callbacks: int = 0
-    left_out: Sequence[str] = ()  # what of the sources raised when it was loaded, a line each
+    left_out: Sequence[str] = ()  # parts of the sources that raised when they were loaded, a line each
 
     def call(self, name: str, *arguments: Any, seconds: float | None = None) -> Any:
-        """name(*arguments) in the submission. Functions among the arguments are run here, when they are called there.
+        """Call `name(*arguments)` in the submission. Functions among the arguments run here when they are called there.
 
-        Returns an array (a copy), a text, None, or a list of those. Failed where there is no value.
+        Returns an array (a copy), a text, None, or a list of those. Failed if there is no value.
         """
         functions: list[Callable[..., Any]] = []
         with self.budget.spend(self.seconds if seconds is None else seconds) as deadline:
@@ -90,10 +94,10 @@ class Child:
             return rest[0]
         if kind in ("missing", "todo", "assert", "raised") and rest and isinstance(rest[0], str):
             raise Failed(kind, printable(rest[0][:5_000]))
-        raise Failed("protocol", "an answer of a kind that there is not")
+        raise Failed("protocol", "an answer of an unknown kind")
 
     def load(self, sources: Sources, functions: Sequence[str] = ()) -> None:
-        """Execute of the submission's sources what these functions need, or all."""
+        """Execute the sources that these functions need, or all of them."""
         try:
             with self.loading.spend(self.seconds) as deadline:
                 self._send(["load", list(sources), list(functions)], [], deadline)
@@ -111,39 +115,39 @@ class Child:
         self.send(messages.pack(value, functions), deadline)
 
     def answer(self, deadline: float) -> list[Any]:
-        """The next message: a list that begins with a text. Failed where it is something else."""
+        """The next message, a list that begins with a text. Failed if it is anything else."""
         try:
             header = self.receive(messages.HEADER_SIZE, deadline)
             answer = messages.unpack(header + self.receive(messages.size_of(header), deadline))
         except messages.MessageError as error:
             raise Failed("protocol", printable(str(error))) from None
         if not isinstance(answer, list) or not answer or not isinstance(answer[0], str):
-            raise Failed("protocol", "an answer that is none")
+            raise Failed("protocol", "an answer that is not a list")
         return answer
 
     def _call_back(self, functions: list[Callable[..., Any]], rest: list[Any]) -> list[Any]:
-        """Run one of our functions for the other side: ["value", result], or ["error", words] for bad arguments."""
+        """Run one of our functions for the other side: ["value", result], or ["error", words] for wrong arguments."""
         self.callbacks += 1
         if self.callbacks > MAX_CALLBACKS:
-            raise Failed("raised", f"a function that was handed over was called more than {MAX_CALLBACKS:,} times")
+            raise Failed("raised", f"a function argument was called more than {MAX_CALLBACKS:,} times")
         numbers = [str(i) for i in range(len(functions))]
         if len(rest) != 2 or not isinstance(rest[0], str) or rest[0] not in numbers or not isinstance(rest[1], list):
-            raise Failed("protocol", "a call of a function that there is not")
+            raise Failed("protocol", "a call of an unknown function")
         try:
             with np.errstate(all="ignore"):
                 return ["value", functions[int(rest[0])](*rest[1])]
-        except Exception as error:  # whatever arguments of any kind make of it
+        except Exception as error:  # any error that its arguments cause
             return ["error", str(error)[:1000]]
 
 
 def left_out(rest: list[Any], labels: Container[str]) -> list[str]:
-    """What a process says of the cells that raised, a line each: [[[label, "7" or "7 alone" or "", words], ...]]."""
+    """Lines from a process's report about cells that raised: [[[label, "7" or "7 alone" or "", words], ...]]."""
     if len(rest) != 1 or not isinstance(rest[0], list) or len(rest[0]) > MAX_PROBLEMS:
-        raise Failed("protocol", "an answer of a kind that there is not")
+        raise Failed("protocol", "an answer of an unknown kind")
     lines = []
     for item in rest[0]:
         if not isinstance(item, list) or [type(part) for part in item] != [str] * 3 or item[0] not in labels:
-            raise Failed("protocol", "a problem with a cell that there is not")
+            raise Failed("protocol", "a problem with an unknown cell")
         label, line, words = item
         found = re.fullmatch(r"([0-9]{1,7})( alone)?", line)
         where = "" if not found else f", line {found[1]}," if found[2] else f", from line {found[1]} on,"
@@ -154,12 +158,12 @@ def left_out(rest: list[Any], labels: Container[str]) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """A text from a submission, without anything that a terminal would obey."""
+    """A text from a submission, without characters that a terminal would interpret."""
     return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
 
 
 class Pipes:
-    """Three pipes to a process: requests to it, replies and output from it. No call blocks beyond its deadline."""
+    """Three pipes to a process, for requests, replies and printed output. No call blocks beyond its deadline."""
 
     def __init__(self, requests: int, replies: int, output: int) -> None:
         self.requests, self.replies, self.output = requests, replies, output
@@ -178,10 +182,10 @@ class Pipes:
             except BlockingIOError:
                 continue
             except BrokenPipeError:
-                raise Failed("died", "the process ended before it was asked") from None
+                raise Failed("died", "the process ended before the call") from None
 
     def receive(self, size: int, deadline: float) -> bytes:
-        """Read so many bytes, as they come: memory is taken for what is there and not for what was promised."""
+        """Read `size` bytes as they arrive, so that memory is used only for bytes that were really sent."""
         parts: list[bytes] = []
         while size:
             self._wait([self.replies], [], deadline)
@@ -196,7 +200,7 @@ class Pipes:
         return b"".join(parts)
 
     def _wait(self, readers: list[int], writers: list[int], deadline: float) -> None:
-        """Until one of the pipes is ready; what is printed meanwhile is read. Failed when the deadline has passed."""
+        """Wait until a pipe is ready, and read printed output meanwhile. Failed after the deadline."""
         while True:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -221,7 +225,7 @@ class Pipes:
             self.kept += len(part)
 
     def take(self) -> str:
-        """What was printed since this was last asked for, cut off."""
+        """What was printed since the last call, truncated."""
         if self.output >= 0:
             self._drain()
         text = b"".join(self.printed)[:MAX_OUTPUT]
@@ -229,7 +233,7 @@ class Pipes:
         return printable(text[told:].decode("utf-8", "replace"))
 
     def close(self) -> str:
-        """Close all; what was printed, from the beginning."""
+        """Close all pipes; returns everything that was printed."""
         self.told = 0
         text = self.take()
         for fd in (self.requests, self.replies, self.output):

@@ -1,15 +1,17 @@
-"""What travels between the grader and the process that runs a submission: numbers, and never objects.
+"""Messages between the grader and the process that runs a submission: numbers, never objects.
 
-A message is one value. A value is a tag of one byte, the length of its payload in eight, and the payload:
+A message is one value. A value is a tag of one byte, the length of its payload in eight bytes, and the payload:
 
-    A   an array, as the bytes of an .npy file            L   a list: the values one after another
-    S   a text in UTF-8                                   F   a function of the other side: its number, and the
-                                                              names of its parameters
-    N   nothing                                           U   something that cannot travel: the name of its type
+- A: an array, as the bytes of an .npy file
+- S: a text in UTF-8
+- L: a list, its values one after another
+- F: a function of the other side, with its number and the names of its parameters
+- N: None
+- U: a value that cannot be sent, as the name of its type
 
-Who reads trusts nothing. A length is held against a limit before a byte of it is read; an .npy header must be short,
-name one of a few types of numbers, and claim just as many elements as there are bytes, before an array is made. There
-is no pickle in any of it. This file needs the standard library and NumPy alone: the isolated process uses it, too.
+The reader trusts nothing. A length is compared with a limit before any byte is read. An .npy header must be short, name
+one of a few number types, and claim exactly as many elements as there are bytes, before an array is made. Nothing is
+pickled. This file needs only the standard library and NumPy, because the isolated process also uses it.
 """
 
 import inspect
@@ -30,11 +32,11 @@ DTYPES = ("<f8", "<f4", "<f2", "<c16", "<c8", "|b1", "<i8", "<i4", "<i2", "|i1",
 
 
 class MessageError(Exception):
-    """What came is not a message, or one that is not allowed."""
+    """The bytes are not a message, or a message that is not allowed."""
 
 
 class RemoteFunction:
-    """A function of the other side, known by its number, with the names of its parameters."""
+    """A function of the other side: its number, and the names of its parameters."""
 
     def __init__(self, number: int, names: Sequence[str]) -> None:
         self.number = number
@@ -43,7 +45,7 @@ class RemoteFunction:
 
 
 def pack(value: Any, functions: list[Callable[..., Any]] | None = None, depth: int = 0) -> bytes:
-    """The bytes of a value. Functions are appended to `functions` and travel as their place there."""
+    """The bytes of a value. Functions are appended to `functions` and sent as their index in it."""
     if value is None:
         return _frame(b"N", b"")
     if isinstance(value, str):
@@ -70,7 +72,7 @@ def _frame(tag: bytes, payload: bytes) -> bytes:
 
 
 def size_of(header: bytes, limit: int = MAX_BYTES) -> int:
-    """How many bytes follow a message's header; MessageError where that is more than the limit."""
+    """The number of bytes after a message's header; MessageError if it exceeds the limit."""
     size = int.from_bytes(header[1:HEADER_SIZE], "big")
     if header[:1] not in (b"A", b"L", b"S", b"F", b"N", b"U"):
         raise MessageError(f"a message of unknown kind {header[:1]!r}")
@@ -88,7 +90,7 @@ def unpack(message: bytes) -> Any:
 
 
 class Unsendable:
-    """Something that the other side could not send; `name` is what it said of its type."""
+    """A value that the other side could not send; `name` is its type, as the other side reports it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -100,11 +102,11 @@ def _value(message: memoryview, start: int, depth: int, left: list[int]) -> tupl
         raise MessageError(f"more than {MAX_VALUES:,} values")
     header = bytes(message[start : start + HEADER_SIZE])
     if len(header) < HEADER_SIZE or depth > MAX_DEPTH:
-        raise MessageError("a message that breaks off, or lists within lists within lists")
+        raise MessageError("a truncated message, or lists that are nested too deeply")
     size, start = size_of(header), start + HEADER_SIZE
     payload, end = message[start : start + size], start + size
     if len(payload) < size:
-        raise MessageError("a message that breaks off")
+        raise MessageError("a truncated message")
     tag = header[:1]
     if tag == b"L":
         items, at = [], 0
@@ -126,19 +128,19 @@ def _value(message: memoryview, start: int, depth: int, left: list[int]) -> tupl
 
 
 def _array(payload: bytes) -> np.ndarray:
-    """An array from the bytes of an .npy file, once its header is found to be true."""
+    """The array in the bytes of an .npy file, after its header has been checked."""
     buffer = io.BytesIO(payload)
     try:
         if payload[:8] != b"\x93NUMPY\x01\x00" or int.from_bytes(payload[8:10], "little") > 512:
             raise ValueError("not an .npy of version 1.0 with a short header")
         np.lib.format.read_magic(buffer)
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(buffer)
-    except Exception as error:  # whatever a parser may say of bytes that somebody made up
+    except Exception as error:  # any error of the parser on forged bytes
         raise MessageError(f"an array whose header cannot be read: {str(error)[:100]}") from None
     if dtype.str not in DTYPES or dtype.hasobject:
         raise MessageError(f"an array of {dtype}: only numbers are read")
     room = len(payload) - buffer.tell()
-    possible = len(shape) <= 8 and all(type(n) is int and 0 <= n <= MAX_BYTES for n in shape)  # True is no size
+    possible = len(shape) <= 8 and all(type(n) is int and 0 <= n <= MAX_BYTES for n in shape)  # True is not a size
     if not possible or math.prod(shape) * dtype.itemsize != room:
         raise MessageError(f"an array that claims the shape {shape} with {room} bytes of numbers")
     flat = np.frombuffer(payload, dtype, offset=buffer.tell())

@@ -14,18 +14,18 @@ from .unprotected import UnprotectedRunner
 
 @dataclass
 class Processes:
-    """Opens processes with a submission loaded. Use it as a context: at the end none is left.
+    """Opens processes with a submission loaded. Use it in a `with` statement, which ends all of them.
 
-    A process may be kept for the next check of an exercise, which spares loading the submission again. It is kept only
-    while every check that ran in it has passed, see `check_in`.
+    A process may be kept for the next check of an exercise, so that the submission is not loaded again. It is kept only
+    if every check that ran in it has passed; see `check_in`.
     """
 
     runner: Runner | UnprotectedRunner
     sources: Sources
     loading: TimeBudget = field(default_factory=lambda: TimeBudget(LOADING_SECONDS))
-    left_out: list[str] = field(default_factory=list)  # what raised in loads, a line each, no line twice
-    slowest: float = 0.0  # seconds of a load
-    output: str = ""  # what was printed in the last block, without what loading printed
+    left_out: list[str] = field(default_factory=list)  # what raised while loading, a line each, without repetition
+    slowest: float = 0.0  # seconds of the slowest load
+    output: str = ""  # what the last block printed, without the output of loading
     child: Child | None = None  # the process that is kept
     _kept: ExitStack = field(default_factory=ExitStack)
 
@@ -36,13 +36,13 @@ class Processes:
         self.end()
 
     def end(self) -> None:
-        """End the process that is kept."""
+        """End the kept process."""
         self.child = None
         self._kept.close()
 
     @contextmanager
     def fresh(self, functions: Sequence[str], budget: TimeBudget) -> Iterator[Child]:
-        """A process in which nothing has run, for calls of these functions."""
+        """A new process, for calls of these functions."""
         self.end()
         left, at_load = self.loading.left, ""
         try:
@@ -57,7 +57,7 @@ class Processes:
 
     @contextmanager
     def kept(self, functions: Sequence[str], budget: TimeBudget) -> Iterator[Child]:
-        """The process that the check before has used, for the same functions, or else a fresh one."""
+        """The process of the previous check, for the same functions, or a new one."""
         if self.child is None:
             self.child = self._kept.enter_context(self.fresh(functions, budget))
         self.child.budget, self.child.callbacks = budget, 0

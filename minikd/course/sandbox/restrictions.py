@@ -1,8 +1,8 @@
-"""What a process that runs a submission gives up: the restrictions of Linux and of Python, which it puts on itself.
+"""The restrictions of Linux and Python that a process puts on itself before it runs a submission.
 
-Landlock and seccomp are the kernel's: what they refuse stays refused, whatever the process does. The import list and
-the audit hook are Python's, and defence in depth: they stop accidents and the curious. Loaded by its path, before the
-fork; this file needs the standard library alone.
+Landlock and seccomp belong to the kernel: the process cannot undo them. The import list and the audit hook belong to
+Python. They are defence in depth against accidents and curiosity. The file is loaded by its path before the fork, so it
+needs only the standard library.
 """
 
 import builtins
@@ -23,11 +23,11 @@ ALLOWED_MODULES = """
 
 
 class Kernel:
-    """Landlock and seccomp, by way of the C library."""
+    """Landlock and seccomp, through the C library."""
 
-    # The system calls that stay allowed, by their numbers: to compute, to wait, and to use the files that it has
-    # open. All else is refused: to open, look up or change a file, start or end a process, connect, change priorities.
-    # (x86-64, 64-bit ARM); 0 where a processor does not have it.
+    # The system calls that stay allowed, by their numbers: computing, waiting, and using files that are open already.
+    # Everything else is refused, such as opening or changing files, starting or ending processes, and connecting.
+    # (x86-64, 64-bit ARM); 0 if a processor does not have the call.
     ALLOWED: ClassVar = {
         "read": (0, 63), "write": (1, 64), "readv": (19, 65), "writev": (20, 66), "close": (3, 57), "lseek": (8, 62),
         "fstat": (5, 80), "poll": (7, 0), "ppoll": (271, 73), "select": (23, 0), "pselect6": (270, 72),
@@ -48,13 +48,13 @@ class Kernel:
         self.libc = ctypes.CDLL(None, use_errno=True)
 
     def subreaper(self) -> None:
-        """Descendants whose parent has gone become children of this process, so that it can see and end them."""
+        """Orphaned descendants become children of this process, so that it can find and end them."""
         self.libc.prctl(36, 1, 0, 0, 0)
 
     def restrict(self) -> list[str]:
-        """Landlock and seccomp, as far as this kernel has them: the names of those that hold now."""
+        """Apply Landlock and seccomp if the kernel has them; returns the names of those in force."""
         layers = []
-        self.libc.prctl(38, 1, 0, 0, 0)  # no new privileges: without this the kernel grants neither
+        self.libc.prctl(38, 1, 0, 0, 0)  # no new privileges: the kernel requires this for both
         if self._landlock():
             layers.append("landlock")
         if self._seccomp():
@@ -65,11 +65,11 @@ class Kernel:
         abi = self.libc.syscall(444, None, 0, 1)
         if abi < 1:
             return False
-        files = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(abi, 16)) - 1  # every way to touch a file that this kernel knows
+        files = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(abi, 16)) - 1  # all file rights that this kernel knows
         ruleset = struct.pack("QQQ", files, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)  # TCP; sockets and signals
         size = 8 if abi < 4 else 16 if abi < 6 else 24
         fd = self.libc.syscall(444, ctypes.create_string_buffer(ruleset, 24), size, 0)
-        held = fd >= 0 and self.libc.syscall(446, fd, 0) == 0  # no rule is added: nothing is allowed
+        held = fd >= 0 and self.libc.syscall(446, fd, 0) == 0  # no rule is added, so nothing is allowed
         if fd >= 0:
             os.close(fd)
         return bool(held)
@@ -79,8 +79,8 @@ class Kernel:
             return False
         column, arch = self.ARCHITECTURES[platform.machine()]
         load, equal, end = 0x20, 0x15, 0x06
-        refuse, allow, kill = 0x00050001, 0x7FFF0000, 0x80000000  # EPERM; go on; end the process
-        # Of the architecture, then of the call: x32's numbers are none of these, and refused like the rest.
+        refuse, allow, kill = 0x00050001, 0x7FFF0000, 0x80000000  # EPERM; allow; end the process
+        # Check the architecture, then the call. Numbers of x32 are not in the list, so they are refused.
         program = [(load, 0, 0, 4), (equal, 1, 0, arch), (end, 0, 0, kill), (load, 0, 0, 0)]
         for name, numbers in self.ALLOWED.items():
             if numbers[column] or name == "read":
@@ -101,19 +101,19 @@ REFUSED_EVENTS = (
 
 
 def audit(event: str, arguments: tuple[Any, ...]) -> None:
-    """An audit hook: defence in depth, for who has ctypes or a debugger can go round it."""
+    """An audit hook. It is only defence in depth, because ctypes or a debugger can bypass it."""
     if event.startswith(REFUSED_EVENTS):
         raise PermissionError(f"{event} is not allowed here")
 
 
 def restricted_import(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
-    """In place of `__import__`: what is not allowed becomes `Unavailable`; defence in depth, too.
+    """Replaces `__import__`. A module that is not allowed becomes `Unavailable`. This is also defence in depth.
 
-    An ImportError comes at once where the submission is ready for it, in a `try`, and for `from os import *`.
+    Within a `try`, and for `from os import *`, the ImportError is raised at once.
     """
     importer, top = (globals or {}).get("__name__"), name.partition(".")[0] or "."
     of_library = importer not in own and getattr(sys.modules.get(str(importer)), "__dict__", None) is globals
-    if of_library and globals:  # it imports, lazily, what it needs
+    if of_library and globals:  # it imports what it needs lazily
         return original_import(name, globals, locals, fromlist or (), level)
     if level == 1 and top in own:  # from .helpers import softmax
         level = 0
@@ -127,18 +127,18 @@ def restricted_import(name: str, globals: Any = None, locals: Any = None, fromli
     return Unavailable(name if fromlist else top)
 
 
-own: dict[str, Callable[[], None]] = {}  # name of each of the submission's own modules -> executes it
-guarded: set[tuple[str, int]] = set()  # (file, line) of its imports that are in a `try`
+own: dict[str, Callable[[], None]] = {}  # name of each module of the submission -> function that executes it
+guarded: set[tuple[str, int]] = set()  # (file, line) of its imports within a `try`
 original_import = builtins.__import__
 
 
-# Most of what people use at the left margin is set-up, such as a path, a log or a style of plots, and costs its own
-# statement alone. Use of these ends the file: a submission has no honest need of them.
+# Most top-level uses of such modules are set-up (a path, a log, a plot style), so only their own statement is skipped.
+# Use of one of these modules ends the file, because a submission does not need them.
 SERIOUS = "ctypes subprocess socket multiprocessing minikd autograd".split()  # noqa: SIM905
 
 
 def not_here(name: str) -> ImportError:
-    """The error for a use of what cannot be imported."""
+    """The error for the use of a module that cannot be imported."""
     words = "cannot be used here: checks and grading have NumPy and harmless parts of the standard library"
     error = ModuleNotFoundError(f"{name} {words}")
     error.in_statement = name not in SERIOUS  # type: ignore[attr-defined]
@@ -146,16 +146,16 @@ def not_here(name: str) -> ImportError:
 
 
 class Unavailable:
-    """In place of a module that cannot be imported, and of all that is in it. Whoever uses it gets an ImportError.
+    """Replaces a module that cannot be imported, and everything in it. Using it raises an ImportError.
 
-    To import it, to take attributes of it, to print it and to name it in an annotation is no use.
+    Importing it, reading its attributes, printing it and naming it in an annotation do not count as use.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name != "__version__":  # what Python itself looks for
+        if name.startswith("__") and name != "__version__":  # names that Python itself looks up
             raise AttributeError(name)
         return Unavailable(f"{self._name}.{name}")
 
@@ -189,13 +189,13 @@ for _method in USES:
 
 
 def restrict_process(settings: dict[str, Any]) -> list[str]:
-    """Give up everything that a submission does not need; the names of the layers that this system has."""
+    """Give up everything that a submission does not need; returns the names of the layers in force."""
     import resource  # POSIX alone
 
     layers = []
     if os.getuid() == 0:
         os.setgroups([])
-        os.setgid(settings["uid"])  # as root, this sets the real, effective and saved one
+        os.setgid(settings["uid"])  # as root, this sets the real, effective and saved ID
         os.setuid(settings["uid"])
         layers.append("user")
     seconds = settings["cpu_seconds"]
@@ -211,7 +211,7 @@ def restrict_process(settings: dict[str, Any]) -> list[str]:
     for name, limit in limits.items():
         with contextlib.suppress(AttributeError, ValueError, OSError):  # macOS does not limit memory
             number = getattr(resource, name)
-            hard = limit + (name == "RLIMIT_CPU")  # first a signal, then the end
+            hard = limit + (name == "RLIMIT_CPU")  # the soft limit sends a signal, the hard limit kills
             _, most = resource.getrlimit(number)
             hard = hard if most == resource.RLIM_INFINITY else min(hard, most)
             resource.setrlimit(number, (min(limit, hard), hard))

@@ -1,13 +1,14 @@
-"""Runs a submission in a restricted process of its own, which is handed numbers and hands numbers back.
+"""Run a submission in a restricted process of its own, which receives numbers and sends numbers back.
 
-This is the grader's side. It keeps the inputs' seeds, the reference and what is expected, and compares. child.py is the
-other side. `Runner` keeps a forkserver in which no submission has ever run, and forks a fresh process for each
-conversation. `UnprotectedRunner` starts an ordinary Python for it, where there is no fork. Both are used alike:
+This is the grader's side. It keeps the seeds of the inputs, the reference and the expected results, and compares.
+child.py is the other side. `Runner` keeps a forkserver in which no submission has run, and forks a new process for each
+conversation. `UnprotectedRunner` starts an ordinary Python instead, on systems without fork. Both are used in the same
+way::
 
     with runner.open(sources) as child:
         loss, dz = child.call("kd_loss", zs, zt, 4.0)
 
-A call raises `Failed` when the submission raises, ends its process, takes too long or sends what is not numbers.
+A call raises `Failed` if the submission raises, ends its process, takes too long, or sends anything but numbers.
 """
 
 from __future__ import annotations
@@ -30,27 +31,27 @@ from .conversation import Child, Failed, Pipes, Sources, TimeBudget, printable
 
 CHILD = Path(__file__).with_name("child.py")
 MEMORY = 2 * 2**30  # bytes of address space: NumPy takes half a GB of it
-FIRST_UID, USERS = 61_184, 1_000  # users that nothing belongs to, as a rule: each forkserver of a root claims one
+FIRST_UID, USERS = 61_184, 1_000  # users that normally own no files; each forkserver that runs as root claims one
 CPU_SECONDS = 20
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-ANSWER_SECONDS = 60.0  # seconds that the grader's own processes may take, on a machine that does much else
+ANSWER_SECONDS = 60.0  # seconds for the grader's own processes, generous because the machine may be busy
 
 
 class RunnerError(MinikdError):
-    """Submissions cannot be run here."""
+    """Submissions cannot be run on this system."""
 
 
 class Runner:
-    """A forkserver, and the processes that it forks. Use it as a context, and by one thread at a time.
+    """A forkserver, and the processes that it forks. Use it in a `with` statement, and from one thread at a time.
 
-    seconds   that a call may take, by the clock
-    Where the grader is root, submissions run as the user `uid`, which no other grader on the machine has claimed.
+    `seconds` is the time limit of one call. If the grader is root, submissions run as the user `uid`, which no other
+    grader on the machine has claimed.
     """
 
     def __init__(self, seconds: float = 10.0) -> None:
         if os.name != "posix":
             raise RunnerError(
-                "submissions of others are run on Linux and macOS alone: here there is no fork to lock them up in"
+                "submissions of others are run on Linux and macOS alone: this system has no fork to isolate them"
             )
         self.seconds = seconds
         self.uid = 0
@@ -69,9 +70,9 @@ class Runner:
         self.close()
 
     def close(self) -> None:
-        """End the forkserver and whatever it has forked."""
+        """End the forkserver and all processes that it has forked."""
         if self._control is not None:
-            self._control.close()  # it sees this, and ends
+            self._control.close()  # the forkserver notices this and ends
         if self._server is not None:
             try:
                 self._server.wait(5)
@@ -83,19 +84,19 @@ class Runner:
         self._control = self._server = self._claim = None
 
     def stop(self) -> None:
-        """From another thread: end the process that runs, and let no other begin. What uses the runner raises."""
+        """From another thread: end the running process and start no other. Calls in progress raise an exception."""
         self._stopped = True
         if (control := self._control) is not None:
             with suppress(OSError):  # it was closed meanwhile
                 control.shutdown(socket.SHUT_RDWR)
 
     def _connect(self) -> socket.socket:
-        """The connection to the forkserver, which is started where there is none."""
+        """The connection to the forkserver, which is started if necessary."""
         if self._control is None:
             self._start()
         control = self._control
         if self._stopped or control is None:
-            raise RunnerError("submissions are not run any more: the grader was stopped")
+            raise RunnerError("no more submissions are run: the grader was stopped")
         return control
 
     def _start(self) -> None:
@@ -117,14 +118,21 @@ class Runner:
 
     @contextmanager
     def open(self, sources: Sources, functions: Sequence[str] = (), *budgets: TimeBudget) -> Iterator[Child]:
-        """A fresh process with the submission loaded; at the end it is killed, with all that it may have started.
+        """A new process with the submission loaded. At the end it is killed, with all processes that it has started.
 
-        functions   that will be called: only the files that define or import them are executed; () executes all
-        budgets     of the time that calls may take together, and loads; the grader's own time is not counted
-        Afterwards `output` holds what the submission printed, cut off, and `cpu_seconds` the time that it took.
+        Afterwards `output` holds the printed output, truncated, and `cpu_seconds` the processor time.
+
+        Parameters
+        ----------
+        sources
+            The submission.
+        functions : sequence of str
+            The functions that will be called. Only files that define or import them are executed; () executes all.
+        budgets : TimeBudget
+            For all calls together, and for all loads together. The grader's own time does not count.
         """
         control = self._connect()
-        # (inside, outside) of three pipes: requests go in, replies and output come out.
+        # (inside, outside) of three pipes: for requests, replies and printed output.
         inside, outside = zip(os.pipe(), os.pipe()[::-1], os.pipe()[::-1], strict=True)
         settings = {"uid": self.uid, "memory": MEMORY, "cpu_seconds": CPU_SECONDS}
         pipes = Pipes(*outside)
@@ -149,7 +157,7 @@ class Runner:
                 control.sendall(b"x")
                 self.cpu_seconds = float(json.loads(self._read_line(control))["cpu_seconds"])
             except (OSError, RunnerError, ValueError):
-                self.close()  # a submission has killed its way out; the next conversation gets a new forkserver
+                self.close()  # a submission has killed the forkserver; the next conversation starts a new one
 
     def _read_line(self, control: socket.socket) -> bytes:
         """A line from the forkserver."""
@@ -158,15 +166,15 @@ class Runner:
         while not line.endswith(b"\n"):
             part = control.recv(4096)
             if not part:
-                raise RunnerError("nothing answers")
+                raise RunnerError("it does not answer")
             line += part
         return line
 
 
 def layers_of(child: Child) -> list[str]:
-    """What protects, as a process says that has locked itself up; no line of a submission has run in it yet.
+    """The layers of protection, as reported by a restricted process before it runs any line of a submission.
 
-    RunnerError where it could not: that is the grader's trouble, and must not cost a student points.
+    RunnerError if it could not restrict itself. This is a problem of the grader and must not cost a student points.
     """
     try:
         kind, rest = child.answer(time.monotonic() + ANSWER_SECONDS)
@@ -178,9 +186,9 @@ def layers_of(child: Child) -> list[str]:
 
 
 def claim_user() -> tuple[int, socket.socket | None]:
-    """A user that nothing runs as, and on Linux a socket whose name says to other graders that it is taken.
+    """A user ID that no process uses, and on Linux a socket whose name tells other graders that the ID is taken.
 
-    It is taken for as long as the socket is open. Only root can become somebody else: others do not use the number.
+    It is taken while the socket is open. Only root can change its user, so other graders ignore the ID.
     """
     if os.getuid() != 0 or sys.platform != "linux":
         return FIRST_UID, None
@@ -189,7 +197,7 @@ def claim_user() -> tuple[int, socket.socket | None]:
         claim = socket.socket(socket.AF_UNIX)
         try:
             if uid not in taken:
-                claim.bind(f"\0minikd-course-{uid}")  # an abstract name: it is no file, and goes with the process
+                claim.bind(f"\0minikd-course-{uid}")  # an abstract name: it is not a file, and ends with the process
                 return uid, claim
         except OSError:
             pass  # another grader has it

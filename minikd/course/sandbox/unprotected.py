@@ -1,4 +1,4 @@
-"""Runs a submission in an ordinary process, without protection: for one's own work where there is no fork (Windows)."""
+"""Run a submission in an ordinary process, without protection: for learners on a system without fork (Windows)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .runner import ANSWER_SECONDS, CHILD, ONE_THREAD
 
 
 class UnprotectedRunner:
-    """Runs a submission in an ordinary Python process, and is used as `Runner` is. What it prints goes to stderr."""
+    """Runs a submission in an ordinary Python process. It is used like `Runner`; printed output goes to stderr."""
 
     layers: Sequence[str] = ()
     output = ""
@@ -32,7 +32,7 @@ class UnprotectedRunner:
 
     @contextmanager
     def open(self, sources: Sources, functions: Sequence[str] = (), *budgets: TimeBudget) -> Iterator[Child]:
-        """A fresh process with the submission loaded."""
+        """A new process with the submission loaded."""
         environment = {**os.environ, **ONE_THREAD, "PYTHONIOENCODING": "utf-8"}
         process = subprocess.Popen(
             [sys.executable, "-I", str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
@@ -66,7 +66,7 @@ class UnprotectedRunner:
 
         try:
             child = Child(send, receive, self.seconds, *budgets)
-            child.answer(time.monotonic() + ANSWER_SECONDS)  # Python and NumPy start: not the submission's time
+            child.answer(time.monotonic() + ANSWER_SECONDS)  # the start of Python and NumPy does not count
             child.load(sources, functions)
             yield child
         finally:

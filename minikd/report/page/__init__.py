@@ -1,6 +1,6 @@
-"""The report's page: words, tables and pictures become one HTML file, with its style sheet and script inside.
+"""The report's page: text, tables and pictures become one HTML file, which contains its style sheet and script.
 
-All that is text is made safe here; what is HTML already says so in its name or docstring.
+Text is escaped here. Arguments that are HTML already are named so in the docstrings.
 """
 
 from __future__ import annotations
@@ -16,41 +16,51 @@ from typing import Any
 import numpy as np
 
 FOLDER = Path(__file__).parent
-# What a page without the explorer leaves out, as regular expressions: it, the ways to it, and the script.
+# What a page without the explorer leaves out, as regular expressions: the explorer, its links and its script.
 WITHOUT_EXPLORER = (
     r'<a class="skip".*?</a>\n',
     r' <a href="#explorer">Explorer</a>',
     r'  <button type="button" id="scheme".*?</button>\n',
     r'<section id="explorer".*?(?=<section id="pictures")',
-    r"<script.*</script>\n",
+    r'<script type="application/json" id="numbers">.*?\$script</script>\n',
 )
-# What the heads of the tables mean, where their few letters do not say it.
+# The meaning of the abbreviated heads of the tables.
 MEANINGS = {
     "params": "parameters of the network",
-    "errors": "test samples that are taken for another class",
-    "acc. %": "accuracy: how many of 100 test samples are right",
+    "errors": "number of wrong test samples",
+    "acc. %": "accuracy: percentage of right test samples",
     "NLL": "negative log-likelihood of the right class, in nats: lower is better",
-    "ECE %": "expected calibration error: how far confidence is from accuracy",
-    "agree %": "how often the student chooses the teacher's class",
+    "ECE %": "expected calibration error: mean distance between confidence and accuracy",
+    "agree %": "percentage of test samples for which the student predicts the teacher's class",
     "time s": "seconds of training",
-    "strength": "how much the teacher counts, in multiples of the method's default; tuned on validation samples",
-    "errors %": "how many of 100 test samples are wrong",
+    "strength": "weight of the teacher's term, in multiples of the method's default; tuned on validation samples",
+    "errors %": "percentage of wrong test samples",
     "fewer by": "percentage points fewer errors than labels alone, or than the method's own rival; paired by seed",
     "T": "the temperature; tuned on validation samples",
     "unseen %": "accuracy on the classes that the students were never shown",
-    "difference": "on the same samples, paired by seed",
-    "cost": "time of training, in multiples of labels alone",
+    "difference": "mean over seeds, which are paired: same initial weights, same batches",
+    "cost": "training time, in multiples of labels alone",
 }
 
 
-def html_table(lines: Sequence[Sequence[str]], caption: str, name: str = "table") -> str:
+def html_table(lines: Sequence[Sequence[str]], caption: str, name: str = "table", first: Sequence[str] = ()) -> str:
     """A head and rows as an HTML table that scrolls in its own box, and below it what the heads mean.
 
-    name   begins the ids of the table, where a page has several
+    Parameters
+    ----------
+    lines : sequence of sequences of str
+        The head and the rows.
+    caption : str
+        What the table shows.
+    name : str
+        The beginning of the table's ids, for a page with several tables.
+    first : sequence of str
+        The heads of the columns that come first: a phone shows these without scrolling.
     """
-    head, *rows = lines
-    unseen = '<span class="unseen">{}</span>'  # for those who listen
-    columns = [escape(text) or unseen.format("verdict" if i else "network") for i, text in enumerate(head)]
+    order = sorted(range(1, len(lines[0])), key=lambda i: (lines[0][i] not in first, i))
+    head, *rows = ([line[0], *(line[i] for i in order)] for line in lines)
+    unseen = '<span class="unseen">network</span>'  # a screen reader reads it aloud
+    columns = [escape(text) or ("verdict" if i else unseen) for i, text in enumerate(head)]
     heads = "".join(f'<th scope="col">{text}</th>' for text in columns)
     body = "".join(
         f'<tr><th scope="row">{escape(first)}</th>{"".join(f"<td>{escape(text)}</td>" for text in cells)}</tr>\n'
@@ -66,16 +76,34 @@ def html_table(lines: Sequence[Sequence[str]], caption: str, name: str = "table"
     )
 
 
-def confusion_table(title: str, counts: np.ndarray, names: Sequence[str], most: int, small: bool) -> str:
-    """How often each class (row) was taken for each (column), counts (K, K), as an HTML table of coloured cells.
+def _scale(most: int) -> str:
+    """The legend of confusion tables: their common colour scale, from 0 to `most` errors in a cell."""
+    steps = sorted({round(most * part) for part in (0.25, 0.5, 0.75, 1)} - {0})
+    cells = "".join(f'<i style="--part: {step / most:.2f}">{step}</i>' for step in steps)
+    return f'<p class="scale">One colour scale for all networks, number of wrong samples: <i>0</i>{cells}</p>\n'
 
-    most    the count of errors that has the full colour;  small  whether cells have no room for their counts
+
+def confusion_table(title: str, counts: np.ndarray, names: Sequence[str], most: int, small: bool) -> str:
+    """A confusion matrix as an HTML table of coloured cells: rows are true classes, columns predicted classes.
+
+    Parameters
+    ----------
+    title : str
+        The caption.
+    counts : array (K, K)
+        How often class i (row) was predicted as class j (column).
+    names : sequence of str
+        The K classes.
+    most : int
+        The number of errors that has the full colour.
+    small : bool
+        Whether cells have no room for their counts.
     """
 
     def cell(i: int, j: int) -> str:
         if i == j or not counts[i, j]:
             return f"<td>{counts[i, j] or ''}</td>"
-        words = escape(f"{names[i]} taken for {names[j]}: {counts[i, j]}")
+        words = escape(f"{names[i]} predicted as {names[j]}: {counts[i, j]}")
         return f'<td style="--part: {counts[i, j] / most:.2f}" title="{words}">{counts[i, j]}</td>'
 
     every = range(len(names))
@@ -88,17 +116,30 @@ def confusion_table(title: str, counts: np.ndarray, names: Sequence[str], most: 
 
 
 def figure(picture: str, words: str, wide: bool = False) -> str:
-    """A picture, an <svg> or <table> element with a name of its own, and the words below it.
+    """A picture, which is an <svg> or <table> element with a name, and the caption below it.
 
-    wide   too wide for a phone: it scrolls in its own box there
+    With `wide` it is too wide for a phone and scrolls there in its own box.
     """
     box = '<div class="wide" role="region" aria-label="the picture" tabindex="0">{}</div>' if wide else "{}"
     return f"<figure>\n{box.format(picture)}\n<figcaption>{escape(words)}</figcaption>\n</figure>\n"
 
 
-def gallery(title: str, figures: Sequence[str], kind: str) -> str:
-    """Figures, as HTML, beside one another under a title; `kind` is a class of the style sheet."""
-    return f'<h3>{escape(title)}</h3>\n<div class="grid {kind}">\n{"".join(figures)}</div>\n' if figures else ""
+def gallery(title: str, figures: Sequence[str], kind: str, most: int | None = None) -> str:
+    """Figures, as HTML, side by side under a title.
+
+    Parameters
+    ----------
+    title : str
+        The heading.
+    figures : sequence of str
+        What `figure` returned.
+    kind : str
+        A class of the style sheet.
+    most : int, optional
+        For confusion tables: the number of errors that has the full colour, for the legend.
+    """
+    grid = f'<div class="grid {kind}">\n{"".join(figures)}</div>\n'
+    return f"<h3>{escape(title)}</h3>\n{'' if most is None else _scale(most)}{grid}" if figures else ""
 
 
 def page(
@@ -112,9 +153,9 @@ def page(
     colours: dict[str, str],
     version: str,
 ) -> str:
-    """The whole page. `table` and `pictures` are HTML; `colours` belong to networks; `numbers` are for the script.
+    """The whole page. `table` and `pictures` are HTML, `colours` are by network, `numbers` are for the script.
 
-    With None for `numbers` it is a page without the explorer.
+    Without `numbers` (None) the page has no explorer.
     """
     # No text can end the script's element or open another: it holds no "<" at all.
     content = json.dumps(numbers, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
@@ -128,6 +169,7 @@ def page(
         title=escape(title),
         verdict=re.sub(r"--[a-z]+ \d+", r"<code>\g<0></code>", escape(verdict)),  # an option stays on one line
         settings=_pairs(settings),
+        scrolling=(FOLDER / "scrolling.js").read_text(encoding="utf-8"),
         table=table,
         pictures=pictures,
         numbers=content,

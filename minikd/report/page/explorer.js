@@ -16,6 +16,7 @@
   const teacher = networks[0];
   const pixels = page.pixels && bytes(page.pixels);
   const logits = (network, sample) => network.logits.subarray(K * sample, K * (sample + 1));
+  const onLabels = networks.find(({ kind }) => kind === "labels");
   // The best method of a comparison, or else the last student.
   const student = networks.find(({ always }) => !always) || networks[networks.length - 1];
   const state = { sample: 0, T: page.temperature, w: page.softWeight, student, all: false };
@@ -80,7 +81,7 @@
       .filter(({ label }) => (is < 0 || label === is) && label !== to)
       .map(({ label, sample }) => ({ label, sample, value: leaning(sample, to) }))
       .sort((a, b) => b.value - a.value);
-    const some = ranked.slice(0, MOST);
+    const some = ranked.filter(({ sample }, place) => place < MOST || sample === state.sample);
     for (const { label, sample, value } of some) {
       const { radio, number } = card(sample);
       number.textContent = plain(value);
@@ -88,9 +89,9 @@
     }
     byId("strip").replaceChildren(...some.map(({ sample }) => card(sample).label));
     const what = to < 0 ? "any other class" : page.classes[to];
-    const count = some.length < ranked.length ? `the first ${some.length} of ${ranked.length}` : `${ranked.length} in all`;
+    const count = some.length < ranked.length ? `the first ${some.length} of ${ranked.length}` : `all ${ranked.length}`;
     byId("order").textContent = ranked.length
-      ? fixed(`By the teacher's probability of ${what} at T = ${short(state.T)}: `) + count
+      ? fixed(`Sorted by the teacher's probability of ${what} at T = ${short(state.T)}: `) + count
       : "There are none: choose two different classes";
     return some.map(({ sample }) => sample);
   }
@@ -251,15 +252,28 @@
     draw();
   }
 
-  /** The most confused of all samples, so that there is something to see at once. */
+  /** How much a sample shows at once: best, teacher and student are right and the student on labels alone is wrong. */
+  function interest(sample) {
+    const isRight = (network) => argmax(logits(network, sample)) === page.labels[sample];
+    if (!onLabels || argmax(logits(teacher, sample)) === argmax(logits(onLabels, sample))) return 0;
+    return !isRight(teacher) ? 1 : !isRight(student) ? 2 : 3;
+  }
+
+  /** Begin with the most interesting sample, and of several with the one that the teacher doubts most. */
   function start() {
-    const any = page.labels.map((label, sample) => [leaning(sample, -1), sample]).sort((a, b) => b[0] - a[0]);
-    const sample = any[0][1];
+    const doubt = (sample) => interest(sample) + leaning(sample, -1);
+    const sample = argmax(page.labels.map((_, each) => doubt(each)));
+    const label = page.labels[sample];
     const q = [...softmax(logits(teacher, sample), state.T)];
-    q[page.labels[sample]] = -1;
-    byId("is").value = page.labels[sample];
-    byId("for").value = argmax(q);
-    choose();
+    q[label] = -1;
+    const wrong = onLabels ? argmax(logits(onLabels, sample)) : label;
+    byId("is").value = label;
+    byId("for").value = wrong === label ? argmax(q) : wrong;
+    state.sample = sample;
+    rank();
+    pick(sample);
+    const [strip, chosen] = [byId("strip"), card(sample).label].map((e) => e.getBoundingClientRect().left);
+    byId("strip").scrollLeft += chosen - strip - 6;
   }
 
   function colours() {
