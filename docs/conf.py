@@ -135,6 +135,27 @@ def plain_types(app: Any, what: str, name: str, obj: Any, options: Any, signatur
     return tuple(text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returns))
 
 
+def link_back(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Repair the links from highlighted source to its documentation.
+
+    viewcode takes the first name under which a module's objects are documented, `minikd.softmax`, for all of them.
+    """
+    if not pagename.startswith("_modules/minikd"):
+        return
+    module, known = pagename.removeprefix("_modules/").replace("/", "."), app.env.domaindata["py"]["objects"]
+
+    def repair(found: re.Match[str]) -> str:
+        parts = found[1].split(".")
+        candidates = [found[1], *(".".join([module, *parts[-n:]]) for n in (1, 2))]
+        candidates += [".".join([module.rpartition(".")[0], *parts[-n:]]) for n in (1, 2)]
+        name = next((name for name in candidates if name in known), "")
+        if not name:
+            return '<a class="viewcode-back">'
+        return f'<a class="viewcode-back" href="{app.builder.get_relative_uri(pagename, known[name].docname)}#{name}">'
+
+    context["body"] = re.sub(r'<a class="viewcode-back" href="[^"#]*#([^"]+)">', repair, context["body"])
+
+
 def chinese(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     """Tell browsers and screen readers which pages are in Chinese."""
     if pagename == "zh" or pagename.startswith("tutorials/zh/"):
@@ -148,5 +169,6 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("doctree-resolved", show_source)
     app.connect("autodoc-process-docstring", rewrite)
     app.connect("autodoc-process-signature", plain_types)
+    app.connect("html-page-context", link_back)
     app.connect("html-page-context", chinese)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
