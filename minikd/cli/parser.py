@@ -43,7 +43,7 @@ def command_parser() -> argparse.ArgumentParser:
         "--version", action=Version, nargs=0, help="show the version and which kernels are in use, and exit"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for add in (_add_distill, _add_evaluate, _add_export, _add_reproduce, _add_compare, _add_sweep, _add_explore):
+    for add in (_add_distill, _add_evaluate, _add_export, _add_reproduce, _add_compare, _add_sweep, _add_explore, _add_draw):
         add(commands)
     add_course(commands, Parser)
     _add_data(commands)
@@ -120,6 +120,12 @@ SEEDS_AT_A_TIME = "seeds at a time, sharing the cores out (default 1)"
 NETWORKS_AT_A_TIME = "networks at a time (default one for each core; mnist: one)"
 SHOWN = "training samples that the students are shown, or all (default 100); the teacher has all"
 USE_NETWORKS = "use the networks that are in --out already, finished or not"
+
+
+def _page() -> tuple[argparse.ArgumentParser, ...]:
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="the folder of a finished run")
+    return parent, _flag("--no-open", "say where the page is, and open nothing", action="store_true")
 
 
 # ---- the commands -------------------------------------------------------------------------------------------------
@@ -237,9 +243,15 @@ def _add_explore(commands: Any) -> None:
         "Open report.html, the page of a finished run of `minikd distill` or `minikd compare`: its numbers and "
         "pictures, and an explorer of what teacher and students think of test samples. Made now where there is none."
     )
-    p = _command(commands, "explore", "look at a run in the browser", text)
-    p.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="the folder of a finished run")
-    p.add_argument("--no-open", action="store_true", help="say where the page is, and open nothing")
+    _command(commands, "explore", "look at a run in the browser", text, *_page())
+
+
+def _add_draw(commands: Any) -> None:
+    text = (
+        "Make draw.html in the folder of a finished run of `minikd distill` or `minikd compare`, and open it: draw a "
+        "digit (data digits or mnist) or type how a word begins (words), and teacher and students answer at once."
+    )
+    _command(commands, "draw", "draw a digit, and let teacher and students read it", text, *_page())
 
 
 def _add_data(commands: Any) -> None:
