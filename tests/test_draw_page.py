@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import test_report_page
+from handwriting import DIGITS, PLACES, draw
 from PIL import Image
 from test_report_page import CONTRAST, CONTROLS, HOSTILE, LARGEST, SET, quick_run, shown
 
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.slow
 
 chrome, visit = test_report_page.chrome, test_report_page.visit  # fixtures
 SIDE, PEN = 224, 8  # of draw.js
+BIG = {"teacher": (256, 256), "student": (100,)}  # networks of the usual sizes
 KINDS = ("teacher", "labels", "smoothed", "distilled")
 TABLE = "draw-probabilities"
 
@@ -46,9 +48,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     folder = tmp_path_factory.mktemp("runs")
     given: dict[str, dict[str, Any]] = {
         "digits": {"teacher": (64,), "student": (16,), "epochs": 20, "teacher_epochs": 20},
-        # Networks of the usual sizes, trained for a shorter time.
-        "mnist": {"teacher": (256, 256), "student": (100,), "epochs": 2, "teacher_epochs": 3, "batch_size": 256},
-        "words": {"teacher": (32,), "student": (16,), "epochs": 1, "teacher_epochs": 1},
+        "mnist": {**BIG, "epochs": 2, "teacher_epochs": 3, "all_epochs": 1, "batch_size": 256},
+        "words": {
+            "teacher": (32,),
+            "student": (16,),
+            "epochs": 1,
+            "teacher_epochs": 1,
+            "all_epochs": 1,
+            "batch_size": 512,
+        },
     }
 
     def run(name: str) -> Path:
@@ -155,30 +163,7 @@ def as_digits(ink: np.ndarray) -> np.ndarray:
 PREPARED = {"mnist": (as_mnist, 255), "digits": (as_digits, 16)}
 
 
-# ---- handwriting
-
-
-def arc(x: float, y: float, wide: float, tall: float, start: float, end: float) -> list[tuple[float, float]]:
-    """Points of an ellipse between two angles in degrees, clockwise from the right."""
-    angles = np.radians(np.linspace(start, end, 21))
-    return [(x + wide * math.cos(angle), y + tall * math.sin(angle)) for angle in angles]
-
-
-EIGHT = [(0.5 + 0.24 * math.sin(2 * t), 0.5 - 0.42 * math.cos(t)) for t in np.linspace(0, 2 * math.pi, 37)]
-# The strokes of each digit, in a box of 1×1.
-DIGITS = (
-    [arc(0.5, 0.5, 0.28, 0.42, -90, 270)],
-    [[(0.58, 0.08), (0.46, 0.92)]],
-    [[*arc(0.5, 0.3, 0.25, 0.22, 190, 380), (0.55, 0.62), (0.25, 0.9), (0.8, 0.88)]],
-    [arc(0.45, 0.29, 0.25, 0.21, -150, 85) + arc(0.45, 0.71, 0.29, 0.21, -80, 150)],
-    [[(0.32, 0.08), (0.22, 0.52), (0.78, 0.5)], [(0.66, 0.12), (0.6, 0.92)]],
-    [[(0.74, 0.1), (0.36, 0.1), (0.32, 0.44), *arc(0.46, 0.66, 0.27, 0.24, -115, 150)]],
-    [[(0.62, 0.08), (0.42, 0.28), (0.31, 0.5), *arc(0.5, 0.69, 0.21, 0.21, 180, -190)]],
-    [[(0.24, 0.12), (0.76, 0.12), (0.6, 0.45), (0.42, 0.92)]],
-    [EIGHT],
-    [[*arc(0.48, 0.31, 0.22, 0.22, -10, -370), (0.69, 0.5), (0.62, 0.92)]],
-)
-PLACES = ((0.5, 0.5, 0.8), (0.3, 0.35, 0.5), (0.66, 0.6, 0.6))  # of the middle, and the size, in the canvas
+# ---- what the pointer tells the page
 
 # What the page was told by the pointer: strokes of points in the canvas's own measure, as shares of its size.
 RECORD = """() => {
@@ -192,23 +177,6 @@ RECORD = """() => {
     if (e.buttons) recorded[recorded.length - 1].push(...e.getCoalescedEvents().map(at));
   });
 }"""
-
-
-def draw(page: Any, strokes: Sequence[Sequence[tuple[float, float]]], place: tuple[float, float, float] = PLACES[0]) -> None:
-    """Draw strokes with the mouse."""
-    page.locator("#canvas").scroll_into_view_if_needed()
-    box = page.locator("#canvas").bounding_box()
-    x0, y0, size = place
-    for stroke in strokes:
-        points = [
-            (box["x"] + box["width"] * (x0 + size * (x - 0.5)), box["y"] + box["height"] * (y0 + size * (y - 0.5)))
-            for x, y in stroke
-        ]
-        page.mouse.move(*points[0])
-        page.mouse.down()
-        for point in points[1:]:
-            page.mouse.move(*point)
-        page.mouse.up()
 
 
 def recorded(page: Any) -> list[list[tuple[float, float]]]:
@@ -406,7 +374,9 @@ def test_screens_of_every_density_show_and_mean_the_same(density: int, runs: Any
     assert size == round(width * density)
     # What is painted is the bitmap, in the pixels of the screen.
     painted = painted_on(dense, "#canvas")
-    ink = rasterise([[(SIDE * (0.5 + 0.8 * (x - 0.5)), SIDE * (0.5 + 0.8 * (y - 0.5))) for x, y in s] for s in DIGITS[4]])
+    ink = rasterise(
+        [[(SIDE * (0.5 + 0.8 * (x - 0.5)), SIDE * (0.5 + 0.8 * (y - 0.5))) for x, y in s] for s in DIGITS[4]]
+    )
     assert painted.mean() == pytest.approx(ink.mean(), rel=0.03)
     centre = [(np.nonzero(a)[0].mean() / len(a), np.nonzero(a)[1].mean() / len(a)) for a in (painted, ink)]
     np.testing.assert_allclose(*centre, atol=0.01)
@@ -604,7 +574,9 @@ def test_all_text_has_contrast_and_no_width_scrolls_sideways(name: str, scheme: 
         assert len(ratios) > 50 and ratios[0][0] >= 4.5, ratios[:5]
 
 
-def test_hostile_names_are_shown_as_text(runs: Any, visit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hostile_names_are_shown_as_text(
+    runs: Any, visit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = load_data("digits")
     names = (HOSTILE, *data.class_names[1:])
     monkeypatch.setattr(draw_page, "load_data", lambda name: data._replace(class_names=names))

@@ -43,7 +43,16 @@ def command_parser() -> argparse.ArgumentParser:
         "--version", action=Version, nargs=0, help="show the version and which kernels are in use, and exit"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for add in (_add_distill, _add_evaluate, _add_export, _add_reproduce, _add_compare, _add_sweep, _add_explore, _add_draw):
+    for add in (
+        _add_distill,
+        _add_evaluate,
+        _add_export,
+        _add_reproduce,
+        _add_compare,
+        _add_sweep,
+        _add_explore,
+        _add_draw,
+    ):
         add(commands)
     add_course(commands, Parser)
     _add_data(commands)

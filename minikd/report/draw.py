@@ -63,7 +63,9 @@ def _check_data(name: str) -> None:
 
 def _page(name: str, data: Data, networks: list[Network], temperature: float, soft_weight: float) -> str:
     if networks[0].kind != "teacher":
-        raise DataError("the teacher of this run is a file of answers, which cannot be asked: minikd draw needs a network")
+        raise DataError(
+            "the teacher of this run is a file of answers, which cannot be asked: minikd draw needs a network"
+        )
     if not can_travel(name, networks):
         raise DataError("the teacher of this run is an ONNX network: minikd draw needs one of minikd's or PyTorch's")
     content = pack_networks(name, data, networks, temperature, soft_weight, ROOM)

@@ -259,7 +259,9 @@ def networks_of_comparison(folder: Path, config: Config, rows: Sequence[dict[str
             kind = compare.kind_of((row["method"], row["temperature"], row["strength"]))
             model = load_network(folder / f"{kind}-0.safetensors", data, config.data, "cpu")
             always, name = row["method"] in order, NAMES.get(row["method"], row["method"])
-            networks.append(Network(name, row["method"] if always else "distilled", _logits(model, data), always, model))
+            networks.append(
+                Network(name, row["method"] if always else "distilled", _logits(model, data), always, model)
+            )
     return networks
 
 
