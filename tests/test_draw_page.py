@@ -34,6 +34,7 @@ pytestmark = pytest.mark.slow
 
 chrome, visit = test_report_page.chrome, test_report_page.visit  # fixtures
 SIDE, PEN = 224, 8  # of draw.js
+SMALL = {"teacher": (32,), "student": (16,)}
 BIG = {"teacher": (256, 256), "student": (100,)}  # networks of the usual sizes
 KINDS = ("teacher", "labels", "smoothed", "distilled")
 TABLE = "draw-probabilities"
@@ -49,14 +50,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     given: dict[str, dict[str, Any]] = {
         "digits": {"teacher": (64,), "student": (16,), "epochs": 20, "teacher_epochs": 20},
         "mnist": {**BIG, "epochs": 2, "teacher_epochs": 3, "all_epochs": 1, "batch_size": 256},
-        "words": {
-            "teacher": (32,),
-            "student": (16,),
-            "epochs": 1,
-            "teacher_epochs": 1,
-            "all_epochs": 1,
-            "batch_size": 512,
-        },
+        "words": {**SMALL, "epochs": 1, "teacher_epochs": 1, "all_epochs": 1, "batch_size": 512},
     }
 
     def run(name: str) -> Path:
@@ -174,7 +168,8 @@ RECORD = """() => {
   };
   canvas.addEventListener('pointerdown', (e) => { recorded.push([at(e)]); });
   canvas.addEventListener('pointermove', (e) => {
-    if (e.buttons) recorded[recorded.length - 1].push(...e.getCoalescedEvents().map(at));
+    const all = e.getCoalescedEvents();
+    if (e.buttons) recorded[recorded.length - 1].push(...(all.length ? all : [e]).map(at));
   });
 }"""
 
@@ -235,9 +230,9 @@ def test_a_drawing_is_prepared_as_the_images_of_the_data_were(
     for digit in (1, 4, 7, 8):
         page.click("#clear")
         page.evaluate("recorded.length = 0")
-        draw(page, DIGITS[digit], place)
+        draw(page, DIGITS[digit], place, by_hand=digit == 4)
         strokes = recorded(page)
-        assert [len(stroke) for stroke in strokes] >= [len(stroke) for stroke in DIGITS[digit]]
+        assert all(len(found) >= len(given) for found, given in zip(strokes, DIGITS[digit], strict=True))
         wanted, found = prepare(rasterise(strokes)), seen(page, levels)
         assert np.abs(found - wanted).max() <= 1 and (found != wanted).mean() < 0.01  # a half may be rounded either way
         check_bars(page, networks, found / levels)
@@ -418,7 +413,7 @@ def test_the_digits_can_be_drawn_upon(runs: Any, visit: Any) -> None:
         page.click("#take")
     unedited = seen(page, 16)
     draw(page, [[(0.5, 0.5), (0.51, 0.5)]])
-    assert 0 < np.abs(seen(page, 16) - unedited).mean() < 2
+    assert 1 <= (seen(page, 16) != unedited).sum() <= 4  # where the dot is
     # The bitmap that stands for a test image has the counts of the image in its blocks.
     size = page.evaluate("canvas.width")
     page.click("#undo")
@@ -623,7 +618,8 @@ def finished(model: MLP, beginning: str, random: list[float], T: float) -> str:
 def test_words_are_finished_letter_by_letter(runs: Any, visit: Any) -> None:
     page = visit(runs("words") / "draw.html", reduced_motion="reduce")
     networks = [rounded(network) for network in networks_in(runs("words"), "words")]
-    words = "[...document.querySelectorAll('#words dd')].map(dd => [...dd.querySelectorAll('li')].map(li => li.textContent))"
+    items = "[...dd.querySelectorAll('li')].map(li => li.textContent)"
+    words = f"[...document.querySelectorAll('#words dd')].map(dd => {items})"
     looks = []
     for seed, beginning, exponent in ((1, "th", 0), (2, "th", 0), (3, "adventu", 2), (4, "", -2)):
         if seed > 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def show(path: Path, browser: bool) -> str:
     return f"there is no browser to open it in: {path}"
 
 
-def build(folder: Path, kinds: dict[str, Callable[[Path], str]] | None = None) -> str:
+def build(folder: Path, kinds: Mapping[str, Callable[[Path], str]] | None = None) -> str:
     """The report of the finished run in `folder`, as HTML. Raises what `write` does.
 
     kinds  what else to make of a folder: the file that a finished run has -> a function of the folder
