@@ -215,7 +215,8 @@ def test_a_test_image_goes_to_the_networks_as_it_is(name: str, page_file: str, r
         label = int(page.input_value("#draw-label"))
         index = content.index[label]
         assert data.y_test[index] == label
-        assert np.array_equal(seen(page, content.levels).ravel() / content.levels, data.x_test[index].astype(float))
+        x = (seen(page, content.levels).ravel() / content.levels).astype(np.float32)
+        assert np.array_equal(x, data.x_test[index])
         check_bars(page, networks, data.x_test[index])
 
 
@@ -311,7 +312,8 @@ def test_the_preparation_leaves_images_of_mnist_as_they_are(data_dir: Path) -> N
 
 
 def test_the_digits_have_as_much_ink_as_the_preparation_leaves() -> None:
-    ink = 16 * load_data("digits").x_train.sum(axis=1)
+    data = load_data("digits")
+    ink = 16 * np.concatenate([data.x_train, data.x_val, data.x_test]).sum(axis=1)
     assert np.mean((ink >= 256) & (ink <= 412)) > 0.98  # of 1,024 pixels
 
 
@@ -321,7 +323,6 @@ def test_the_digits_have_as_much_ink_as_the_preparation_leaves() -> None:
 def test_the_keyboard_draws(runs: Any, visit: Any) -> None:
     page = visit(runs("mnist") / "draw.html")
     page.focus("#canvas")
-    assert not page.locator("#cursor").is_visible()  # the page has not seen a key yet
     page.keyboard.press("ArrowUp")
     assert page.locator("#cursor").is_visible() and not seen(page, 255).any()  # the pen is up
     page.keyboard.press("Space")
@@ -701,7 +702,7 @@ def test_answers_and_onnx_are_refused_and_have_no_section(
     assert "the teacher of this run is a file of answers" in refused(tmp_path / "answers", capsys)
     assert 'id="draw"' not in report.build(tmp_path / "answers")
     networks = [report.Network("teacher", "teacher", np.zeros((1, 10)), model=object())]
-    assert not weights.can_travel("digits", networks) and not weights.can_travel("udhr", [])
+    assert not weights.can_travel("digits", data, networks) and not weights.can_travel("udhr", data, [])
     with pytest.raises(draw_page.DataError, match="is an ONNX network: minikd draw needs one of minikd's or PyTorch's"):
         draw_page._page("digits", data, networks, 4, 0.9)
 

@@ -66,7 +66,7 @@ def _page(name: str, data: Data, networks: list[Network], temperature: float, so
         raise DataError(
             "the teacher of this run is a file of answers, which cannot be asked: minikd draw needs a network"
         )
-    if not can_travel(name, networks):
+    if not can_travel(name, data, networks):
         raise DataError("the teacher of this run is an ONNX network: minikd draw needs one of minikd's or PyTorch's")
     content = pack_networks(name, data, networks, temperature, soft_weight, ROOM)
     if content is None:

@@ -152,7 +152,7 @@ def networks_of_run(data: Data, done: list[Trained]) -> list[Network]:
 
 def _own(config: Config, data: Data, networks: list[Network], temperature: float, soft_weight: float) -> Own | None:
     """What makes the section in which a reader draws, where there is one."""
-    if not can_travel(config.data, networks):
+    if not can_travel(config.data, data, networks):
         return None
     return partial(pack_networks, config.data, data, networks, temperature, soft_weight)
 

@@ -22,9 +22,10 @@ from .samples import Network, pack_pixels
 STARTS = 6  # test images of each class to start from
 
 
-def can_travel(name: str, networks: Sequence[Network]) -> bool:
+def can_travel(name: str, data: Data, networks: Sequence[Network]) -> bool:
     """Whether one can write samples of the data set `name` by hand, and all networks are minikd's own."""
-    return name in SECTIONS and all(isinstance(network.model, MLP) for network in networks)
+    written = name in SECTIONS and (name == "words") == (data.image_shape is None)
+    return written and all(isinstance(network.model, MLP) for network in networks)
 
 
 def pack_networks(

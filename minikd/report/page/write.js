@@ -92,7 +92,7 @@
     answer();
   }
 
-  nameWidth(page.classes);
+  nameWidth(["other"]); // "19 others" is the longest
   options(byId("draw-student"), networks.slice(1).map(({ name }, n) => [n + 1, name]));
   byId("draw-student").value = networks.indexOf(state.student);
   byId("draw-student").parentNode.hidden = networks.every(({ always }) => always); // all are shown
