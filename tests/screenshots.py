@@ -20,7 +20,8 @@ from minikd.report import draw as draw_page
 from minikd.report import html as report
 
 BOTTOM = "e => e.getBoundingClientRect().bottom + scrollY"
-FOUR = [[(0.36, 0.1), (0.24, 0.5), (0.72, 0.5)], [(0.68, 0.1), (0.6, 0.92)]]  # almost a 9
+FOUR = [[(0.58, 0.12), (0.28, 0.42), (0.34, 0.52), (0.68, 0.48)], [(0.7, 0.1), (0.62, 0.92)]]  # almost a 9
+COOL = "slider => { slider.value = 1; slider.dispatchEvent(new Event('input')); }"  # T = 2
 TOP = "e => e.getBoundingClientRect().top + scrollY"
 
 
@@ -71,6 +72,7 @@ def shoot_drawing(browser: Any, run: Path, docs: Path) -> None:
     def act(page: Any) -> None:
         draw(page, FOUR)
         page.select_option("#draw-label", label="4")
+        page.eval_on_selector("#draw-temperature", COOL)
         page.evaluate("scrollTo(0, 0)")
 
     given = {"browser": browser, "source": draw_page.draw(run), "scheme": "light", "act": act}

@@ -7,7 +7,7 @@
   const STEP = 4; // of the keyboard's pen
 
   const { unpacked, argmax, short } = numbers;
-  const { byId, options, on, groups, probabilities, slopes, formula, opinions, nameWidth } = widgets;
+  const { byId, options, write, on, groups, probabilities, slopes, formula, opinions, nameWidth } = widgets;
   const page = JSON.parse(byId("own").textContent);
   const [height, width] = page.shape;
   const pixels = unpacked(page.pixels);
@@ -196,7 +196,7 @@
 
   /** Pixels from 0 to `most` as a canvas's content: ink alone, black; the style sheet makes it white on a dark page. */
   function show(target, cells, values, most) {
-    [target.width, target.height] = [cells, values.length / cells];
+    if (target.width !== cells) [target.width, target.height] = [cells, values.length / cells];
     const picture = target.getContext("2d").createImageData(cells, values.length / cells);
     values.forEach((value, i) => { picture.data[4 * i + 3] = (255 * value) / most; });
     target.getContext("2d").putImageData(picture, 0, 0);
@@ -260,11 +260,11 @@
     probabilities("draw-probabilities", "What each network thinks", columns, rows, label, T);
     slopes("draw-slopes", columns[shown.indexOf(student)], columns[0], rows, label, T, w);
     byId("invitation").hidden = x !== null;
-    byId("draw-opinions").textContent = x ? agreement(columns) : "Nothing is drawn yet.";
-    byId("draw-formula").textContent = label === null ? "Set a label to see its part." : formula(T, w);
-    byId("draw-temperature-value").textContent = short(T);
+    write(byId("draw-opinions"), x ? agreement(columns) : "Nothing is drawn yet.");
+    write(byId("draw-formula"), label === null ? "Set a label to see its part." : formula(T, w));
+    write(byId("draw-temperature-value"), short(T));
     byId("draw-temperature").setAttribute("aria-valuetext", short(T));
-    byId("draw-weight-value").textContent = w.toFixed(2);
+    write(byId("draw-weight-value"), w.toFixed(2));
     byId("draw-weight").setAttribute("aria-valuetext", w.toFixed(2));
     tell(() => place + (x ? `${agreement(columns)} Temperature ${short(T)}. ${opinions(page.classes, columns, T)}` : "The drawing area is empty."));
   }

@@ -16,6 +16,11 @@ const widgets = (() => {
 
   const options = (select, entries) => select.append(...entries.map(([value, text]) => element("option", { value }, text)));
   const fixed = (words) => words.replaceAll(" = ", "\u00a0=\u00a0"); // not to be broken there
+  /** Write a text where it is another: what stays the same costs no layout. */
+  function write(place, text) {
+    if (place.textContent !== text) place.textContent = text;
+  }
+
   const on = (id, type, act) => byId(id).addEventListener(type, (event) => act(event.target, event));
 
   // ---- tables of bars. A column is a network {name, kind, z}, z its logits; the first one is the teacher
@@ -65,14 +70,14 @@ const widgets = (() => {
   function table(id, caption, columns, rows, label, signs) {
     const key = JSON.stringify([columns, rows, label]);
     if (!tables[id] || tables[id].key !== key) tables[id] = { key, ...build(id, caption, columns, rows, label, signs) };
-    tables[id].title.textContent = caption;
+    write(tables[id].title, caption);
     return tables[id].cells;
   }
 
   /** Write one number, and draw its bar from `from` to `from + size`, in shares of the track. */
   function set({ number, bar }, value, text, from, size) {
     number.value = String(value);
-    number.textContent = text;
+    write(number, text);
     bar.style.left = `${100 * from}%`;
     bar.style.width = `${100 * size}%`;
   }
@@ -149,5 +154,5 @@ const widgets = (() => {
   }
 
   scheme();
-  return { FEW, byId, element, options, fixed, on, groups, probabilities, slopes, formula, opinions, nameWidth };
+  return { FEW, byId, element, options, fixed, write, on, groups, probabilities, slopes, formula, opinions, nameWidth };
 })();
