@@ -286,7 +286,7 @@ def test_every_control_picture_and_region_has_a_name(page_files: dict[str, Path]
     for role in ("main", "banner", "contentinfo"):
         assert len(by_role[role]) == 1, role
     assert {"Temperature T", "Soft weight w"} == set(by_role["slider"])
-    assert {"Test images of", "that the teacher may take for", "Student"} == set(by_role["combobox"])
+    assert {"Test images of", "that the teacher may take for", "Student", "Label"} == set(by_role["combobox"])
 
 
 CONTRAST = """() => {

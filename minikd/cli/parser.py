@@ -43,7 +43,16 @@ def command_parser() -> argparse.ArgumentParser:
         "--version", action=Version, nargs=0, help="show the version and which kernels are in use, and exit"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for add in (_add_distill, _add_evaluate, _add_export, _add_reproduce, _add_compare, _add_sweep, _add_explore):
+    for add in (
+        _add_distill,
+        _add_evaluate,
+        _add_export,
+        _add_reproduce,
+        _add_compare,
+        _add_sweep,
+        _add_explore,
+        _add_draw,
+    ):
         add(commands)
     add_course(commands, Parser)
     _add_data(commands)
@@ -120,6 +129,12 @@ SEEDS_AT_A_TIME = "seeds to run at the same time; they share the cores (default 
 NETWORKS_AT_A_TIME = "networks to train at the same time (default one per core; mnist: one)"
 SHOWN = "number of training samples for the students, or all (default 100); the teacher gets all"
 USE_NETWORKS = "reuse the networks in --out: load finished ones, continue the others"
+
+
+def _page() -> tuple[argparse.ArgumentParser, ...]:
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="the folder of a finished run")
+    return parent, _flag("--no-open", "print the path of the page, and open nothing", action="store_true")
 
 
 # ---- the commands -------------------------------------------------------------------------------------------------
@@ -236,9 +251,15 @@ def _add_explore(commands: Any) -> None:
         "Open report.html, the report of a finished run of `minikd distill`, `compare` or `sweep`: numbers, pictures, "
         "and the predictions of teacher and students for single test samples. If there is no report yet, it is made."
     )
-    p = _command(commands, "explore", "open the report of a run in the browser", text)
-    p.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="the folder of a finished run")
-    p.add_argument("--no-open", action="store_true", help="print the path of the report, and open nothing")
+    _command(commands, "explore", "open the report of a run in the browser", text, *_page())
+
+
+def _add_draw(commands: Any) -> None:
+    text = (
+        "Make draw.html in the folder of a finished run of `minikd distill` or `minikd compare`, and open it: draw a "
+        "digit (data digits or mnist) or type how a word begins (words), and teacher and students answer at once."
+    )
+    _command(commands, "draw", "draw a digit, and let teacher and students read it", text, *_page())
 
 
 def _add_data(commands: Any) -> None:

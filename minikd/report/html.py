@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import csv
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ from ..methods import METHODS
 from ..metrics import History, Scores
 from ..mlp import MLP
 from . import plots, run_plots
-from .page import confusion_table, figure, gallery, html_table, page
+from .page import Own, confusion_table, figure, gallery, html_table, page
 from .samples import Network, pack
+from .weights import can_travel, pack_networks
 
 NAME = "report.html"
 TESTED = ("accuracy", "errors", "nll", "ece")  # the scores of a network
@@ -63,7 +65,11 @@ def explore(folder: Path, browser: bool = True) -> str:
 
     Raises what `write` does.
     """
-    path = find(folder)
+    return show(find(folder), browser)
+
+
+def show(path: Path, browser: bool) -> str:
+    """Open a page in the browser, if that is wanted and there is one; returns what to say."""
     if not browser:
         return str(path)
     if webbrowser.open(path.resolve().as_uri()):
@@ -71,12 +77,15 @@ def explore(folder: Path, browser: bool = True) -> str:
     return f"there is no browser to open it in: {path}"
 
 
-def build(folder: Path) -> str:
-    """The report of the finished run in `folder`, as HTML. Raises what `write` does."""
+def build(folder: Path, kinds: Mapping[str, Callable[[Path], str]] | None = None) -> str:
+    """The report of the finished run in `folder`, as HTML. Raises what `write` does.
+
+    kinds  what else to make of a folder: the file that a finished run has -> a function of the folder
+    """
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a folder: give the folder of a run, such as runs/digits-1")
     with limited_blas(1):  # another number of threads might give other last digits, and so another file
-        for file, of in REPORTS.items():
+        for file, of in (kinds or REPORTS).items():
             if (folder / file).exists():
                 return of(folder)
     if (folder / "config.json").exists():
@@ -135,13 +144,26 @@ def _histories(path: Path) -> dict[tuple[str, int], list[dict[str, float]]]:
     return histories
 
 
+def networks_of_run(data: Data, done: list[Trained]) -> list[Network]:
+    """The networks of the first seed that a page shows, those that can be asked, the teacher first."""
+    shown = [t for t in done if t.seed == 0 and t.kind != ALL and not isinstance(t.model, Answers)]
+    return [Network(NAMES[t.kind], t.kind, _logits(t.model, data), model=t.model) for t in shown]
+
+
+def _own(config: Config, data: Data, networks: list[Network], temperature: float, soft_weight: float) -> Own | None:
+    """What makes the section in which a reader draws, where there is one."""
+    if not can_travel(config.data, data, networks):
+        return None
+    return partial(pack_networks, config.data, data, networks, temperature, soft_weight)
+
+
 def _of_run(folder: Path) -> str:
     config = Config.read(folder)
     data = load_data(config.data)
     done = finished(folder, config, data)
     first = {t.kind: t for t in done if t.seed == 0}
     shown = {kind: t for kind, t in first.items() if kind != ALL and not isinstance(t.model, Answers)}
-    networks = [Network(NAMES[kind], kind, _logits(t.model, data)) for kind, t in shown.items()]
+    networks = networks_of_run(data, done)
     seeds = f"Mean ± standard deviation over {config.seeds} seeds" if config.seeds > 1 else "One seed"
     how = METHODS[config.method].title
     if config.method == "kd":
@@ -167,6 +189,7 @@ def _of_run(folder: Path) -> str:
         pictures=_curves([t for t in done if t.kind != ALL]) + _looks(list(shown.values()), data),
         colours=run_plots.COLOURS,
         version=__version__,
+        own=_own(config, data, networks, config.temperature, config.soft_weight) if "teacher" in shown else None,
     )
 
 
@@ -234,20 +257,27 @@ def _network(model: Any) -> str:
 # ---- a run of `minikd compare` -----------------------------------------------------------------------------------
 
 
+def networks_of_comparison(folder: Path, config: Config, rows: Sequence[dict[str, Any]], data: Data) -> list[Network]:
+    """The networks of the first seed of a comparison, the teacher first, then labels alone and the best methods."""
+    order = {name: i for i, name in enumerate(("teacher", compare.LABELS))}
+    networks = []
+    for row in sorted(rows, key=lambda row: order.get(row["method"], len(order))):
+        if row["method"] != ALL:
+            kind = compare.kind_of((row["method"], row["temperature"], row["strength"]))
+            model = load_network(folder / f"{kind}-0.safetensors", data, config.data, "cpu")
+            always, name = row["method"] in order, NAMES.get(row["method"], row["method"])
+            networks.append(
+                Network(name, row["method"] if always else "distilled", _logits(model, data), always, model)
+            )
+    return networks
+
+
 def _of_comparison(folder: Path) -> str:
     content = compare.read(folder / "compare.json")
     config, rows = Config.from_json(content["settings"]), compare.summary(content)
     data = load_data(config.data)
-    order = {name: i for i, name in enumerate(("teacher", compare.LABELS))}
-    models = {}
-    for row in sorted(rows, key=lambda row: order.get(row["method"], len(order))):
-        if row["method"] != ALL:
-            kind = compare.kind_of((row["method"], row["temperature"], row["strength"]))
-            models[row["method"]] = load_network(folder / f"{kind}-0.safetensors", data, config.data, "cpu")
-    networks = [
-        Network(NAMES.get(name, name), name if name in order else "distilled", _logits(model, data), name in order)
-        for name, model in models.items()
-    ]
+    networks = networks_of_comparison(folder, config, rows, data)
+    models = {network.kind: network.model for network in networks}
     kd = Config.for_data(config.data)  # where the explorer begins
     words = "Percentage points fewer test errors than labels alone, with 95 % intervals."
     return page(
@@ -259,6 +289,7 @@ def _of_comparison(folder: Path) -> str:
         pictures=figure(plots.svg(plots.comparison(rows)), words, wide=True),
         colours=run_plots.COLOURS,
         version=__version__,
+        own=_own(config, data, networks, kd.temperature, kd.soft_weight),
     )
 
 

@@ -7,6 +7,7 @@ teacher is least sure, and an equal share of every class.
 from __future__ import annotations
 
 import io
+import re
 import wave
 from base64 import b64encode
 from collections.abc import Sequence
@@ -31,12 +32,14 @@ class Network:
 
     kind     its colour: a key of run_plots.COLOURS
     always   whether it is always shown, or only where it is the student that was picked
+    model    the network itself
     """
 
     name: str
     kind: str
     logits: np.ndarray
     always: bool = True
+    model: Any = None
 
 
 def choose(logits: Sequence[np.ndarray], labels: np.ndarray, limit: int) -> NDArray[np.intp]:
@@ -91,7 +94,7 @@ def pack(
             for n in networks
         ],
         "shape": data.image_shape,
-        "pixels": None if pixels is None else _base64(pixels[chosen]),
+        "pixels": None if pixels is None else _packed(pixels[chosen]),
         "texts": [texts[i] for i in chosen] if texts else None,
         "sounds": [b64encode(sounds[i]).decode() for i in chosen] if sounds else None,
         "temperature": temperature,
@@ -99,11 +102,22 @@ def pack(
     }
 
 
+def pack_pixels(x: np.ndarray) -> str:
+    """Pictures x (N, D) as bytes, packed as base64."""
+    return _packed(_pixels(x))
+
+
 def _pixels(x: np.ndarray) -> NDArray[np.uint8]:
     """Pictures as bytes, 0 for white and 255 for black; if x exceeds [0, 1], from its 1 % to its 99 % quantile."""
     low, high = (0.0, 1.0) if 0 <= x.min() <= x.max() <= 1 else np.quantile(x, (0.01, 0.99))
     pixels: NDArray[np.uint8] = np.rint(255 * np.clip((x - low) / (high - low), 0, 1)).astype(np.uint8)
     return pixels
+
+
+def _packed(pixels: NDArray[np.uint8]) -> str:
+    """Bytes as base64, each run of zeros as 0 and its length, because most of a drawing is paper."""
+    runs = re.sub(rb"\0{1,255}", lambda run: bytes((0, len(run[0]))), pixels.tobytes())
+    return b64encode(runs).decode()
 
 
 def _wav(samples: NDArray[np.int16]) -> bytes:

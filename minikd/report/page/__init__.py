@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from string import Template
@@ -16,6 +17,15 @@ from typing import Any
 import numpy as np
 
 FOLDER = Path(__file__).parent
+LARGEST = 2_000_000  # bytes of a report
+ROOM_OF_SECTION = 60_000  # bytes of the section in which a reader draws, without its networks
+# How a reader makes a sample of a data set: the section's markup, its script, and its name in the page's navigation.
+SECTIONS = {
+    "digits": ("draw.html", "draw.js", "Draw"),
+    "mnist": ("draw.html", "draw.js", "Draw"),
+    "words": ("write.html", "write.js", "Write"),
+}
+Own = Callable[[int], dict[str, Any] | None]  # room in bytes -> what the section needs, or None
 # What a page without the explorer leaves out, as regular expressions: the explorer, its links and its script.
 WITHOUT_EXPLORER = (
     r'<a class="skip".*?</a>\n',
@@ -152,33 +162,76 @@ def page(
     pictures: str,
     colours: dict[str, str],
     version: str,
+    own: Own | None = None,
 ) -> str:
     """The whole page. `table` and `pictures` are HTML, `colours` are by network, `numbers` are for the script.
 
-    Without `numbers` (None) the page has no explorer.
+    Without `numbers` (None) the page has no explorer. `own` makes the section in which a reader draws; its argument is
+    the room that is left, in bytes.
     """
-    # No text can end the script's element or open another: it holds no "<" at all.
-    content = json.dumps(numbers, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    # The text's own colour is dark on a light page and light on a dark one, as a teacher's black must be.
-    inks = (f"--{kind}: {'currentColor' if colour == '#000000' else colour};" for kind, colour in colours.items())
-    template = (FOLDER / "report.html").read_text(encoding="utf-8")
+    template = _read("report.html")
     if numbers is None:  # a teacher that is a file of answers cannot be asked about test samples
         for part in WITHOUT_EXPLORER:
             template = re.sub(part, "", template, flags=re.DOTALL)
-    return Template(template).substitute(
+    fill = partial(
+        Template(template).substitute,
         title=escape(title),
         verdict=re.sub(r"--[a-z]+ \d+", r"<code>\g<0></code>", escape(verdict)),  # an option stays on one line
         settings=_pairs(settings),
-        scrolling=(FOLDER / "scrolling.js").read_text(encoding="utf-8"),
+        scrolling=_read("scrolling.js"),
         table=table,
         pictures=pictures,
-        numbers=content,
+        numbers=_json(numbers),
         noun=escape(numbers["noun"] if numbers else "sample"),
-        colours=" ".join(inks),
-        style=(FOLDER / "style.css").read_text(encoding="utf-8"),
-        script="".join((FOLDER / name).read_text(encoding="utf-8") for name in ("numbers.js", "explorer.js")),
+        colours=_inks(colours),
+        style=_read("style.css"),
         version=escape(version),
     )
+    scripts = ("numbers.js", "widgets.js", "explorer.js")
+    bare = fill(own="", own_link="", script=_read(*scripts))
+    content = own(LARGEST - ROOM_OF_SECTION - len(bare.encode())) if own else None
+    if content is None:
+        return bare
+    _, script, link = SECTIONS[content["data"]]
+    section = _section(content, "h2", "The report has room for 2 MB")
+    return fill(own=section, own_link=f' <a href="#draw">{link}</a>', script=_read(*scripts, "forward.js", script))
+
+
+def own_page(*, title: str, content: dict[str, Any], colours: dict[str, str], version: str) -> str:
+    """A page with nothing but the section in which a reader draws; `content` is what `Own` returns."""
+    return Template(_read("alone.html")).substitute(
+        title=escape(title),
+        own=_section(content, "h1", "The page has room for 12 MB"),
+        colours=_inks(colours),
+        style=_read("style.css"),
+        script=_read("numbers.js", "widgets.js", "forward.js", SECTIONS[content["data"]][1]),
+        version=escape(version),
+    )
+
+
+def _section(content: dict[str, Any], level: str, room: str) -> str:
+    left_out = f" {room}, so it leaves out {', '.join(content['leftOut'])}." if content["leftOut"] else ""
+    return Template(_read(SECTIONS[content["data"]][0])).substitute(
+        level=level,
+        data=escape(content["data"]),
+        shape="×".join(map(str, content.get("shape", ()))),
+        left_out=escape(left_out),
+        numbers=_json(content),
+    )
+
+
+def _read(*names: str) -> str:
+    return "".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
+
+
+def _json(content: Any) -> str:
+    # No text can end the script's element or open another: it holds no "<" at all.
+    return json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+
+
+def _inks(colours: dict[str, str]) -> str:
+    # The text's own colour is dark on a light page and light on a dark one, as a teacher's black must be.
+    return " ".join(f"--{kind}: {'currentColor' if ink == '#000000' else ink};" for kind, ink in colours.items())
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> str:

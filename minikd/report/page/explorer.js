@@ -4,17 +4,15 @@
 // read as HTML.
 (() => {
   const MOST = 80; // samples in the strip
-  const FEW = 12; // up to so many classes are all shown
-  const TOP = 8; // of more classes, those that the teacher thinks likeliest
 
-  const { bytes, floats, softmax, gradient, argmax, roundUp, short, plain, signed } = numbers;
-  const byId = (id) => document.getElementById(id);
+  const { floats, unpacked, softmax, argmax, short, plain } = numbers;
+  const { FEW, byId, element, options, fixed, on, groups, probabilities, slopes, formula, opinions, nameWidth } = widgets;
   const page = JSON.parse(byId("numbers").textContent);
   const K = page.classes.length;
 
   const networks = page.networks.map((network) => ({ ...network, logits: floats(network.logits) }));
   const teacher = networks[0];
-  const pixels = page.pixels && bytes(page.pixels);
+  const pixels = page.pixels && unpacked(page.pixels);
   const logits = (network, sample) => network.logits.subarray(K * sample, K * (sample + 1));
   const onLabels = networks.find(({ kind }) => kind === "labels");
   // The best method of a comparison, or else the last student.
@@ -23,15 +21,6 @@
 
   // ---- words and elements
 
-  function element(tag, attributes = {}, ...children) {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    made.append(...children);
-    return made;
-  }
-
-  const options = (select, entries) => select.append(...entries.map(([value, text]) => element("option", { value }, text)));
-  const fixed = (words) => words.replaceAll(" = ", "\u00a0=\u00a0"); // not to be broken there
   const nameOf = (sample) => `Test ${page.noun} ${page.index[sample]}`;
 
   /** The picture of a sample: its ink alone, dark on a light page and, by the style sheet, light on a dark one. */
@@ -116,103 +105,6 @@
     draw();
   }
 
-  // ---- tables of bars
-
-  const tables = {}; // by id: what it shows, and its cells
-
-  /** The rows of the tables: single classes, and perhaps all others in one. */
-  function groups(columns) {
-    const every = page.classes.map((name, k) => ({ name, members: [k] }));
-    if (K <= FEW || state.all) return every;
-    const v = logits(teacher, state.sample);
-    const order = every.map((_, k) => k).sort((a, b) => v[b] - v[a]);
-    const kept = new Set([...order.slice(0, TOP), page.labels[state.sample]]);
-    for (const network of columns) kept.add(argmax(logits(network, state.sample)));
-    const rest = order.filter((k) => !kept.has(k));
-    return [...order.filter((k) => kept.has(k)).map((k) => every[k]), { name: `${rest.length} others`, members: rest }];
-  }
-
-  /** An empty table with bars: `columns` are {name, formula, kind}, `rows` are groups of classes. */
-  function build(id, caption, columns, rows, signs) {
-    const head = columns.map(({ name, formula, kind }) =>
-      element("th", { scope: "col", class: kind }, name, ...(formula ? [element("small", {}, formula)] : [])),
-    );
-    const cells = rows.map(() =>
-      columns.map(({ kind }) => {
-        const number = element("data", {});
-        const bar = element("i", {});
-        const track = element("span", { class: signs ? "track signs" : "track", "aria-hidden": "true" }, bar);
-        return { number, bar, cell: element("td", { class: kind }, element("div", {}, number, track)) };
-      }),
-    );
-    const body = rows.map(({ name, members }, r) => {
-      const isLabel = members.length === 1 && members[0] === page.labels[state.sample];
-      const words = isLabel ? [name, element("b", {}, "label")] : [name];
-      const row = element("tr", isLabel ? { class: "truth" } : {}, element("th", { scope: "row" }, ...words));
-      row.append(...cells[r].map(({ cell }) => cell));
-      return row;
-    });
-    const title = element("caption");
-    byId(id).replaceChildren(
-      element("table", { class: "bars" }, title, element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "class"), ...head)), element("tbody", {}, ...body)),
-    );
-    title.textContent = caption;
-    return { cells, title };
-  }
-
-  /** The table `id`, built anew only where its rows or columns are others. */
-  function table(id, caption, columns, rows, signs) {
-    const key = JSON.stringify([columns, rows, page.labels[state.sample]]);
-    if (!tables[id] || tables[id].key !== key) tables[id] = { key, ...build(id, caption, columns, rows, signs) };
-    tables[id].title.textContent = caption;
-    return tables[id].cells;
-  }
-
-  /** Write one number, and draw its bar from `from` to `from + size`, in shares of the track. */
-  function set({ number, bar }, value, text, from, size) {
-    number.value = String(value);
-    number.textContent = text;
-    bar.style.left = `${100 * from}%`;
-    bar.style.width = `${100 * size}%`;
-  }
-
-  const together = (values, { members }) => members.reduce((sum, k) => sum + values[k], 0);
-
-  function drawProbabilities(columns, rows) {
-    const heads = columns.map(({ name, kind }) => ({ name, kind }));
-    const cells = table("probabilities", fixed(`What each network thinks, at T = ${short(state.T)}`), heads, rows, false);
-    columns.forEach((network, c) => {
-      const p = softmax(logits(network, state.sample), state.T);
-      const values = rows.map((row) => together(p, row));
-      const top = argmax(p);
-      rows.forEach((row, r) => {
-        set(cells[r][c], values[r], plain(values[r]), 0, values[r]);
-        cells[r][c].cell.classList.toggle("top", row.members.includes(top));
-      });
-    });
-  }
-
-  function drawSlopes(rows) {
-    const { student, sample, T, w } = state;
-    const parts = gradient(logits(student, sample), page.labels[sample], logits(teacher, sample), T, w);
-    const values = parts.map((part) => rows.map((row) => together(part, row)));
-    const end = roundUp(Math.max(...values.flat().map(Math.abs)));
-    const columns = [
-      { name: "from the label", formula: "(1\u00a0−\u00a0w) (p\u00a0−\u00a0y)", kind: "label" },
-      { name: "from the teacher", formula: "w\u00a0T (pᵀ\u00a0−\u00a0qᵀ)", kind: "teacher" },
-      { name: "together", formula: "dz", kind: "sum" },
-    ];
-    const cells = table("slopes", `What the student “${student.name}” would feel: bars from −${short(end)} to ${short(end)}`, columns, rows, true);
-    values.forEach((column, c) =>
-      column.forEach((value, r) => {
-        const size = Math.abs(value) / end / 2;
-        set(cells[r][c], value, signed(value), value < 0 ? 0.5 - size : 0.5, size);
-      }),
-    );
-    const [p, soft] = [1 - w, w * T].map((factor) => factor.toFixed(2));
-    byId("formula").textContent = `= ${p} (p − y) + ${soft} (pᵀ − qᵀ)`;
-  }
-
   // ---- all together
 
   let later; // what changed is told once, after a rest
@@ -220,26 +112,26 @@
   function tell(columns) {
     clearTimeout(later);
     later = setTimeout(() => {
-      const said = columns.map((network) => {
-        const p = softmax(logits(network, state.sample), state.T);
-        const [first, second] = [...p.keys()].sort((a, b) => p[b] - p[a]);
-        return `${network.name}: ${page.classes[first]} ${p[first].toFixed(2)}, ${page.classes[second]} ${p[second].toFixed(2)}`;
-      });
-      byId("news").textContent = `${nameOf(state.sample)}, temperature ${short(state.T)}. ${said.join("; ")}.`;
+      const said = opinions(page.classes, columns, state.T);
+      byId("news").textContent = `${nameOf(state.sample)}, temperature ${short(state.T)}. ${said}`;
     }, 700);
   }
 
   function draw() {
-    const columns = networks.filter((network) => network.always || network === state.student);
-    const rows = groups(columns);
-    drawProbabilities(columns, rows);
-    drawSlopes(rows);
-    const chosen = columns.map((network) => `${network.name} ${page.classes[argmax(logits(network, state.sample))]}`);
+    const { sample, student, T, w } = state;
+    const label = page.labels[sample];
+    const shown = networks.filter((network) => network.always || network === student);
+    const columns = shown.map((network) => ({ ...network, z: logits(network, sample) }));
+    const rows = groups(page.classes, columns, label, state.all);
+    probabilities("probabilities", "What each network thinks", columns, rows, label, T);
+    slopes("slopes", columns[shown.indexOf(student)], columns[0], rows, label, T, w);
+    byId("formula").textContent = formula(T, w);
+    const chosen = columns.map(({ name, z }) => `${name} ${page.classes[argmax(z)]}`);
     byId("opinions").textContent = `Taken for: ${chosen.join(", ")}`;
-    byId("temperature-value").textContent = short(state.T);
-    byId("temperature").setAttribute("aria-valuetext", short(state.T));
-    byId("weight-value").textContent = state.w.toFixed(2);
-    byId("weight").setAttribute("aria-valuetext", state.w.toFixed(2));
+    byId("temperature-value").textContent = short(T);
+    byId("temperature").setAttribute("aria-valuetext", short(T));
+    byId("weight-value").textContent = w.toFixed(2);
+    byId("weight").setAttribute("aria-valuetext", w.toFixed(2));
     tell(columns);
   }
 
@@ -276,20 +168,7 @@
     byId("strip").scrollLeft += chosen - strip - 6;
   }
 
-  function colours() {
-    const button = byId("scheme");
-    const wish = matchMedia("(prefers-color-scheme: dark)");
-    const show = () => button.setAttribute("aria-pressed", (document.documentElement.dataset.scheme || (wish.matches ? "dark" : "light")) === "dark");
-    button.addEventListener("click", () => {
-      document.documentElement.dataset.scheme = button.getAttribute("aria-pressed") === "true" ? "light" : "dark";
-      show();
-    });
-    wish.addEventListener("change", show);
-    show();
-  }
-
-  const longest = Math.max(...page.classes.map(({ length }) => length));
-  document.documentElement.style.setProperty("--name", `${Math.min(longest, 12)}ch`);
+  nameWidth(page.classes);
   const named = page.classes.map((name, k) => [k, name]);
   options(byId("is"), [[-1, "any class"], ...named]);
   options(byId("for"), [[-1, "any other class"], ...named]);
@@ -298,7 +177,6 @@
   byId("all-control").hidden = K <= FEW;
   byId("reset").textContent = `Back to T = ${short(page.temperature)}, w = ${short(page.softWeight)}`;
 
-  const on = (id, type, act) => byId(id).addEventListener(type, (event) => act(event.target));
   on("is", "change", choose);
   on("for", "change", choose);
   on("temperature", "input", (slider) => { state.T = 2 ** slider.valueAsNumber; rank(); draw(); });
@@ -306,7 +184,6 @@
   on("student", "change", (select) => { state.student = networks[select.value]; draw(); });
   on("all", "change", (box) => { state.all = box.checked; draw(); });
   on("reset", "click", reset);
-  colours();
   start();
   reset();
 })();

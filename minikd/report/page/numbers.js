@@ -1,7 +1,18 @@
 "use strict";
-// What the explorer computes, apart from the page: softmax, the gradient of distillation_loss, and numbers as text.
+// What the page computes, apart from its elements: softmax, the gradient of distillation_loss, and numbers as text.
 const numbers = (() => {
   const bytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+
+  /** Bytes in which a run of zeros stands as 0 and its length: most of a drawing is paper. */
+  function unpacked(base64) {
+    const found = [];
+    const packed = bytes(base64);
+    for (let i = 0; i < packed.length; i += 1) {
+      if (packed[i]) found.push(packed[i]);
+      else for (let n = packed[(i += 1)]; n > 0; n -= 1) found.push(0);
+    }
+    return Uint8Array.from(found);
+  }
 
   /** Little-endian float32 as float64, in which everything is computed. */
   function floats(base64) {
@@ -17,7 +28,8 @@ const numbers = (() => {
     return e.map((value) => value / total);
   }
 
-  /** The gradient on logits z of one sample, (1 - w) (p - y) + w T (p^T - q^T), by its two parts and their sum. */
+  /** The gradient on logits z of one sample, (1 - w) (p - y) + w T (p^T - q^T), by its two parts and their sum. The
+      label may be null: then the first part, and so the sum, means nothing. */
   function gradient(z, label, v, T, w) {
     const [p, pT, qT] = [softmax(z, 1), softmax(z, T), softmax(v, T)];
     const hard = p.map((value, k) => (1 - w) * (value - (k === label ? 1 : 0)));
@@ -37,5 +49,5 @@ const numbers = (() => {
   const plain = (value) => value.toFixed(3);
   const signed = (value) => (plain(Math.abs(value)) === "0.000" ? "" : value < 0 ? "−" : "+") + plain(Math.abs(value));
 
-  return { bytes, floats, softmax, gradient, argmax, roundUp, short, plain, signed };
+  return { bytes, floats, unpacked, softmax, gradient, argmax, roundUp, short, plain, signed };
 })();
