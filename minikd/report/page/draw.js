@@ -257,7 +257,7 @@
     const columns = shown.map(({ name, kind, forward: ask }) => ({ name, kind, z: x && ask(x) }));
     const rows = groups(page.classes, columns, label, true);
     show(byId("view"), width, seen || new Uint8Array(width * height), page.levels);
-    probabilities("draw-probabilities", "What each network thinks", columns, rows, label, T);
+    probabilities("draw-probabilities", "Class probabilities", columns, rows, label, T);
     slopes("draw-slopes", columns[shown.indexOf(student)], columns[0], rows, label, T, w);
     byId("invitation").hidden = x !== null;
     write(byId("draw-opinions"), x ? agreement(columns) : "Nothing is drawn yet.");

@@ -123,11 +123,11 @@
     const shown = networks.filter((network) => network.always || network === student);
     const columns = shown.map((network) => ({ ...network, z: logits(network, sample) }));
     const rows = groups(page.classes, columns, label, state.all);
-    probabilities("probabilities", "What each network thinks", columns, rows, label, T);
+    probabilities("probabilities", "Class probabilities", columns, rows, label, T);
     slopes("slopes", columns[shown.indexOf(student)], columns[0], rows, label, T, w);
     byId("formula").textContent = formula(T, w);
     const chosen = columns.map(({ name, z }) => `${name} ${page.classes[argmax(z)]}`);
-    byId("opinions").textContent = `Taken for: ${chosen.join(", ")}`;
+    byId("opinions").textContent = `Predicted: ${chosen.join(", ")}`;
     byId("temperature-value").textContent = short(T);
     byId("temperature").setAttribute("aria-valuetext", short(T));
     byId("weight-value").textContent = w.toFixed(2);

@@ -110,7 +110,7 @@ const widgets = (() => {
     ];
     const shown = label === null ? [1] : [0, 1, 2];
     const end = roundUp(Math.max(...shown.flatMap((c) => values[c]).map(Math.abs)));
-    const title = `What the student “${student.name}” would feel: bars from −${short(end)} to ${short(end)}`;
+    const title = `Gradient on the logits of “${student.name}”: bars from −${short(end)} to ${short(end)}`;
     const cells = table(id, title, shown.map((c) => columns[c]), rows, label, true);
     shown.forEach((which, c) =>
       values[which].forEach((value, r) => {
