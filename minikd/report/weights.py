@@ -1,4 +1,4 @@
-"""Networks that travel in a page, so that a reader can ask them about a drawing, or a word, of his own.
+"""Networks that travel in a page, so that a reader can ask them about a drawing or a word of their own.
 
 Weights are packed as float16, which halves their room and changes a probability by less than a thousandth. Where not
 all networks fit, the teacher goes first, then those that are always shown, then the others in their order.
