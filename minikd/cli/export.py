@@ -15,6 +15,7 @@ from ..exchange.int8 import quantise
 from ..exchange.teachers import check_fits, describe_teacher, read_npy, read_teacher
 from ..experiments.text import text_table
 from ..mlp import MLP
+from .process import in_columns
 from .shared import UsageError
 
 
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
         checked = export(model, target, options.to, samples=samples)
     except ValueError as error:
         raise CheckpointError(f"{source} cannot be written as {options.to}: {error}") from error
-    print(f"{target}: {target.stat().st_size:,} bytes; {checked}")
+    print(in_columns(f"{target}: {target.stat().st_size:,} bytes; {checked}", "stdout"))
     if data is not None:
         print(_costs(model, data, options.data))
 
