@@ -235,7 +235,8 @@ def _write(path: Path, content: bytes) -> None:
 
 def _say_layers(layers: list[str]) -> None:
     for name, words in LAYERS.items():
-        print(f"  {'protected' if name in layers else 'NOT PROTECTED'}: {words}", file=sys.stderr)
+        line = f"{'protected' if name in layers else 'NOT PROTECTED'}: {words}"
+        print(learner.wrapped(line, "  "), file=sys.stderr)
 
 
 ACTIONS: dict[str, Any] = {
