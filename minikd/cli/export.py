@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> None:
     source = Path(options.model)
     model = read_teacher(source, activation=options.activation)
     if not isinstance(model, MLP):
-        raise CheckpointError(f"{source} is not an MLP but an {describe_teacher(model)}: export takes MLPs")
+        raise CheckpointError(f"{source} is no MLP, but an {describe_teacher(model)}: export takes MLPs")
     target = options.out or _beside(source, options)
     if target.resolve() == source.resolve() or target.is_dir():
         raise CheckpointError(
