@@ -365,6 +365,21 @@ def test_every_list_table_and_hint_fits_into_80_columns(capsys: pytest.CaptureFi
         assert out and [line for line in too_long(out) if "://" not in line] == [], command
 
 
+@pytest.mark.parametrize("command", ["distill --images 100000", "distill --device tpu", "compare --methods kd,x"])
+def test_an_error_is_wrapped_on_a_terminal_and_stays_one_line_in_a_log(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = {}
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with pytest.raises(SystemExit, match="2"):
+            main(command.split())
+        said[type(stream)] = stream.getvalue()
+    assert said[io.StringIO].count("\n") == 1 and too_long(said[io.StringIO])
+    assert too_long(said[Terminal]) == [] and said[Terminal].split() == said[io.StringIO].split()
+
+
 def test_a_table_that_is_too_wide_goes_on_below_with_its_first_column() -> None:
     rows = [("", *(f"column {i}" for i in range(9))), ("a row", *(f"{i:.6f}" for i in range(9)))]
     lines = text_table(rows).splitlines()
@@ -406,7 +421,8 @@ def test_what_runs_print_fits_into_80_columns(tmp_path: Path, capfd: pytest.Capt
         with suppress(SystemExit):
             main(command.split())
         out, err = capfd.readouterr()
-        assert out + err and too_long(out + err, tmp_path) == [], command
+        err = "\n".join(line for line in err.splitlines() if not line.startswith("minikd: "))  # wrapped on a terminal
+        assert too_long(out + err, tmp_path) == [], command
 
 
 class OnlyWrites:

@@ -214,7 +214,7 @@ def look_alike(options: argparse.Namespace) -> None:
     for student, words in sorted(found.items(), key=lambda item: -len(item[1])):
         print(learner.wrapped(f"{student}  minikd: {len(words)} alike: {', '.join(words)}"))
     print(learner.wrapped(f"{len(pairs)} pairs are alike up to names and layout; like minikd's code: {len(found)}"))
-    print("Alike is not copied: short functions have few right forms. Compare the code first.")
+    print("Alike is not copied: short functions have few right forms. Compare first.")
 
 
 def _grade(options: argparse.Namespace, seed: int) -> Grade:
@@ -235,7 +235,8 @@ def _write(path: Path, content: bytes) -> None:
 
 def _say_layers(layers: list[str]) -> None:
     for name, words in LAYERS.items():
-        print(f"  {'protected' if name in layers else 'NOT PROTECTED'}: {words}", file=sys.stderr)
+        line = f"{'protected' if name in layers else 'NOT PROTECTED'}: {words}"
+        print(learner.wrapped(line, "  "), file=sys.stderr)
 
 
 ACTIONS: dict[str, Any] = {

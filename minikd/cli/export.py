@@ -15,6 +15,7 @@ from ..exchange.int8 import quantise
 from ..exchange.teachers import check_fits, describe_teacher, read_npy, read_teacher
 from ..experiments.text import text_table
 from ..mlp import MLP
+from .process import in_columns
 from .shared import UsageError
 
 
@@ -24,7 +25,7 @@ def run(options: argparse.Namespace) -> None:
     source = Path(options.model)
     model = read_teacher(source, activation=options.activation)
     if not isinstance(model, MLP):
-        raise CheckpointError(f"{source} is not an MLP but an {describe_teacher(model)}: export takes MLPs")
+        raise CheckpointError(f"{source} is no MLP, but an {describe_teacher(model)}: export takes MLPs")
     target = options.out or _beside(source, options)
     if target.resolve() == source.resolve() or target.is_dir():
         raise CheckpointError(
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
         checked = export(model, target, options.to, samples=samples)
     except ValueError as error:
         raise CheckpointError(f"{source} cannot be written as {options.to}: {error}") from error
-    print(f"{target}: {target.stat().st_size:,} bytes; {checked}")
+    print(in_columns(f"{target}: {target.stat().st_size:,} bytes; {checked}", "stdout"))
     if data is not None:
         print(_costs(model, data, options.data))
 

@@ -11,7 +11,7 @@ from .. import fast
 from ..errors import CheckpointError, DeviceError, MinikdError
 from ..scale.mpi import is_first, is_together, job, let_the_first_speak
 from .parser import command_parser
-from .process import exit_code, in_words, let_go_of_stdout, prepared
+from .process import exit_code, in_columns, in_words, let_go_of_stdout, prepared
 from .shared import Stopped, UsageError
 
 
@@ -71,5 +71,5 @@ def _run(options: argparse.Namespace) -> int | None:
 
 def _complain(what: object, code: int) -> int:
     let_the_first_speak()
-    print(f"minikd: {what}", file=sys.stderr)
+    print(in_columns(f"minikd: {what}"), file=sys.stderr)
     return code

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from .. import __version__, fast
 from .course_arguments import add_course
+from .process import in_columns
 
 STUDIES = ("hinton2015", "muller2019", "subclass2020", "capacity", "generations", "subliminal2025", "few", "language")
 DATA = ("digits", "mnist", "fsdd", "udhr", "words")
@@ -22,7 +23,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the message on one line and exit with code 2."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, in_columns(f"{self.prog}: {message} (see {self.prog} --help)") + "\n")
 
 
 class Version(argparse.Action):

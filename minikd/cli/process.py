@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from textwrap import fill
 from types import FrameType
 
 SPELT = {"±": "+-", "×": "x", "²": "2", "→": "->", "–": "-", "…": "..."}  # for a stream whose encoding lacks them
@@ -61,6 +62,12 @@ def in_words(error: Exception) -> str:
         return f"there is not enough memory{': ' if str(error) else ''}{error}"
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return f"{name}: {words}" if (name := getattr(error, "filename", None)) else words
+
+
+def in_columns(text: str, stream: str = "stderr") -> str:
+    """The text in lines of at most 80 columns if the stream is a terminal, and on one line for a file or a pipe."""
+    is_terminal = getattr(getattr(sys, stream), "isatty", bool)()
+    return fill(text, 80, break_long_words=False, break_on_hyphens=False) if is_terminal else text
 
 
 def let_go_of_stdout() -> None:

@@ -65,7 +65,7 @@ def threads_for(options: argparse.Namespace, threads: int | None) -> Iterator[No
     """Limit NumPy's matrix products to this number of threads within the block; with --verbose, print the number."""
     with limited_blas(threads):
         if options.verbose:
-            why = "one for each core" if threads is None else "chosen for the data"
+            why = "one for each core" if threads is None else "which suits the data"
             why = f"as {variable} says" if (variable := chosen_by_user()) else why
             print(f"minikd: threads for matrix products: {blas_threads() or 'unknown'}, {why}", file=sys.stderr)
         yield

@@ -107,14 +107,14 @@ def verdict(records: list[Record]) -> str:
     else:
         text += f"All others are significantly worse ({seeds} seeds). "
     text += f"The lowest validation NLL: {name_of(ranking(records, 'nll')[0]['setting'])}. "
-    text += f"{failed} settings are left out because a student diverged. " if failed else ""
+    text += f"Of {failed} settings a student diverged, and they are left out. " if failed else ""
     errors, nll = (
         with_half_width(*mean_interval([score(r, name, "") for r in chosen]), digits)
         for name, (_, digits) in SCORES.items()
     )
     return (
         f"{text}Its validation scores are optimistic, because they were used to choose it. On the test samples "
-        f"it makes {errors} % errors, with an NLL of {nll}."
+        f"it makes {errors} % errors, NLL {nll}."
     )
 
 
@@ -148,7 +148,7 @@ def by_images(sweep: Sweep, records: list[Record]) -> list[Row]:
     for images in sweep.images:
         mine = sorted((r for r in records if r.get("images", ()) == images), key=lambda r: r["seed"])
         if not (best := ranking(mine)) or any("failed" in r for r in mine if r["model"] in CONTROLS):
-            raise MinikdError(f"students diverged on {images or 'all'} images: try other settings")
+            raise MinikdError(f"students that were shown {images or 'all'} images diverged: try other settings")
         row: Row = {"images": images, "setting": best[0]["setting"]}
         for kind in CONTROLS:
             row[kind] = [score(r, "error", "") for r in mine if r["model"] == kind]

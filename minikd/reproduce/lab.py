@@ -120,7 +120,7 @@ class Lab:
     def image_shape(self) -> tuple[int, int]:
         """Height and width of the images. ValueError if the data are not images."""
         if self._image_shape is None:
-            raise ValueError("data must be images, got data without an image_shape")
+            raise ValueError("data must be pictures, got data without an image_shape")
         return self._image_shape
 
     def on(self, name: str) -> Lab:
