@@ -145,6 +145,7 @@ def test_the_numpy_test_of_the_page_finds_its_mistake() -> None:
     finds_its_mistake("numpy")
 
 
+@pytest.mark.extras
 def test_the_pytorch_test_of_the_page_finds_its_mistake() -> None:
     import_torch()
     finds_its_mistake("torch")

@@ -20,11 +20,11 @@ from helpers import assert_close, assert_same_bits, sample, some_labels
 
 from minikd import MLP, Adam, cross_entropy, distillation_loss, fast, losses, ops
 
+pytestmark = pytest.mark.extras
+
 STEP = """
 import numpy as np
 from minikd import MLP, Adam, distillation_loss, fast
-
-pytestmark = pytest.mark.extras
 
 model = MLP((6, 5, 4), seed=1)
 optimizer = Adam(model)

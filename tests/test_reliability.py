@@ -26,6 +26,8 @@ from minikd.checkpoint import load_arrays
 from minikd.mlp import MLP
 from minikd.optim import cosine, step_decay
 
+pytestmark = pytest.mark.extras
+
 # ---- killed and resumed ----------------------------------------------------------------------------------------
 
 # A whole program, with everything on that draws random numbers. Running it again goes on where it was killed, which it
@@ -36,8 +38,6 @@ from pathlib import Path
 import numpy as np
 from minikd import MLP, Adam, distill
 from minikd.optim import cosine
-
-pytestmark = pytest.mark.extras
 
 folder, last, calls = Path(sys.argv[1]), int(sys.argv[2]), 0
 rng = np.random.default_rng(0)
