@@ -16,7 +16,7 @@ epochs; hinton2015 trains its students longer and also on labels. We also measur
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,11 +40,6 @@ SHOWN = (4, 7, 9)  # three digits that are often confused, for the picture
 class Protocol(hinton2015.Protocol):
     """The networks are those of hinton2015; some of its numbers are not used here."""
 
-    taught: Training = Training(20, 3e-3, 256)
-    mixed: Training = Training(30, 3e-3, 256)
-    two: Training = Training(60, 3e-3, 256)
-    soft_weight: float = 1.0
-    scales: tuple[float, ...] = ()
     smoothing: float = 0.1
 
 
@@ -123,6 +118,13 @@ def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
     panels[2].set(ylabel="test errors, %", title="Who is right more often?")
 
 
+FULL = Protocol(
+    taught=Training(20, 3e-3, 256),
+    mixed=Training(30, 3e-3, 256),
+    two=Training(60, 3e-3, 256),
+    soft_weight=1.0,
+    scales=(),
+)
 STUDY = Study(
     name="muller2019",
     title="When does label smoothing help? A better teacher that teaches worse",
@@ -138,8 +140,8 @@ STUDY = Study(
         Row("spread, teacher on smoothed labels", "spread, smoothed", None, " %"),
         Row("  tighter by", "spread, hard less smoothed", ABOVE_0, " %"),
     ),
-    full=Protocol(),
-    quick=Protocol(images=10_000, teacher_training=Training(6, 1e-3, 256), taught=Training(6, 1e-3, 64)),
+    full=FULL,
+    quick=replace(FULL, images=10_000, teacher_training=Training(6, 1e-3, 256), taught=Training(6, 1e-3, 64)),
     run=run,
     draw=draw,
 )
