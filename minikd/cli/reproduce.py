@@ -67,7 +67,7 @@ def _run_study(study: Study, folder: Path, plan: Plan, quiet: bool) -> None:
     """Run a study with a progress line, then print and draw its results."""
     print(_heading(study))
     if plan.quick:
-        print(f"QUICK: fewer {noun(study)} and epochs; do not compare these numbers with the paper's.")
+        print(f"QUICK: fewer {noun(study)} and epochs; these numbers say nothing about the paper.")
     print(f"Running {plan.seeds} seed{'s' * (plan.seeds > 1)} in {folder}/", flush=True)
     with Progress(quiet=quiet, log=False) as progress:
         content = run_study(study, folder, plan, notify=progress if plan.jobs == 1 else silent if quiet else announce)

@@ -26,13 +26,13 @@ SECTIONS = {
     "words": ("write.html", "write.js", "Write"),
 }
 Own = Callable[[int], dict[str, Any] | None]  # room in bytes -> what the section needs, or None
-# What a page without the explorer leaves out, as regular expressions: the explorer, its links and its script.
+# What a page without the explorer leaves out, as regular expressions: the explorer, its links and all scripts.
 WITHOUT_EXPLORER = (
     r'<a class="skip".*?</a>\n',
     r' <a href="#explorer">Explorer</a>',
     r'  <button type="button" id="scheme".*?</button>\n',
     r'<section id="explorer".*?(?=<section id="pictures")',
-    r'<script type="application/json" id="numbers">.*?\$script</script>\n',
+    r'<script type="application/json" id="numbers">.*\$scrolling</script>\n',
 )
 # The meaning of the abbreviated heads of the tables.
 MEANINGS = {
