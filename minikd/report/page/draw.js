@@ -227,7 +227,7 @@
     content.strokes.forEach(begin);
   }
 
-  let later; // what changed is told once, after a rest
+  let later; // changes are announced once, after a pause
   let place = ""; // of the keyboard's pen
 
   function tell(words) {

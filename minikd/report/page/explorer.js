@@ -107,7 +107,7 @@
 
   // ---- all together
 
-  let later; // what changed is told once, after a rest
+  let later; // changes are announced once, after a pause
 
   function tell(columns) {
     clearTimeout(later);

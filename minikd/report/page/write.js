@@ -45,7 +45,7 @@
   }
 
   let timer; // of the letters that are still to come
-  let later; // what changed is told once, after a rest
+  let later; // changes are announced once, after a pause
 
   /** Write the words letter by letter; at once where no motion is wanted. */
   function write(beginning, found) {
