@@ -9,14 +9,15 @@ The paper's protocol on MNIST is that of hinton2015, with a smoothing of 0.1. Th
 images, and on 0.59 % with smoothed labels. Their students err on 0.74 % and 0.91 %. The paper's pictures show the last
 hidden layer on the plane through the templates of three classes.
 
-We do the same things differently as in hinton2015. The teacher on labels is the teacher of that study, and is loaded if
-both studies share a folder. Students learn from the teacher's probabilities alone, from He's initial weights, for 20
-epochs; hinton2015 trains its students longer and also on labels. We also measure how tight the classes are: `spread`.
+We do the same things differently as in hinton2015. The teacher on labels and its student are those of that study, and
+are loaded if both studies share a folder. We also measure how tight the classes are: `spread`. A smoothed teacher's
+logits are smaller. A third student learns from them scaled to the size of the other teacher's logits; it answers whether
+their size is what makes the teacher teach worse.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +39,7 @@ SHOWN = (4, 7, 9)  # three digits that are often confused, for the picture
 
 @dataclass(frozen=True)
 class Protocol(hinton2015.Protocol):
-    """The networks are those of hinton2015; some of its numbers are not used here."""
+    """The networks and their training are those of hinton2015; some of its numbers are not used here."""
 
     smoothing: float = 0.1
 
@@ -52,18 +53,28 @@ def run(lab: Lab, p: Protocol) -> dict[str, float]:
         "smoothed": hinton2015.teacher(lab, p, "muller-smoothed-teacher", smoothed, soft_cross_entropy),
     }
     answers = {kind: to_numpy(model.predict(x)) for kind, model in teachers.items()}  # logits (N, K)
+    scales = {kind: scale(logits) for kind, logits in answers.items()}
+    as_large = answers["smoothed"] * (scales["hard"] / scales["smoothed"])
     students = {
-        "hard": hinton2015.student(lab, p, "muller-distilled", answers["hard"]),
+        "hard": hinton2015.student(lab, p, "hinton-distilled", answers["hard"]),
         "smoothed": hinton2015.student(lab, p, "muller-smoothed-distilled", answers["smoothed"]),
+        "smoothed, scaled": hinton2015.student(lab, p, "muller-scaled-distilled", as_large),
     }
     values = {f"teacher, {kind}": exam.percent(model) for kind, model in teachers.items()}
     values |= {f"student, {kind}": exam.percent(model) for kind, model in students.items()}
     values |= {f"spread, {kind}": spread(model, x, y) for kind, model in teachers.items()}
+    values |= {f"scale, {kind}": size for kind, size in scales.items()}
     return values | {
         "teacher, hard less smoothed": values["teacher, hard"] - values["teacher, smoothed"],
         "student, smoothed less hard": values["student, smoothed"] - values["student, hard"],
+        "student, smoothed, scaled less hard": values["student, smoothed, scaled"] - values["student, hard"],
         "spread, hard less smoothed": values["spread, hard"] - values["spread, smoothed"],
     }
+
+
+def scale(logits: np.ndarray) -> float:
+    """The standard deviation of logits (N, K) from the mean of their row, which does not change softmax."""
+    return float((logits - logits.mean(axis=1, keepdims=True)).std())
 
 
 def penultimate(model: MLP, x: np.ndarray) -> np.ndarray:
@@ -118,13 +129,6 @@ def draw(figure: Figure, values: Values, lab: Lab, p: Protocol) -> None:
     panels[2].set(ylabel="test errors, %", title="Who is right more often?")
 
 
-FULL = Protocol(
-    taught=Training(20, 3e-3, 256),
-    mixed=Training(30, 3e-3, 256),
-    two=Training(60, 3e-3, 256),
-    soft_weight=1.0,
-    scales=(),
-)
 STUDY = Study(
     name="muller2019",
     title="When does label smoothing help? A better teacher that teaches worse",
@@ -136,12 +140,16 @@ STUDY = Study(
         Row("student of the teacher on labels", "student, hard", 0.74, " %", 2),
         Row("student of the teacher on smoothed labels", "student, smoothed", 0.91, " %", 2),
         Row("  loss of the student by smoothing", "student, smoothed less hard", ABOVE_0, " %", 2),
+        Row("student of these logits, scaled to the others' size", "student, smoothed, scaled", 0.91, " %", 2),
+        Row("  loss of the student by smoothing", "student, smoothed, scaled less hard", ABOVE_0, " %", 2),
+        Row("standard deviation of logits, teacher on labels", "scale, hard"),
+        Row("  teacher on smoothed labels", "scale, smoothed"),
         Row("spread within classes, teacher on labels", "spread, hard", None, " %"),
         Row("spread, teacher on smoothed labels", "spread, smoothed", None, " %"),
         Row("  tighter by", "spread, hard less smoothed", ABOVE_0, " %"),
     ),
-    full=FULL,
-    quick=replace(FULL, images=10_000, teacher_training=Training(6, 1e-3, 256), taught=Training(6, 1e-3, 64)),
+    full=Protocol(),
+    quick=Protocol(images=10_000, teacher_training=Training(6, 1e-3, 256), taught=Training(6, 1e-3, 64)),
     run=run,
     draw=draw,
 )
