@@ -11,8 +11,8 @@ hidden layer on the plane through the templates of three classes.
 
 We do the same things differently as in hinton2015. The teacher on labels and its student are those of that study, and
 are loaded if both studies share a folder. We also measure how tight the classes are: `spread`. A smoothed teacher's
-logits are smaller. A third student learns from them scaled to the size of the other teacher's logits; it answers whether
-their size is what makes the teacher teach worse.
+logits are smaller. A third student learns from them, scaled to the size of the other teacher's logits. It answers
+whether their size is what makes the teacher teach worse.
 """
 
 from __future__ import annotations
