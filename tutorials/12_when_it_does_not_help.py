@@ -288,8 +288,9 @@ for factor in (0.5, 2.0):
 #
 # The smoothed teacher is partly as Müller et al. describe it. The spread within classes, which holds the dark
 # knowledge, falls to a third. The teacher itself errs less, by 0.5 ± 0.3 points. Its student's NLL is worse by 0.18 ±
-# 0.01 nats; in errors, −0.2 ± 0.7 points are *undecided*. On MNIST, with larger networks, its student errs more:
-# `minikd reproduce muller2019 --committed`.
+# 0.01 nats; in errors, −0.2 ± 0.7 points are *undecided*. On MNIST, with larger networks and five
+# seeds, +0.12 points of errors (−0.02 to +0.26) are *undecided* as well. There, scaling the smoothed teacher's logits
+# to the other's size does not help its student: `minikd reproduce muller2019 --committed`.
 #
 # The size of the logits is part of the reason. The smoothed teacher's are a third as large. Scaled to the other's size
 # they cost the student 0.06 ± 0.02 nats instead of 0.18. So two thirds of the loss in NLL came from the size, and one
