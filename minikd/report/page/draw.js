@@ -7,7 +7,7 @@
   const STEP = 4; // of the keyboard's pen
 
   const { unpacked, argmax, short } = numbers;
-  const { byId, options, write, on, groups, probabilities, slopes, formula, opinions, nameWidth } = widgets;
+  const { byId, options, write, on, groups, probabilities, slopes, formula, opinions, announcer, nameWidth } = widgets;
   const page = JSON.parse(byId("own").textContent);
   const [height, width] = page.shape;
   const pixels = unpacked(page.pixels);
@@ -227,13 +227,8 @@
     content.strokes.forEach(begin);
   }
 
-  let later; // changes are announced once, after a pause
+  const { announce, cancel } = announcer("draw-news");
   let place = ""; // of the keyboard's pen
-
-  function tell(words) {
-    clearTimeout(later);
-    later = setTimeout(() => { byId("draw-news").textContent = words(); }, 700);
-  }
 
   /** Who takes it for what, in one sentence. */
   function agreement(columns) {
@@ -266,7 +261,7 @@
     byId("draw-temperature").setAttribute("aria-valuetext", short(T));
     write(byId("draw-weight-value"), w.toFixed(2));
     byId("draw-weight").setAttribute("aria-valuetext", w.toFixed(2));
-    tell(() => place + (x ? `${agreement(columns)} Temperature ${short(T)}. ${opinions(page.classes, columns, T)}` : "The drawing area is empty."));
+    announce(() => place + (x ? `${agreement(columns)} Temperature ${short(T)}. ${opinions(page.classes, columns, T)}` : "The drawing area is empty."));
   }
 
   /** After the content was changed as a whole. */
@@ -393,7 +388,7 @@
     pen.y = inside(pen.y + go("ArrowUp", "ArrowDown"));
     showPen();
     if (pen.down) extend([[pen.x, pen.y]]);
-    else tell(() => place);
+    else announce(() => place);
   }
 
   canvas.addEventListener("keydown", (event) => {
@@ -412,7 +407,7 @@
       else pen.down = true;
       showPen();
       if (pen.down) start([pen.x, pen.y]);
-      else tell(() => place + byId("draw-opinions").textContent);
+      else announce(() => place + byId("draw-opinions").textContent);
     } else return;
     event.preventDefault();
   });
@@ -443,5 +438,5 @@
   addEventListener("resize", paint);
   new ResizeObserver(paint).observe(canvas);
   renew();
-  clearTimeout(later); // nothing has happened yet that would have to be told
+  cancel(); // nothing has happened yet that would have to be announced
 })();

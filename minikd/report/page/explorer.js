@@ -6,7 +6,7 @@
   const MOST = 80; // samples in the strip
 
   const { floats, unpacked, softmax, argmax, short, plain } = numbers;
-  const { FEW, byId, element, options, fixed, on, groups, probabilities, slopes, formula, opinions, nameWidth } = widgets;
+  const { FEW, byId, element, options, fixed, on, groups, probabilities, slopes, formula, opinions, announcer, nameWidth } = widgets;
   const page = JSON.parse(byId("numbers").textContent);
   const K = page.classes.length;
 
@@ -107,15 +107,7 @@
 
   // ---- all together
 
-  let later; // changes are announced once, after a pause
-
-  function tell(columns) {
-    clearTimeout(later);
-    later = setTimeout(() => {
-      const said = opinions(page.classes, columns, state.T);
-      byId("news").textContent = `${nameOf(state.sample)}, temperature ${short(state.T)}. ${said}`;
-    }, 700);
-  }
+  const { announce } = announcer("news");
 
   function draw() {
     const { sample, student, T, w } = state;
@@ -132,7 +124,7 @@
     byId("temperature").setAttribute("aria-valuetext", short(T));
     byId("weight-value").textContent = w.toFixed(2);
     byId("weight").setAttribute("aria-valuetext", w.toFixed(2));
-    tell(columns);
+    announce(() => `${nameOf(state.sample)}, temperature ${short(state.T)}. ${opinions(page.classes, columns, state.T)}`);
   }
 
   function reset() {

@@ -135,6 +135,17 @@ const widgets = (() => {
 
   // ---- the page
 
+  /** Announce changes to screen readers in the element `id`, once, after a pause; `words` makes the text then. */
+  function announcer(id) {
+    let later;
+    const cancel = () => clearTimeout(later);
+    const announce = (words) => {
+      cancel();
+      later = setTimeout(() => { byId(id).textContent = words(); }, 700);
+    };
+    return { announce, cancel };
+  }
+
   function scheme() {
     const button = byId("scheme");
     const wish = matchMedia("(prefers-color-scheme: dark)");
@@ -154,5 +165,5 @@ const widgets = (() => {
   }
 
   scheme();
-  return { FEW, byId, element, options, fixed, write, on, groups, probabilities, slopes, formula, opinions, nameWidth };
+  return { FEW, byId, element, options, fixed, write, on, groups, probabilities, slopes, formula, opinions, announcer, nameWidth };
 })();

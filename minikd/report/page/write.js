@@ -6,7 +6,7 @@
   const PAUSE = 70; // ms between letters
 
   const { softmax, short } = numbers;
-  const { byId, element, options, on, groups, probabilities, opinions, nameWidth } = widgets;
+  const { byId, element, options, on, groups, probabilities, opinions, announcer, nameWidth } = widgets;
   const page = JSON.parse(byId("own").textContent);
   const K = page.classes.length; // the first class ends a word, and fills a context on its left
   const networks = page.networks.map((network) => ({ ...network, forward: forward.network(network) }));
@@ -45,7 +45,7 @@
   }
 
   let timer; // of the letters that are still to come
-  let later; // changes are announced once, after a pause
+  const { announce, cancel } = announcer("draw-news");
 
   /** Write the words letter by letter; at once where no motion is wanted. */
   function write(beginning, found) {
@@ -78,11 +78,10 @@
     probabilities("draw-probabilities", title, columns, groups(page.classes, columns, null, false), null, T);
     byId("draw-temperature-value").textContent = short(T);
     byId("draw-temperature").setAttribute("aria-valuetext", short(T));
-    clearTimeout(later);
-    later = setTimeout(() => {
+    announce(() => {
       const said = found.map(({ name, ends }) => `${name}: ${ends.map((end) => beginning + end).join(", ")}`);
-      byId("draw-news").textContent = `Temperature ${short(T)}. ${said.join("; ")}. Next letter, ${opinions(page.classes, columns, T)}`;
-    }, 700);
+      return `Temperature ${short(T)}. ${said.join("; ")}. Next letter, ${opinions(page.classes, columns, T)}`;
+    });
   }
 
   /** Only letters that the networks know stay in the beginning; capital ones become small. */
@@ -103,5 +102,5 @@
   on("draw-temperature", "input", (slider) => { state.T = 2 ** slider.valueAsNumber; answer(); });
   on("draw-student", "change", (select) => { state.student = networks[select.value]; answer(); });
   answer();
-  clearTimeout(later); // nothing has happened yet that would have to be told
+  cancel(); // nothing has happened yet that would have to be announced
 })();
