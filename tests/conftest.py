@@ -1,6 +1,6 @@
 """On which device the tests run, and what makes them run the same every time.
 
-pytest                    the tests that take two minutes together, in parallel
+pytest                    the tests that take three minutes together, in parallel
 pytest -m ""              all tests; `-m slow` for those that the former leaves out
 pytest -n 0               in this process alone, for a debugger
 
