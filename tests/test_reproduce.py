@@ -49,7 +49,7 @@ TOY: dict[str, dict[str, Any]] = {
     "hinton2015": {
         "teacher": (24, 24),
         "pixels": 1,
-        "teacher_training": Training(3, 1e-2, 64),
+        "teacher_training": Training(6, 1e-2, 64),
         "student": (16, 16),
         **{name: Training(2, 1e-3, 256) for name in ("alone", "taught", "mixed", "two")},
         "scales": (0.5,),
@@ -59,7 +59,7 @@ TOY: dict[str, dict[str, Any]] = {
     "muller2019": {
         "teacher": (24, 24),
         "pixels": 1,
-        "teacher_training": Training(2, 1e-2, 64),
+        "teacher_training": Training(6, 1e-2, 64),
         "student": (16, 16),
         "taught": Training(2, 1e-3, 256),
     },
