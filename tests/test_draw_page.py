@@ -28,6 +28,7 @@ from minikd.experiments.distill import load_network
 from minikd.experiments.sweep import FILE
 from minikd.report import draw as draw_page
 from minikd.report import html as report
+from minikd.report import page as report_page
 from minikd.report import weights
 
 pytestmark = pytest.mark.slow
@@ -529,6 +530,17 @@ def test_networks_that_do_not_fit_are_left_out_and_named(
     monkeypatch.setattr(draw_page, "ROOM", int(teacher / 2))
     with pytest.raises(draw_page.DataError, match="too large for a page: 4,810 parameters"):
         draw_page.draw(runs("digits"))
+
+
+def test_a_report_without_room_for_a_student_says_where_one_can_draw(
+    runs: Any, visit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_page, "LARGEST", 0)
+    path = tmp_path / "report.html"
+    path.write_text(report.build(runs("digits")), encoding="utf-8")
+    page = visit(path)
+    assert "do not fit into a report of 2 MB. minikd draw RUN_FOLDER makes a larger page" in page.inner_text("main")
+    assert page.locator("#draw").count() == 0 and page.locator('nav a[href="#draw"]').count() == 0
 
 
 def test_a_comparison_can_be_drawn_for(visit: Any, tmp_path: Path) -> None:

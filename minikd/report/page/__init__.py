@@ -25,6 +25,10 @@ SECTIONS = {
     "mnist": ("draw.html", "draw.js", "Draw"),
     "words": ("write.html", "write.js", "Write"),
 }
+NO_ROOM = (
+    '<p class="say">The networks of this run do not fit into a report of 2 MB.'
+    " <code>minikd draw RUN_FOLDER</code> makes a larger page, in which you can draw or write your own.</p>\n"
+)
 Own = Callable[[int], dict[str, Any] | None]  # room in bytes -> what the section needs, or None
 # What a page without the explorer leaves out, as regular expressions: the explorer, its links and all scripts.
 WITHOUT_EXPLORER = (
@@ -167,7 +171,7 @@ def page(
     """The whole page. `table` and `pictures` are HTML, `colours` are by network, `numbers` are for the script.
 
     Without `numbers` (None) the page has no explorer. `own` makes the section in which a reader draws; its argument is
-    the room that is left, in bytes.
+    the room that is left, in bytes. If no student fits, the page says so.
     """
     template = _read("report.html")
     if numbers is None:  # a teacher that is a file of answers cannot be asked about test samples
@@ -189,9 +193,11 @@ def page(
     )
     scripts = ("numbers.js", "widgets.js", "explorer.js")
     bare = fill(own="", own_link="", script=_read(*scripts))
-    content = own(LARGEST - ROOM_OF_SECTION - len(bare.encode())) if own else None
-    if content is None:
+    if own is None:
         return bare
+    content = own(LARGEST - ROOM_OF_SECTION - len(bare.encode()))
+    if content is None:
+        return fill(own=NO_ROOM, own_link="", script=_read(*scripts))
     _, script, link = SECTIONS[content["data"]]
     section = _section(content, "h2", "The report has room for 2 MB")
     return fill(own=section, own_link=f' <a href="#draw">{link}</a>', script=_read(*scripts, "forward.js", script))
