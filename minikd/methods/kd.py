@@ -23,7 +23,6 @@ Source: arXiv 1503.02531.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from ..backend import Array
@@ -31,7 +30,9 @@ from ..losses import cross_entropy, distillation_loss
 from ..metrics import History
 from ..mlp import MLP
 from ..ops import log_softmax
-from .base import Method, mix, teach
+from ..optim import Adam
+from ..training import distill
+from .base import MakeOptimizer, Method, check_student, mix
 from .linear_algebra import divergence, mean_rows
 
 
@@ -58,21 +59,23 @@ def train(
     strength: float = 1.0,
     temperature: float = 4.0,
     soft_weight: float = 0.9,
+    optimizer: MakeOptimizer = Adam,
     **options: Any,
 ) -> History:
-    """`minikd.distill` at the soft_weight that `strength` makes of the one given; the history holds `kl_loss`.
+    """`minikd.distill` at the soft_weight that `strength` makes of the one given.
 
     Parameters
     ----------
-    student, teacher, x, labels, strength, **options
+    student, teacher, x, labels, strength, optimizer, **options
         As for every method: see minikd/methods/base.py.
     temperature : float
         T, above 0.
     soft_weight : float
         w, in [0, 1].
     """
-    loss = partial(kl_loss, temperature=temperature, soft_weight=mix(soft_weight, strength))
-    return teach(student, teacher, x, labels, loss, **options)
+    x, labels = check_student(student, x, labels)
+    mixture = {"temperature": temperature, "soft_weight": mix(soft_weight, strength)}
+    return distill(student, teacher, x, labels, **mixture, optimizer=optimizer(student), **options)
 
 
 METHOD = Method(
