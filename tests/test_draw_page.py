@@ -474,6 +474,13 @@ def test_the_focus_of_the_drawing_area_is_seen(scheme: str, runs: Any, visit: An
     assert tuple(found) == ((0, 95, 150) if scheme == "light" else (108, 192, 240))
 
 
+def test_the_drawing_area_has_an_edge_in_forced_colours(runs: Any, visit: Any) -> None:
+    page = visit(runs("digits") / "draw.html", forced_colors="active", color_scheme="dark")
+    box = page.locator("#canvas").bounding_box()
+    clip = {"x": box["x"] - 4, "y": box["y"] + 100, "width": 8, "height": 1}
+    assert np.array(Image.open(BytesIO(page.screenshot(clip=clip))).convert("L")).max() == 255
+
+
 # ---- what the page says
 
 
