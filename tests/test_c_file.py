@@ -270,7 +270,7 @@ def test_without_a_compiler_sizes_are_computed_and_the_words_say_so(
     model = MLP((64, 12, 9, 10))
     said = export(model, tmp_path / "net.c", "c", samples=sample(20, 64) if kind == "int8" else None)
     sizes = "text 1,245, data 0, bss 21 bytes" if kind == "int8" else "text 3,988, data 0, bss 84 bytes"
-    assert said == f"{sizes}, computed from the tables without the code, because cc or size is missing"
+    assert said == f"{sizes}, computed from the tables without the code, because cc or size is missing or failed"
 
 
 @needs_cc
@@ -289,6 +289,18 @@ def test_the_main_of_the_file_reads_samples_and_prints_logits(kind: str, tmp_pat
     printed = np.array([line.split() for line in answer(text).stdout.splitlines()], np.float32)
     assert_close(printed, network.predict(x), 1e-5)
     assert [answer(bad).returncode for bad in (f"{text} 1 2", f"{text} word", "")] == [1, 1, 0]
+
+
+@needs_cc
+@pytest.mark.parametrize("name", ["net.c", "my net-1.c", "'Schüler' $HOME.c"])
+def test_the_command_in_the_file_compiles_it(name: str, tmp_path: Path) -> None:
+    model, x = with_biases(MLP((6, 5, 4), activation="tanh")), sample(3, 6).astype("float32")
+    write_c(model, tmp_path / name)
+    (command,) = re.findall(r"cc -std=c99 .* < samples\.txt", (tmp_path / name).read_text(encoding="utf-8"))
+    np.savetxt(tmp_path / "samples.txt", x)
+    result = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert_close(np.loadtxt(result.stdout.splitlines()), model.predict(x), 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -315,10 +327,16 @@ def test_what_c_has_not_is_named() -> None:
         quantise(MLP((40_000, 1)), sample(1, 40_000))
     with pytest.raises(ValueError, match=r"samples must have 4 columns"):
         quantise(MLP((4, 2)), sample(5, 3))
-    with pytest.raises(ValueError, match=r"theta must be finite, got nan"):
-        model = MLP((4, 2))
-        model.theta[1] = np.nan
-        write_c(model, "net.c")
+    for dtype, value, got in (("float32", np.nan, "nan"), ("float64", 1e39, "inf")):
+        model = MLP((4, 2), dtype=dtype)
+        model.theta[1] = value
+        with pytest.raises(ValueError, match=rf"theta in float32 must be finite, got {got} at index \(1,\)"):
+            write_c(model, "net.c")
+    model = MLP((4, 2), dtype="float64")
+    model.biases[0][0] = 1e60
+    for network, samples in ((MLP((4, 2)), np.full((5, 4), 1e300)), (model, np.zeros((5, 4)))):
+        with pytest.raises(ValueError, match="activations in float32 must be finite, got inf"):  # without a warning
+            quantise(network, samples)
     write_c_of_one_layer = c_file.c_source(MLP((4, 2), activation="gelu"), "net", "")  # it has no activation
     assert "gelu" not in write_c_of_one_layer
     with pytest.raises(CheckpointError, match="cannot write"):

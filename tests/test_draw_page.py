@@ -438,6 +438,49 @@ def test_a_second_finger_or_button_does_not_draw(runs: Any, visit: Any) -> None:
     assert not seen(page, 16).any()
 
 
+@pytest.mark.parametrize("what", ["canvas.blur()", "undo.click()", "clear.click()", "take.click()"])
+def test_whatever_comes_between_ends_the_stroke(what: str, runs: Any, visit: Any) -> None:
+    page = visit(runs("digits") / "draw.html")
+    box = page.locator("#canvas").bounding_box()
+    page.mouse.move(box["x"] + 50, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 50, box["y"] + 150)
+    page.evaluate(what)
+    before = seen(page, 16)
+    page.mouse.move(box["x"] + 150, box["y"] + 150)
+    page.mouse.up()
+    assert np.array_equal(seen(page, 16), before)
+    draw(page, DIGITS[0])
+    assert not np.array_equal(seen(page, 16), before)
+
+
+def test_a_finger_that_rests_selects_no_text() -> None:
+    # Safari knows only the name with the prefix.
+    (rule,) = re.findall(
+        r"^\.paper \{.*\}$", (report_page.FOLDER / "style.css").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert "-webkit-user-select: none; user-select: none" in rule
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_focus_of_the_drawing_area_is_seen(scheme: str, runs: Any, visit: Any) -> None:
+    page = visit(runs("digits") / "draw.html", color_scheme=scheme)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "canvas"
+    box = page.locator("#canvas").bounding_box()
+    clip = {"x": box["x"] - 4, "y": box["y"] + 100, "width": 3, "height": 3}  # within the outline
+    found = np.array(Image.open(BytesIO(page.screenshot(clip=clip))).convert("RGB"))[1, 1]
+    assert tuple(found) == ((0, 95, 150) if scheme == "light" else (108, 192, 240))
+
+
+def test_the_drawing_area_has_an_edge_in_forced_colours(runs: Any, visit: Any) -> None:
+    page = visit(runs("digits") / "draw.html", forced_colors="active", color_scheme="dark")
+    box = page.locator("#canvas").bounding_box()
+    clip = {"x": box["x"] - 4, "y": box["y"] + 100, "width": 8, "height": 1}
+    assert np.array(Image.open(BytesIO(page.screenshot(clip=clip))).convert("L")).max() == 255
+
+
 # ---- what the page says
 
 
@@ -460,6 +503,29 @@ def test_the_page_says_who_agrees_and_tells_it_once_after_a_rest(runs: Any, visi
     page.wait_for_timeout(200)
     (news,) = page.evaluate("told")
     assert news.startswith(sentence) and "teacher: " in news and "Temperature 4" in news
+
+
+def test_what_was_said_of_pen_and_label_is_not_said_again_when_it_is_no_longer_true(runs: Any, visit: Any) -> None:
+    page = visit(runs("digits") / "draw.html")
+
+    def news(words: str) -> str:
+        page.wait_for_function("words => document.querySelector('#draw-news').textContent.includes(words)", arg=words)
+        return str(page.text_content("#draw-news"))
+
+    page.focus("#canvas")
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
+    assert news("Temperature 4").startswith("Pen down")
+    page.keyboard.press("Tab")  # lifts the pen
+    page.eval_on_selector("#draw-temperature", SET, "3")
+    assert "Pen" not in news("Temperature 8")
+    page.click("#take")
+    assert "label 0" in news("Test image")
+    page.eval_on_selector("#draw-temperature", SET, "1")
+    assert "label 0" in news("Temperature 2")
+    page.select_option("#draw-label", "3")
+    page.eval_on_selector("#draw-temperature", SET, "0")
+    assert "label" not in news("Temperature 1.").replace("labels alone", "").replace("label smoothing", "")
 
 
 def test_who_disagrees_is_named(runs: Any, visit: Any) -> None:
@@ -659,6 +725,36 @@ def test_words_are_finished_letter_by_letter(runs: Any, visit: Any) -> None:
     page.fill("#begin", "The 2nd!")
     assert page.input_value("#begin") == "thend"  # letters alone
     page.wait_for_function("() => document.querySelector('#draw-news').textContent.includes('thend')")
+
+
+def test_the_caret_stays_where_one_types(runs: Any, visit: Any) -> None:
+    page = visit(runs("words") / "draw.html", reduced_motion="reduce")
+    page.fill("#begin", "thing")
+    page.keyboard.press("Home")
+    page.keyboard.type("A1R")
+    assert page.input_value("#begin") == "arthing"
+    page.fill("#begin", "Élan")
+    assert page.input_value("#begin") == "elan"  # without its accent
+
+
+def test_a_keyboard_that_composes_is_not_disturbed(runs: Any, visit: Any) -> None:
+    page = visit(runs("words") / "draw.html", reduced_motion="reduce")
+    client = page.context.new_cdp_session(page)
+    page.fill("#begin", "")
+    for text in ("T", "Th", "Thi"):  # as a phone's keyboard does until the word is complete
+        client.send("Input.imeSetComposition", {"text": text, "selectionStart": len(text), "selectionEnd": len(text)})
+        assert f"“{text.lower()}”" in page.inner_text(f"#{TABLE}")
+    client.send("Input.insertText", {"text": "Thi"})
+    assert page.input_value("#begin") == "thi"
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_the_longest_beginning_fits(width: int, runs: Any, visit: Any) -> None:
+    page = visit(runs("words") / "draw.html", width, reduced_motion="reduce")
+    page.fill("#begin", "m" * 30)
+    assert page.input_value("#begin") == "m" * 20
+    page.eval_on_selector("#draw-temperature", SET, "5")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_letters_come_one_after_the_other_where_motion_is_wanted(runs: Any, visit: Any) -> None:

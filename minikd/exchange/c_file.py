@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import subprocess
 import tempfile
 from itertools import pairwise
@@ -66,24 +67,32 @@ def write_c(network: MLP | Int8Network, path: str | os.PathLike[str]) -> str:
     Raises
     ------
     ValueError
-        C does not support the activation. The message names it.
+        C does not support the activation, or a parameter is not finite in float32. The message names it.
     CheckpointError
         The file cannot be written.
     """
     if isinstance(network, MLP):
         if network.activation not in ACTIVATIONS and len(network.weights) > 1:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)} in C, got {network.activation!r}")
-        check_finite("theta", to_numpy(network.theta))
-    name = c_name(path)
-    memory = measured_size(c_source(network, name, "not measured")) or _computed_size(network)
-    write_atomically(path, c_source(network, name, memory).encode())
+        with np.errstate(over="ignore"):  # of float64
+            check_finite("theta in float32", to_numpy(network.theta).astype(np.float32))
+    memory = measured_size(c_source(network, path, "not measured")) or _computed_size(network)
+    write_atomically(path, c_source(network, path, memory).encode())
     return memory
 
 
-def c_source(network: MLP | Int8Network, name: str, memory: str) -> str:
-    """The text of the file. Its first comment contains `memory`, the text about sizes."""
+def c_source(network: MLP | Int8Network, path: str | os.PathLike[str], memory: str) -> str:
+    """The text of the file `path`. Its first comment contains `memory`, the text about sizes."""
+    name = c_name(path)
+    file = Path(path).name.encode("utf-8", "replace").decode()  # a file's name may be no text
     words = _int8_words(network, name) if isinstance(network, Int8Network) else _float_words(network)
-    words |= {"name": name, "macro": f"{name.upper()}_MAIN", "memory": memory}
+    words |= {
+        "name": name,
+        "file": file,
+        "quoted": shlex.quote(file),
+        "macro": f"{name.upper()}_MAIN",
+        "memory": memory,
+    }
     words |= {"sizes": "-".join(map(str, network.sizes)), "D": network.sizes[0], "K": network.sizes[-1]}
     words["forward"] = Template("void ${name}_forward(const $type x[$D], $type logits[$K])").substitute(words)
     parts = [TEMPLATES["head"].substitute(words), *_tables(network)]
@@ -185,7 +194,7 @@ def measured_size(source: str) -> str | None:
 def _computed_size(network: MLP | Int8Network) -> str:
     tables, cell = (network.nbytes, 1) if isinstance(network, Int8Network) else (4 * network.num_params, 4)
     words = _bytes(tables, 0, cell * sum(_buffers(network.sizes).values()))
-    return f"{words}, computed from the tables without the code, because cc or size is missing"
+    return f"{words}, computed from the tables without the code, because cc or size is missing or failed"
 
 
 def _bytes(text: int, data: int, bss: int) -> str:

@@ -113,6 +113,7 @@ def quantise(model: MLP, samples: Any) -> Int8Network:
     return Int8Network(grids[0], tuple(layers), grids[-1])
 
 
+@np.errstate(over="ignore", invalid="ignore")  # check_finite tells
 def _ranges(theta: list[tuple[np.ndarray, np.ndarray]], x: Any) -> np.ndarray:
     """Smallest and largest value, with 0 included, of inputs, hidden layers and logits: (layers + 1, 2)"""
     ranges = np.zeros((len(theta) + 1, 2))
@@ -123,7 +124,7 @@ def _ranges(theta: list[tuple[np.ndarray, np.ndarray]], x: Any) -> np.ndarray:
                 W, b = theta[i - 1]
                 a = linear(a, W, b) if i == len(theta) else dense(a, W, b, "relu")[1]  # (rows, width)
             ranges[i] = min(ranges[i, 0], a.min()), max(ranges[i, 1], a.max())
-    check_finite("activations", ranges)
+    check_finite("activations in float32", ranges.astype(np.float32))  # scales are float32
     return ranges
 
 

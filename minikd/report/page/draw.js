@@ -340,9 +340,9 @@
 
   canvas.addEventListener("pointerdown", (event) => {
     if (pointer !== null || event.button !== 0) return;
+    lift();
     pointer = event.pointerId;
     canvas.setPointerCapture(pointer);
-    lift();
     byId("cursor").hidden = true;
     place = "";
     start(where(event));
@@ -364,9 +364,10 @@
   const pen = { x: SIDE / 2, y: SIDE / 2, down: false };
   const held = new Set(); // arrow keys: two of them move it aslant
 
+  /** End the stroke, of any pen. */
   function lift() {
     pen.down = false;
-    current = null;
+    pointer = current = null;
     held.clear();
     byId("cursor").classList.remove("down");
   }
@@ -414,6 +415,7 @@
   canvas.addEventListener("keyup", (event) => held.delete(event.key));
   canvas.addEventListener("blur", () => {
     lift();
+    place = "";
     byId("cursor").hidden = true;
   });
   canvas.addEventListener("focus", () => { if (canvas.matches(":focus-visible")) showPen(); });
@@ -431,7 +433,11 @@
   on("undo", "click", () => { lift(); undo(); });
   on("clear", "click", () => { lift(); clear(); });
   on("take", "click", () => { lift(); take(); });
-  on("draw-label", "change", ({ value }) => { state.label = value === "" ? null : Number(value); answer(); });
+  on("draw-label", "change", ({ value }) => {
+    state.label = value === "" ? null : Number(value);
+    place = ""; // may name another label
+    answer();
+  });
   on("draw-temperature", "input", (slider) => { state.T = 2 ** slider.valueAsNumber; answer(); });
   on("draw-weight", "input", (slider) => { state.w = slider.valueAsNumber; answer(); });
   on("draw-student", "change", (select) => { state.student = networks[select.value]; answer(); });

@@ -67,7 +67,7 @@
 
   function answer() {
     const { T, seed, student } = state;
-    const beginning = byId("begin").value;
+    const beginning = lettersOf(byId("begin").value);
     const random = generator(seed);
     const draws = Array.from({ length: WORDS }, () => Array.from({ length: LONGEST }, random));
     const shown = networks.filter((network) => network.always || network === student);
@@ -84,10 +84,18 @@
     });
   }
 
-  /** Only letters that the networks know stay in the beginning; capital ones become small. */
-  function typed(input) {
-    const known = [...input.value.toLowerCase()].filter((letter) => page.classes.indexOf(letter) > 0).join("");
-    if (known !== input.value) input.value = known;
+  /** The letters of a text that the networks know; capital ones become small, and accents go. */
+  const lettersOf = (text) => [...text.toLowerCase().normalize("NFKD")].filter((letter) => page.classes.indexOf(letter) > 0).join("");
+
+  /** Only letters stay in the field, and the caret stays where it is. A keyboard that composes would write all letters
+      again if the field changed meanwhile. */
+  function typed(input, { isComposing }) {
+    const known = lettersOf(input.value);
+    if (known !== input.value && !isComposing) {
+      const caret = lettersOf(input.value.slice(0, input.selectionEnd)).length;
+      input.value = known;
+      input.setSelectionRange(caret, caret);
+    }
     answer();
   }
 
@@ -98,6 +106,7 @@
   byId("draw-temperature").value = Math.log2(state.T);
   byId("begin").value = "th";
   on("begin", "input", typed);
+  on("begin", "compositionend", typed);
   on("another", "click", () => { state.seed += 1; answer(); });
   on("draw-temperature", "input", (slider) => { state.T = 2 ** slider.valueAsNumber; answer(); });
   on("draw-student", "change", (select) => { state.student = networks[select.value]; answer(); });
