@@ -380,6 +380,16 @@ def test_the_command_writes_c_and_prints_what_each_precision_costs(
     assert "void other_forward(const float x[64], float logits[10]);" in (tmp_path / "other.c").read_text()
 
 
+def test_the_table_of_a_layer_too_wide_for_int8_leaves_int8_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = str(tmp_path / "wide.safetensors")
+    MLP((64, 32_769, 10)).save(own)
+    main(["export", own, "--to", "c", "--data", "digits"])
+    printed = capsys.readouterr().out
+    assert "float16" in printed and "int8" not in printed
+
+
 def test_the_command_says_what_c_and_int8_need(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own, gelu, x = (str(tmp_path / name) for name in ("s.safetensors", "g.safetensors", "x.npy"))
     MLP((64, 8, 10)).save(own)

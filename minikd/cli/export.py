@@ -66,6 +66,9 @@ def _beside(source: Path, options: argparse.Namespace) -> Path:
 
 def _costs(model: MLP, data: Data, name: str) -> str:
     """The table of precisions on test samples, with int8 if the network can be quantised."""
-    has_int8 = model.activation == "relu" or len(model.weights) == 1
-    table = precision_table(model, data.x_test, data.y_test, quantise(model, data.x_train) if has_int8 else None)
+    try:
+        int8 = quantise(model, data.x_train)
+    except ValueError:  # another activation than relu, or a layer too wide
+        int8 = None
+    table = precision_table(model, data.x_test, data.y_test, int8)
     return f"\non the {len(data.y_test):,} test samples of {name}:\n{text_table(table, gap='  ')}"
