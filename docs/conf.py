@@ -134,8 +134,11 @@ def rewrite(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
 
 def plain_types(app: Any, what: str, name: str, obj: Any, options: Any, signature: str, returns: str) -> Any:
     """Signatures name the package's own types as its source does, and defaults that are classes or functions."""
-    named = r"TypeAliasForwardRef\('(\w+)'\)|<class '(?:\w+\.)*(\w+)'>|<function (\w+)>"
-    return tuple(text and re.sub(named, lambda found: found[found.lastindex], text) for text in (signature, returns))
+    named = r"TypeAliasForwardRef\('(\w+)'\)|<class '(?:\w+\.)*(\w+)'>|<function (\w+)[^>]*>|<(factory)>"
+    return tuple(
+        text and re.sub(named, lambda found: found[found.lastindex].replace("factory", "..."), text)
+        for text in (signature, returns)
+    )
 
 
 def link_back(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:

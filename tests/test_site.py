@@ -213,6 +213,8 @@ def test_every_method_tutorial_and_public_name_has_its_page(site: Path, built: d
     for notebook in pages.notebooks():
         page = built[(site / "tutorials" / notebook.relative_to(pages.TUTORIALS).with_suffix(".html")).resolve()]
         assert page.language == ("zh-Hans" if notebook.parent.name == "zh" else "en")
+    code = built[(site / "code-map.html").resolve()].links
+    assert {f"_modules/minikd/{path.stem}.html" for path in (ROOT / "minikd").glob("[a-z]*.py")} <= set(code)
     anchors = {anchor for path, page in built.items() if path.parent.name == "api" for anchor in page.anchors}
     assert {f"minikd.{name}" for name in minikd.__all__} <= anchors
 
