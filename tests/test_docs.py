@@ -76,7 +76,7 @@ ELSEWHERE = {
 # What a block needs that is not always installed.
 NEEDS = {"processes": "mpi4py"}
 # Pages that only the site needs, because GitHub shows the README, or the folder of the tutorials, in their place.
-SITE_ONLY = "index learn syllabus zh gallery contributing changelog course"
+SITE_ONLY = "index learn zh gallery contributing changelog course"
 OF_THE_SITE = {f"docs/{name}.md" for name in SITE_ONLY.split()}
 PYTHON = [found for page in TEXTS for found in blocks(page) if found.language == "python"]
 HERE = [found for found in PYTHON if found.marker not in ELSEWHERE.get(found.page, set())]
