@@ -59,6 +59,7 @@ html_baseurl = ""
 html_copy_source = html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(DOCS / "_ext" / "scorer.js")
 html_theme_options = {"navigation_with_keys": False}
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "native"
 copybutton_prompt_text = ">>> "

@@ -255,6 +255,11 @@ def test_a_search_finds_names_english_words_and_chinese_ones(site: Path) -> None
         for query, name in wanted.items():
             page.goto(f"{(site / 'search.html').as_uri()}?q={query}")
             page.locator(f"ul.search a[href*='{name}.html']").first.wait_for(timeout=60_000)
+        for query, name in {"own data": "own-data", "softmax": "api/losses", "temperature": "glossary"}.items():
+            page.goto(f"{(site / 'search.html').as_uri()}?q={query}")
+            page.locator("ul.search > li > a").nth(5).wait_for(timeout=60_000)
+            first = page.locator("ul.search > li > a").first.get_attribute("href")
+            assert first and f"{name}.html" in first, query
 
 
 @pytest.mark.slow
