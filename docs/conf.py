@@ -23,11 +23,12 @@ import pages  # noqa: E402
 import prose  # noqa: E402
 from docutils import nodes  # noqa: E402
 from sphinx import addnodes  # noqa: E402
+from sphinx.search import SearchEnglish, languages  # noqa: E402
 
 import minikd  # noqa: E402
 
 project = "minikd"
-author = "the authors of minikd"
+author = copyright = "the authors of minikd"
 version = release = minikd.__version__
 language = "en"
 
@@ -58,8 +59,9 @@ html_baseurl = ""
 html_copy_source = html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(DOCS / "_ext" / "scorer.js")
 html_theme_options = {"navigation_with_keys": False}
-pygments_style, pygments_dark_style = "friendly", "native"
+pygments_style, pygments_dark_style = "a11y-high-contrast-light", "native"
 copybutton_prompt_text = ">>> "
 copybutton_exclude = ".linenos, .gp, .go"
 
@@ -78,6 +80,7 @@ ELSEWHERE = {
     "README.md": "/index.md",
     "README.zh.md": "/zh.md",
     "CONTRIBUTING.md": "/contributing.md",
+    "CHANGELOG.md": "/changelog.md",
     "tutorials": "/learn.md",
     "tutorials/README.md": "/learn.md",
     "minikd/methods": "/gallery.md",
@@ -131,8 +134,12 @@ def rewrite(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
 
 
 def plain_types(app: Any, what: str, name: str, obj: Any, options: Any, signature: str, returns: str) -> Any:
-    """Signatures name the package's own types as its source does."""
-    return tuple(text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returns))
+    """Signatures name the package's own types as its source does, and defaults that are classes or functions."""
+    named = r"TypeAliasForwardRef\('(\w+)'\)|<class '(?:\w+\.)*(\w+)'>|<function (\w+)[^>]*>|<(factory)>"
+    return tuple(
+        text and re.sub(named, lambda found: found[found.lastindex].replace("factory", "..."), text)
+        for text in (signature, returns)
+    )
 
 
 def link_back(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
@@ -160,6 +167,27 @@ def chinese(app: Any, pagename: str, templatename: str, context: dict[str, Any],
     """Tell browsers and screen readers which pages are in Chinese."""
     if pagename == "zh" or pagename.startswith("tutorials/zh/"):
         context["language"] = "zh-Hans"
+
+
+class Search(SearchEnglish):
+    """The words that a search finds: English ones, and pairs of Chinese characters, because Chinese has no spaces."""
+
+    chinese = re.compile(r"[\u4e00-\u9fff]+")
+    js_splitter_code = r"""
+var splitQuery = (query) =>
+  query.split(/([\u4e00-\u9fff]+)/).flatMap((part, i) =>
+    i % 2 === 0
+      ? part.split(/[^\p{Letter}\p{Number}_]+/u).filter((word) => word)
+      : [...Array(Math.max(part.length - 1, 1)).keys()].map((k) => part.slice(k, k + 2)));
+"""
+
+    def split(self, input: str) -> list[str]:
+        """The words of a text."""
+        pairs = [run[k : k + 2] for run in self.chinese.findall(input) for k in range(max(len(run) - 1, 1))]
+        return super().split(self.chinese.sub(" ", input)) + pairs
+
+
+languages["en"] = Search
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -25,7 +25,10 @@ Classifier = Any  # an MLP, a callable x -> logits, or an (N, K) array of logits
 class Scores(dict[str, float]):
     """Numbers by name, readable as `scores["nll"]` and as `scores.nll`. `evaluate` returns one.
 
-    AttributeError, which lists the names, for a name that is not there.
+    Raises
+    ------
+    AttributeError
+        A name is not there. The message lists the names.
 
     Examples
     --------

@@ -206,7 +206,7 @@ class MLP:
         return dx
 
     def predict(self, x: Array) -> Array:
-        """Logits for any number of rows, on the model's device, PIECE rows at a time.  x (N, D) -> (N, K)
+        """Logits for any number of rows, on the model's device, 2,048 rows at a time.  x (N, D) -> (N, K)
 
         There is no dropout, and nothing is kept for `backward`.
         """

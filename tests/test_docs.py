@@ -76,7 +76,8 @@ ELSEWHERE = {
 # What a block needs that is not always installed.
 NEEDS = {"processes": "mpi4py"}
 # Pages that only the site needs, because GitHub shows the README, or the folder of the tutorials, in their place.
-OF_THE_SITE = {f"docs/{name}.md" for name in ("index", "learn", "syllabus", "zh", "gallery", "contributing", "course")}
+SITE_ONLY = "index learn zh gallery contributing changelog course"
+OF_THE_SITE = {f"docs/{name}.md" for name in SITE_ONLY.split()}
 PYTHON = [found for page in TEXTS for found in blocks(page) if found.language == "python"]
 HERE = [found for found in PYTHON if found.marker not in ELSEWHERE.get(found.page, set())]
 
@@ -223,6 +224,11 @@ def test_a_command_that_does_not_exist_is_found() -> None:
 
 def test_the_page_of_the_tests_has_the_command_of_the_readme() -> None:
     assert block("docs/testing.md", "tests") == block("README.md", "tests")
+
+
+def test_the_start_page_shows_what_the_first_command_of_the_readme_prints() -> None:
+    printed = block("docs/start.md", "printed")
+    assert "labels alone" in printed and f"```\n{printed}```" in TEXTS["README.md"]
 
 
 def test_the_pages_have_commands() -> None:

@@ -37,6 +37,25 @@ LOOKED_AT = ("index", "learn", "tutorials/03_the_gradient", "tutorials/zh/03_the
 LOOKED_AT += ("api/losses", "api/training", "glossary", "syllabus")
 SIDEWAYS = "document.documentElement.scrollWidth - window.innerWidth"
 
+CUT_OFF = """[...document.querySelectorAll("article pre, article .table-wrapper")]
+    .filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.textContent.slice(0, 60))"""
+# Words whose contrast with their background is below 4.5, what WCAG 2 asks for (AA).
+FAINT = """(() => {
+    const parts = text => { const c = text.match(/[\\d.]+/g).map(Number); return c.length < 4 ? [...c, 1] : c };
+    const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3]));
+    const light = c => c.map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + [0.2126, 0.7152, 0.0722][i] * v, 0);
+    const behind = element => element ? over(parts(getComputedStyle(element).backgroundColor),
+        behind(element.parentElement)) : [255, 255, 255];
+    const faint = new Set(), walk = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+        const element = walk.currentNode.parentElement, box = element.getBoundingClientRect();
+        if (!walk.currentNode.nodeValue.trim() || !box.width || element.closest("script, style, svg, button")) continue;
+        const below = behind(element), [a, b] = [over(parts(getComputedStyle(element).color), below), below].map(light);
+        if ((Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) < 4.5) faint.add(element.className + element.textContent);
+    }
+    return [...faint];
+})()"""
 
 # ---- what needs no build ------------------------------------------------------------------------------------------
 
@@ -136,6 +155,7 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.loads: list[str] = []
         self.anchors: set[str] = set()
+        self.pictures: list[str] = []
         self.language = ""
         self.feed(path.read_text("utf-8"))
 
@@ -146,6 +166,8 @@ class Page(HTMLParser):
             self.links.append(str(given["href"]))
         if tag in ("img", "script", "link", "source", "iframe"):
             self.loads += [str(given[name]) for name in ("src", "href") if given.get(name)]
+        if tag == "img":
+            self.pictures.append(given.get("alt") or "")
         if tag == "html":
             self.language = given.get("lang") or ""
 
@@ -173,6 +195,15 @@ def test_no_link_of_the_site_is_dead_and_nothing_is_loaded_from_elsewhere(built:
 
 
 @pytest.mark.slow
+def test_every_picture_has_a_text_in_its_place_and_every_signature_reads_as_its_source(built: dict[Path, Page]) -> None:
+    pictures = {(path.name, text) for path, page in built.items() for text in page.pictures}
+    assert len(pictures) > 60 and [found for found in pictures if len(found[1]) < 2 or found[1].endswith(".png")] == []
+    for path in built:
+        signatures = re.findall(r'<dt class="sig.*?</dt>', path.read_text("utf-8"), re.DOTALL)
+        assert not re.search("<span[^>]*>(~|&lt;)", "".join(signatures)), path
+
+
+@pytest.mark.slow
 def test_every_method_tutorial_and_public_name_has_its_page(site: Path, built: dict[Path, Page]) -> None:
     for name, method in METHODS.items():
         text = (site / "gallery" / f"{name}.html").read_text("utf-8")
@@ -182,6 +213,8 @@ def test_every_method_tutorial_and_public_name_has_its_page(site: Path, built: d
     for notebook in pages.notebooks():
         page = built[(site / "tutorials" / notebook.relative_to(pages.TUTORIALS).with_suffix(".html")).resolve()]
         assert page.language == ("zh-Hans" if notebook.parent.name == "zh" else "en")
+    code = built[(site / "code-map.html").resolve()].links
+    assert {f"_modules/minikd/{path.stem}.html" for path in (ROOT / "minikd").glob("[a-z]*.py")} <= set(code)
     anchors = {anchor for path, page in built.items() if path.parent.name == "api" for anchor in page.anchors}
     assert {f"minikd.{name}" for name in minikd.__all__} <= anchors
 
@@ -209,6 +242,37 @@ def test_pages_fit_render_their_formulas_and_fetch_nothing(site: Path, width: in
                 assert page.locator("mjx-merror").count() == 0, name
             assert page.evaluate(SIDEWAYS) <= 0, f"{name} is wider than {width} px"
     assert heard == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_search_finds_names_english_words_and_chinese_ones(site: Path) -> None:
+    need_browser()
+    wanted = {"grading": "course-instructors", "check_gradients": "measure", "MinikdError": "errors", "知识蒸馏": "zh"}
+    wanted |= {"changelog": "changelog", "温度": "02_dark_knowledge", "蒸馏": "04_teacher_then_student"}
+    with chromium() as browser:
+        page = browser.new_page()
+        for query, name in wanted.items():
+            page.goto(f"{(site / 'search.html').as_uri()}?q={query}")
+            page.locator(f"ul.search a[href*='{name}.html']").first.wait_for(timeout=60_000)
+        for query, name in {"own data": "own-data", "softmax": "api/losses", "temperature": "glossary"}.items():
+            page.goto(f"{(site / 'search.html').as_uri()}?q={query}")
+            page.locator("ul.search > li > a").nth(5).wait_for(timeout=60_000)
+            first = page.locator("ul.search > li > a").first.get_attribute("href")
+            assert first and f"{name}.html" in first, query
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_and_code_stand_out_and_code_is_not_cut_off_on_a_wide_screen(site: Path, scheme: str) -> None:
+    need_browser()
+    with chromium() as browser:
+        page = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=scheme).new_page()
+        for name in ("tutorials/03_the_gradient", "api/losses", "gallery/kd", "start", "_modules/minikd/losses"):
+            page.goto((site / f"{name}.html").as_uri())
+            assert page.evaluate(CUT_OFF) == [], name
+            assert page.evaluate(FAINT) == [], name
 
 
 def colour(page: Any) -> str:

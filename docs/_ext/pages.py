@@ -43,13 +43,14 @@ GROUPS = {
     "Controls that know nothing": "label-smoothing virtual-teacher",
 }
 READS = {"labels": "samples and labels", "images": "samples, no labels", "nothing": "no data"}
+NBSP = "\N{NO-BREAK SPACE}"  # a number, its interval and its unit stay in one line
 TEACHERS = {"logits": "anything that has logits", "network": "an MLP: it looks inside", "none": "none"}
 
 
 def link(text: str) -> str:
     """What stands between backticks in a docstring: a public name or a method leads to its page."""
-    if text in minikd.__all__:
-        return f":py:obj:`~minikd.{text}`"
+    if (name := text.removeprefix("minikd.")) in minikd.__all__:
+        return f":py:obj:`~minikd.{name}`"
     if text in METHODS:
         return f":doc:`{text} </gallery/{text}>`"
     return prose.literal(text)
@@ -83,7 +84,7 @@ def measured() -> dict[str, list[dict[str, Any]]]:
 def errors(row: dict[str, Any]) -> str:
     """What a row is judged by, with the half-width of its interval."""
     unit, digits = (" nats", 3) if "nats" in row["unit"] else (" %", 2)
-    return f"{row['error']:.{digits}f} ± {row['half']:.{digits}f}{unit}"
+    return f"{row['error']:.{digits}f} ± {row['half']:.{digits}f}{unit}".replace(" ", NBSP)
 
 
 def gain(row: dict[str, Any]) -> str:
@@ -91,8 +92,8 @@ def gain(row: dict[str, Any]) -> str:
     if not row["verdict"]:
         return "–"
     unit, digits = (" nats", 3) if "nats" in row["unit"] else (" points", 2)
-    number = f"{-row['gain']:+.{digits}f}".replace("-", "−")
-    return f"{number} ± {row['gain_half']:.{digits}f}{unit}, **{row['verdict']}**"
+    number = f"{-row['gain']:+.{digits}f} ± {row['gain_half']:.{digits}f}{unit}".replace("-", "−").replace(" ", NBSP)
+    return f"{number}, **{row['verdict']}**"
 
 
 def rows_of(name: str) -> list[tuple[str, ...]]:
@@ -222,6 +223,9 @@ STATED = {
     "needs": r"- \*\*(?:Prerequisites:|先修内容：)\*\* *(.+?)\n",
     "hours": r"- \*\*(?:Hours:|学时：)\*\* *([\d.]+)",
 }
+# What stands in a picture, in the code that draws it: its title and what its axes show.
+TITLE = re.compile(r'(?:suptitle\(|set_title\(|title"?[=:] ?)"([^"{}]+)"[,)]')
+AXES = re.compile(r'[xy]label"?[=:] ?"([^"{}]+)"')
 GOALS = re.compile(r"(?:^- \*\*.+\n(?:  .+\n)*)+", re.MULTILINE)  # the list in which learn, needs and hours stand
 
 
@@ -256,8 +260,21 @@ def page_of(path: Path) -> str:
     more += f"- {other}\n" if chinese or chinese_of(path).exists() else ""
     box = rf":::{{admonition}} {words[0]}\n:class: lesson\n\n\g<0>{more}:::\n"
     stated(path)
+    describe_pictures(notebook["cells"])
     notebook["cells"][0]["source"] = GOALS.sub(lambda found: found.expand(box), first_cell(path), count=1)
     return json.dumps(notebook, ensure_ascii=False)
+
+
+def describe_pictures(cells: list[dict[str, Any]]) -> None:
+    """Give each picture that a cell draws a text in its place: the heading above it, its title and its axes."""
+    heading = ""
+    for cell in cells:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            heading = (re.findall(r"^#+ (.+)$", source, re.MULTILINE) or [heading])[-1]
+        elif any("image/png" in output.get("data", ()) for output in cell["outputs"]):
+            parts = [heading.replace("$", ""), *TITLE.findall(source)[-1:], *dict.fromkeys(AXES.findall(source))]
+            cell["metadata"]["mystnb"] = {"image": {"alt": "; ".join(parts)}}
 
 
 def lessons_table(language: str = "") -> str:
@@ -308,13 +325,14 @@ def data_table() -> str:
     """The data sets."""
     lines = ["| name | what it is | source and licence |", "|---|---|---|"]
     for name, dataset in DATASETS.items():
-        lines.append(f"| `{name}` | {dataset.summary} | {dataset.source}; {dataset.licence} |")
+        terms = re.sub(r"https?://[^\s;)]+", r"<\g<0>>", f"{dataset.source}; {dataset.licence}")
+        lines.append(f"| `{name}` | {dataset.summary} | {terms} |")
     return "\n".join([*lines, ""])
 
 
-def contributing() -> str:
-    """CONTRIBUTING.md without its title, with its links as seen from this folder."""
-    _, _, text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("\n")
+def project_file(name: str) -> str:
+    """A file of the project without its title, with its links as seen from this folder."""
+    _, _, text = (ROOT / name).read_text(encoding="utf-8").partition("\n")
     return re.sub(r"\]\((?!https?:|#)([^)\s]+)\)", r"](../\1)", text)
 
 
@@ -323,7 +341,8 @@ TABLES = {
     "tutorials": lessons_table,
     "tutorials-zh": partial(lessons_table, "zh"),
     "tutorials-short": lessons_short,
-    "contributing": contributing,
+    "contributing": partial(project_file, "CONTRIBUTING.md"),
+    "changelog": partial(project_file, "CHANGELOG.md"),
     "exercises": exercises_table,
     "data": data_table,
 }

@@ -44,7 +44,7 @@ def load() -> Data:
 
 DATASET = Dataset(
     summary="handwritten digits, 1,797 images of 8×8 pixels, 10 classes (inside the package)",
-    source="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
+    source="https://doi.org/10.24432/C50P49",
     licence="CC BY 4.0",
     citation="Alpaydin, Kaynak: Optical Recognition of Handwritten Digits. UCI Machine Learning Repository (1998), "
     "https://doi.org/10.24432/C50P49",

@@ -100,7 +100,7 @@ def train(
 
 METHOD = Method(
     "annealing",
-    "a faint teacher that grows clear, then labels",
+    "flattened logits, less and less, then labels",
     "Jafari et al. 2021, arXiv 2104.07163",
     train,
     parallel=True,

@@ -95,7 +95,7 @@ def train(
 
 METHOD = Method(
     "assistants",
-    "by way of a network of a size between",
+    "through a network of medium size",
     "Mirzadeh et al. 2020, arXiv 1902.03393",
     train,
     teacher="network",

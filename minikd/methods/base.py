@@ -258,7 +258,7 @@ def check_layer(name: str, layer: Any, model: MLP) -> int:
 
 
 def features(model: MLP, x: Array, layer: int = -1) -> Array:
-    """The hidden activations of a layer, without dropout, PIECE rows of x at a time.  x (N, D) -> (N, width)"""
+    """The hidden activations of a layer, without dropout, 2,048 rows of x at a time.  x (N, D) -> (N, width)"""
     check_type("model", model, MLP, "an MLP")
     x = check_matrix("x", x, columns=model.sizes[0])
     depth = check_layer("layer", layer, model) + 1

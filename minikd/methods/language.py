@@ -94,7 +94,7 @@ def perplexity(model: MLP, words: Sequence[str]) -> float:
 def sample(model: MLP, n: int, temperature: float = 1.0, seed: int = 0) -> list[str]:
     """n words from the model, letter by letter from softmax(z / T), all n words at a time.
 
-    No word is empty, because the end mark is excluded from the first draw. A word is cut off after LONGEST letters. The
+    No word is empty, because the end mark is excluded from the first draw. A word is cut off after 24 letters. The
     same seed gives the same words.
     """
     context_of(model)

@@ -105,7 +105,7 @@ def train(
 
 METHOD = Method(
     "skewed",
-    "KL to a mixture with a little of oneself",
+    "KL to a mixture of teacher and student",
     "Ko et al. 2024, arXiv 2402.03898",
     train,
     parallel=True,
