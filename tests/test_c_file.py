@@ -20,6 +20,7 @@ import pytest
 from helpers import assert_close, assert_same_bits, sample
 
 from minikd import MLP, Adam, cross_entropy, evaluate, fit, load_data
+from minikd.cli import export as cli_export
 from minikd.cli.main import main
 from minikd.data import Data
 from minikd.errors import CheckpointError
@@ -380,14 +381,10 @@ def test_the_command_writes_c_and_prints_what_each_precision_costs(
     assert "void other_forward(const float x[64], float logits[10]);" in (tmp_path / "other.c").read_text()
 
 
-def test_the_table_of_a_layer_too_wide_for_int8_leaves_int8_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    own = str(tmp_path / "wide.safetensors")
-    MLP((64, 32_769, 10)).save(own)
-    main(["export", own, "--to", "c", "--data", "digits"])
-    printed = capsys.readouterr().out
-    assert "float16" in printed and "int8" not in printed
+def test_the_table_of_a_layer_too_wide_for_int8_leaves_int8_out(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8, "MOST_INPUTS", 63)
+    table = cli_export._costs(MLP((64, 8, 10)), data, "digits")
+    assert "float16" in table and "int8" not in table
 
 
 def test_the_command_says_what_c_and_int8_need(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
