@@ -1,11 +1,11 @@
 # %% [markdown]
-# # 08 · Can a small network tell spoken digits, even from a stranger?
+# # 08 · Can a small network recognise spoken digits, even of a new speaker?
 #
 # **In short.** Yes, for a speaker from the training data. A few steps of arithmetic make a small picture of the sound,
-# and a student with 16 hidden units, a twentieth of the teacher's size, misreads about one in twenty. With 100 labelled
-# recordings instead of 2,400 a student misreads three in ten, and half as many if it learns from a teacher that was
-# trained on all of them. With a new speaker teacher and students misread one in three. In int8 the student takes 17 kB,
-# and misreads 3 more recordings of 1,500.
+# and a student with 16 hidden units, a twentieth of the teacher's size, misclassifies about one in twenty. With 100
+# labelled recordings instead of 2,400 a student misclassifies three in ten, and half as many if it learns from a
+# teacher that was trained on all of them. With a new speaker, teacher and students misclassify one in three. In int8
+# the student takes 17 kB, and misclassifies 3 more recordings of 1,500.
 #
 # - **What you will learn:** how sound becomes a log-mel picture, how speakers change a test, and what int8 costs
 # - **Prerequisites:** tutorial 04; complex numbers for the Fourier transform
@@ -13,7 +13,7 @@
 #
 # A microphone delivers thousands of numbers a second, and a single number means nothing. Here we turn them into a small
 # picture of the sound, step by step. Then a large network teaches a small one to read these pictures. In the end we
-# test both on a speaker whom they have never heard.
+# test both on a speaker who is not in the training data.
 
 # %%
 import os
@@ -216,7 +216,7 @@ per_frame = FRAME + 2 * FFT * np.log2(FFT) + np.count_nonzero(M)  # window, FFT,
 print(f"log-mel picture: about {FRAMES * per_frame:,.0f} multiplications per word")
 
 # %% [markdown]
-# The student has a twentieth of the teacher's parameters, and costs less than the picture that it reads.
+# The student has a twentieth of the teacher's parameters, and costs less than the picture that it classifies.
 #
 # ## Five seeds
 #
@@ -280,10 +280,10 @@ for seed in range(seeds):
 table = test_table(known)
 
 # %% [markdown]
-# All students misread about one in twenty. In errors, smoothing (+2.0 ± 4.6 fewer) and distillation (+0.4 ± 3.1) are
-# undecided: with 2,400 labels the student is nearly as good as its teacher, and a dozen misread recordings of 300 are
-# too few for a precise measurement. In NLL distillation is also undecided. The distilled students vary less: their
-# interval is much narrower than that of students on labels.
+# All students misclassify about one in twenty. In errors, smoothing (+2.0 ± 4.6 fewer) and distillation (+0.4 ± 3.1)
+# are undecided: with 2,400 labels the student is nearly as good as its teacher, and a dozen misclassified recordings of
+# 300 are too few for a precise measurement. In NLL distillation is also undecided. The distilled students vary less:
+# their interval is much narrower than that of students on labels.
 #
 # ## A hundred recordings
 #
@@ -302,11 +302,11 @@ for seed, run in enumerate(known):
 few_table = test_table(by_few)
 
 # %% [markdown]
-# **Distillation helps:** the student misreads 45 of 300 recordings instead of 94, 49 ± 8 fewer, and its NLL falls to
-# about a third. Label smoothing, which has no knowledge, is undecided in errors (+1.4 ± 4.7 fewer). So knowledge helps:
-# the teacher's answers to 100 recordings contain part of what it learned from 2,300 others.
+# **Distillation helps:** the student misclassifies 45 of 300 recordings instead of 94, 49 ± 8 fewer, and its NLL falls
+# to about a third. Label smoothing, which has no knowledge, is undecided in errors (+1.4 ± 4.7 fewer). So knowledge
+# helps: the teacher's answers to 100 recordings contain part of what it learned from 2,300 others.
 #
-# ## Which digits sound alike?
+# ## Which digits sound similar?
 #
 # We take the mean of the teacher's softened answers to all test recordings of a digit,
 # $M_{kj} = \frac{1}{N_k} \sum_{i : y_i = k} q^T_{ij}$, at the temperature of the student's training.
@@ -411,17 +411,17 @@ plots.show(figure)
 
 # %% [markdown]
 # **What to notice.** The test above did not show this. With a new speaker, errors rise from one in twenty to one in
-# three, and very unevenly: networks that have never heard theo understand nine in ten of his digits, but about half of
-# those of george, lucas and nicolas are misread. Five voices are too few to learn what is common to all voices, and a
-# test with known speakers cannot show it.
+# three, and very unevenly: networks that were trained without theo classify nine in ten of his digits correctly, but
+# about half of those of george, lucas and nicolas are misclassified. Five voices are too few to learn what is common to
+# all voices, and a test with known speakers cannot show it.
 #
 # Does distillation help with new speakers? It is undecided in errors, 2.0 ± 7.4 points fewer, and in NLL, 1.0 ± 1.0
 # nats lower. Smoothing, which has no knowledge, is also undecided, with 2.6 ± 6.5 points and 1.8 ± 1.9 nats. With
 # labels alone, students are confident in their mistakes, and the NLL of some is worse than that of equal probabilities
-# ($\log 10 \approx 2.3$). This teacher has heard the same five speakers as its student, so it has little to add, unlike
-# the teacher of the hundred recordings. The teacher and its students are also overconfident. Only with smoothed labels
-# are the students well calibrated on average. (The six trainings share most of their speakers, so the six differences
-# are not independent, and the intervals are more likely too narrow than too wide.)
+# ($\log 10 \approx 2.3$). This teacher was trained on the same five speakers as its student, so it has little to add,
+# unlike the teacher of the hundred recordings. The teacher and its students are also overconfident. Only with smoothed
+# labels are the students well calibrated on average. (The six trainings share most of their speakers, so the six
+# differences are not independent, and the intervals are more likely too narrow than too wide.)
 #
 # ## int8 for a microcontroller
 #
@@ -461,7 +461,7 @@ print("\n" + source[source.rindex("void student_forward(") : source.index("\n#if
 
 # %% [markdown]
 # **What to notice.** The tables shrink from 66,280 to 16,778 bytes, to a quarter, and fit into 32 KiB of flash. Sample,
-# hidden units and logits take 1,050 bytes of RAM instead of 4,200. Over the five seeds int8 misreads 81 of 1,500
+# hidden units and logits take 1,050 bytes of RAM instead of 4,200. Over the five seeds int8 misclassifies 81 of 1,500
 # recordings, float32 78. The NLL changes by at most 0.004 nats. float16 halves the bytes and costs no additional error
 # here, but a chip without a floating-point unit must compute each product in software.
 #
@@ -500,8 +500,9 @@ print("\n" + source[source.rindex("void student_forward(") : source.index("\n#if
 # <details><summary>Answer</summary>
 #
 # Subtracting a constant from logarithms divides the powers by a constant, so the pictures no longer depend on loudness.
-# It does not help: 38 % of the new speakers' digits are misread instead of 37 %, and 70 % instead of 56 % for george.
-# Theo, the quietest, was understood best already. So the difference must come from the voices, accents and microphones.
+# It does not help: 38 % of the new speakers' digits are misclassified instead of 37 %, and 70 % instead of 56 % for
+# george. Theo, the quietest, was understood best already. So the difference must come from the voices, accents and
+# microphones.
 #
 # </details>
 #

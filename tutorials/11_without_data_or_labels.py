@@ -74,8 +74,8 @@ print("teachers, accuracy on test images, %:", np.round([accuracy(teacher) for t
 #     the student's step:    v is a constant; z moves towards v (soft targets, no labels)
 #     the generator's step:  both networks are frozen; the gradient goes back through them to s and to the generator
 #
-# Which samples are worth asking about? The first three terms are from Chen et al. 2019, the last is from Fang et
-# al. 2019. With $q = \mathrm{softmax}(v)$, $\bar q$ its mean over the batch, and $o$ the one-hot of the class that the
+# Which samples are worth asking about? The first three terms are from Chen et al. (2019), the last is from Fang et al.
+# (2019). With $q = \mathrm{softmax}(v)$, $\bar q$ its mean over the batch, and $o$ the one-hot of the class that the
 # teacher chooses,
 #
 # $$ L_G = a\, CE(o, q) + b \sum_k \bar q_k \log \bar q_k - c\, \mathrm{mean}\, |h| - d\, \mathrm{mean}\, |v - z| . $$
@@ -507,12 +507,12 @@ for name, values in cosines.items():
     print(f"{name}: cosine between the first step and the direction to the teacher {mean:+.3f} ± {half:.3f}")
 
 # %% [markdown]
-# **What to notice.** With 20 auxiliary logits the student reads 82 ± 10 % of the test images. It has seen neither an
-# image nor a label, and no loss was applied to its class logits. It reads with its initial class weights, because its
-# hidden layers have become similar to its teacher's. With three auxiliary logits it reads 27 ± 6 %, where chance is 10
-# %. From other initial weights it learns nothing in either case, although it imitates the same logits on the same
-# noise. With the same initial weights the first step points more than twice as much towards the teacher (cosine 0.073
-# against 0.028), and over many steps this is enough.
+# **What to notice.** With 20 auxiliary logits the student's accuracy is 82 ± 10 %. It has seen neither an image nor a
+# label, and no loss was applied to its class logits. Its initial class weights work because its hidden layers have
+# become similar to its teacher's. With three auxiliary logits the accuracy is 27 ± 6 %, where chance is 10 %. From
+# other initial weights it learns nothing in either case, although it imitates the same logits on the same noise. With
+# the same initial weights the first step points more than twice as much towards the teacher (cosine 0.073 against
+# 0.028), and over many steps this is enough.
 #
 # So distillation passes on more than the outputs show. This helps data-free distillation. It also means that a filter
 # on the samples may not keep a teacher's faults from its student.
