@@ -545,5 +545,5 @@ if not FAST:
     assert {pairs[0][1], pairs[0][2]} == {"six", "eight"} and mean_answers[8, 6] > mean_answers[6, 8]
     assert 2 * table["nll"]["distilled"].std() < table["nll"]["labels"].std()  # distilled students vary less
     assert all(unseen[kind].mean() > 25 for kind in kinds) and nll["labels"].max() > np.log(10)
-    excess = {kind: 100 * confidence[kind] - (100 - unseen[kind].mean()) for kind in kinds}  # of confidence, in points
+    excess = {kind: 100 * confidence[kind] - (100 - unseen[kind].mean()) for kind in kinds}  # excess confidence, points
     assert min(excess["teacher"], excess["labels"], excess["distilled"]) > 10 and abs(excess["smoothed"]) < 10

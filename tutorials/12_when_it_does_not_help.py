@@ -99,7 +99,7 @@ print(f"by hand and minikd's distillation_loss, largest difference: {largest:.0e
 def train(loss, *targets, seed, rows, hidden=(64,), lr=0.03, epochs=None, first=1000, **kind):
     # targets (N, ...) are those of all training images; the network is shown the images of `rows`
     model = MLP((x.shape[1], *hidden, K), seed=first + seed, **kind)
-    epochs = (epochs or max(30, 100 * FEW // len(rows))) // (2 if FAST else 1)  # as many steps for few images
+    epochs = (epochs or max(30, 100 * FEW // len(rows))) // (2 if FAST else 1)  # as many steps if images are few
     options = {"epochs": epochs, "batch_size": 32, "schedule": cosine(), "seed": seed, "progress": False}
     shown = tuple(t if callable(t) else t[rows] for t in targets)  # (n, ...) each
     fit(model, x[rows], shown, loss=loss, optimizer=Adam(model, lr), **options)

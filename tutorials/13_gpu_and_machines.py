@@ -234,7 +234,7 @@ def gradient(model, x, y):
 
 
 def sum_of_parts(machines, parts, x, y):
-    """What a sum over all machines gives each of them: sum_m n_m / N g_m, (P,)."""
+    """The gradient that every machine receives, the sum over m of n_m / N g_m: (P,)."""
     gradients = list(pool.map(lambda model, rows: gradient(model, x[rows], y[rows]), machines, parts))
     N = sum(len(rows) for rows in parts)
     return sum(len(rows) / N * g for rows, g in zip(parts, gradients, strict=True))
