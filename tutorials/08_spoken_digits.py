@@ -5,7 +5,7 @@
 # and a student with 16 hidden units, a twentieth of the teacher's size, misclassifies about one in twenty. With 100
 # labelled recordings instead of 2,400 a student misclassifies three in ten, and half as many if it learns from a
 # teacher that was trained on all of them. With a new speaker, teacher and students misclassify one in three. In int8
-# the student takes 17 kB, and misclassifies 3 more recordings of 1,500.
+# the student takes 17 kB, and misclassifies 4 more recordings of 1,500.
 #
 # - **What you will learn:** how sound becomes a log-mel picture, how speakers change a test, and what int8 costs
 # - **Prerequisites:** tutorial 04; complex numbers for the Fourier transform
@@ -152,7 +152,7 @@ print(f"the lowest band is {points[2] - points[0]:.0f} Hz wide, the highest {poi
 print(f"by hand and minikd's `log_mel`: largest difference {np.abs(S - fsdd.log_mel(one.samples)).max():.0e}")
 
 # %% tags=["cover"]
-figure = Figure(figsize=(6.2, 4.1), layout="constrained")
+figure = Figure(figsize=(6.0, 4.0), layout="constrained")
 (wave, spectrum), (filters, picture) = figure.subplots(2, 2)
 wave.plot(np.arange(len(s)) / RATE, s, color="#0072B2", lw=0.6)
 for start in starts[[4, 20]]:
@@ -280,10 +280,10 @@ for seed in range(seeds):
 table = test_table(known)
 
 # %% [markdown]
-# All students misclassify about one in twenty. In errors, smoothing (+2.0 ± 4.6 fewer) and distillation (+0.4 ± 3.1)
-# are undecided: with 2,400 labels the student is nearly as good as its teacher, and a dozen misclassified recordings of
-# 300 are too few for a precise measurement. In NLL distillation is also undecided. The distilled students vary less:
-# their interval is much narrower than that of students on labels.
+# All students misclassify about one in twenty. In errors, smoothing (0.8 ± 4.1 fewer) and distillation (1.0 ± 2.6) are
+# undecided: with 2,400 labels the student is nearly as good as its teacher, and a dozen misclassified recordings of 300
+# are too few for a precise measurement. In NLL distillation is also undecided. The distilled students vary less: their
+# interval is much narrower than that of students on labels.
 #
 # ## A hundred recordings
 #
@@ -302,8 +302,8 @@ for seed, run in enumerate(known):
 few_table = test_table(by_few)
 
 # %% [markdown]
-# **Distillation helps:** the student misclassifies 45 of 300 recordings instead of 94, 49 ± 8 fewer, and its NLL falls
-# to about a third. Label smoothing, which has no knowledge, is undecided in errors (+1.4 ± 4.7 fewer). So knowledge
+# **Distillation helps:** the student misclassifies 43 of 300 recordings instead of 94, 51 ± 10 fewer, and its NLL falls
+# to about a third. Label smoothing, which has no knowledge, is undecided in errors (1.4 ± 4.7 fewer). So knowledge
 # helps: the teacher's answers to 100 recordings contain part of what it learned from 2,300 others.
 #
 # ## Which digits sound similar?
@@ -415,8 +415,8 @@ plots.show(figure)
 # about half of those of george, lucas and nicolas are misclassified. Five voices are too few to learn what is common to
 # all voices, and a test with known speakers cannot show it.
 #
-# Does distillation help with new speakers? It is undecided in errors, 2.0 ± 7.4 points fewer, and in NLL, 1.0 ± 1.0
-# nats lower. Smoothing, which has no knowledge, is also undecided, with 2.6 ± 6.5 points and 1.8 ± 1.9 nats. With
+# Does distillation help with new speakers? It is undecided in errors, 3.6 ± 6.1 points fewer, and in NLL, 1.1 ± 1.3
+# nats lower. Smoothing, which has no knowledge, is also undecided, with 2.7 ± 6.0 points and 1.9 ± 2.0 nats. With
 # labels alone, students are confident in their mistakes, and the NLL of some is worse than that of equal probabilities
 # ($\log 10 \approx 2.3$). This teacher was trained on the same five speakers as its student, so it has little to add,
 # unlike the teacher of the hundred recordings. The teacher and its students are also overconfident. Only with smoothed
@@ -461,8 +461,8 @@ print("\n" + source[source.rindex("void student_forward(") : source.index("\n#if
 
 # %% [markdown]
 # **What to notice.** The tables shrink from 66,280 to 16,778 bytes, to a quarter, and fit into 32 KiB of flash. Sample,
-# hidden units and logits take 1,050 bytes of RAM instead of 4,200. Over the five seeds int8 misclassifies 81 of 1,500
-# recordings, float32 78. The NLL changes by at most 0.004 nats. float16 halves the bytes and costs no additional error
+# hidden units and logits take 1,050 bytes of RAM instead of 4,200. Over the five seeds int8 misclassifies 73 of 1,500
+# recordings, float32 69. The NLL changes by at most 0.004 nats. float16 halves the bytes and costs no additional error
 # here, but a chip without a floating-point unit must compute each product in software.
 #
 # The C file contains the tables, this function, and two more that convert the sample and the logits. It needs no

@@ -436,8 +436,8 @@ plots.show(figure)
 # **What to notice.**
 #
 # - **Answers help most.** Soft targets, logits, DKD, DIST, standardised logits and FitNets, which ends in soft targets,
-#   err on 5.3 to 6.1 % of the test images. Labels alone err on 11.2 %, the teachers on 3.1 %.
-# - **Relations help less.** RKD, SP and PKT err on 8.0 to 9.8 %. They do not say which class an image belongs to, so
+#   err on 5.4 to 6.1 % of the test images. Labels alone err on 11.2 %, the teachers on 3.1 %.
+# - **Relations help less.** RKD, SP and PKT err on 7.9 to 9.8 %. They do not say which class an image belongs to, so
 #   the classes still come from 100 labels.
 # - **Controls gain little.** Label smoothing (+0.6 ± 1.3 points) and the virtual teacher (+0.4 ± 1.6) are undecided. So
 #   knowledge helps here, not regularisation: the teacher has learned from 799 more images.
@@ -466,9 +466,10 @@ print(f"gain of answers over relations, means of both groups: {compared('answers
 # %% [markdown]
 # **How often would chance alone look like this?** A 95 % interval misses the true value in one of twenty cases. If none
 # of the twelve had an effect, almost every second such comparison would still show at least one apparent effect. PKT,
-# with a gain of 1.4 ± 1.2, could be such a case. The six methods that use answers gain 1.7 to 2.6 times the half-width
+# with a gain of 1.4 ± 1.2, could be such a case. The six methods that use answers gain 1.8 to 2.6 times the half-width
 # of their interval. "The best" is not a verdict: one method always comes first, and among equally good methods chance
-# decides which. DIST is first here, but against standardised logits, DKD and logits it is undecided.
+# decides which. DIST is first here, but against standardised logits and logits it is undecided, and against DKD the
+# interval barely excludes 0 (0.71 ± 0.70 points).
 #
 # ## DIST and its temperature
 #
@@ -497,11 +498,12 @@ axes.minorticks_off()
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** At τ = 1 DIST errs on 8.8 % of the validation images or more, at each of nine strengths. At τ = 8
-# it errs on 4.9 %, at the default strength. On test images the chosen temperature gains 3.6 ± 1.3 points over τ = 1. It
-# moves DIST from *undecided* against labels to first place. Soft targets also need a higher temperature: 7.6 % at T =
-# 1, 4.8 % at T = 8. DKD, which sets the weight of the other classes itself, depends on it least: 6.0 and 4.9 %. A
-# comparison of defaults would have measured the default and not the method.
+# **What to notice.** At τ = 1 DIST errs on 8.7 % of the validation images or more, at each of nine strengths. At τ = 8
+# it errs on 4.9 %, at the default strength. On test images the chosen temperature gains 3.3 ± 1.4 points over τ = 1.
+# The gain over labels alone rises from 2.5 ± 2.4 points, last among the methods that use answers, to 5.8 ± 2.8. Soft
+# targets also need a higher temperature: 7.6 % at T = 1, 4.8 % at T = 8. DKD, which sets the weight of the other
+# classes itself, depends on it least: 6.0 and 4.9 %. A comparison of defaults would have measured the default and not
+# the method.
 #
 # This is one task. `minikd compare` tunes and compares the whole gallery in the same way, on any of the data sets, and
 # `minikd sweep --images 50,100,200,400,all` shows how the gain shrinks when the student is shown more.
@@ -576,15 +578,19 @@ if not FAST:
     error = {name: runs.mean() for name, runs in test_errors.items()}
     answers, relations = (*groups["answers"], "fitnets"), groups["relations"]
     assert all(gain[name]["verdict"] == "helps" for name in names)
-    assert all(gain[name]["verdict"] == "undecided" for name in (*controls, "dist, τ = 1"))
+    assert all(gain[name]["verdict"] == "undecided" for name in controls)
+    default = gain["dist, τ = 1"]  # its verdict depends on the rounding
+    assert default["gain"] < min(1.3 * default["gain_half"], 0.6 * min(gain[name]["gain"] for name in answers))
     assert all(5.2 < error[name] < 6.2 for name in answers) and all(7.9 < error[name] < 9.9 for name in relations)
     assert 11 < error["labels"] < 11.3 and 3 < teacher_errors.mean() < 3.2
     assert all(0.3 < gain[name]["gain"] < 0.7 for name in controls)
     assert all(1.65 < gain[name]["gain"] / gain[name]["gain_half"] < 2.65 for name in answers)
     assert gain["pkt"]["gain"] < 1.2 * gain["pkt"]["gain_half"] and best == "dist"
-    assert all(compared("dist", name).endswith("undecided") for name in ("dkd", "logits", "standardised"))
+    assert all(compared("dist", name).endswith("undecided") for name in ("logits", "standardised"))
+    lead, half = mean_interval(list(test_errors["dkd"] - test_errors["dist"]))
+    assert 0 < lead < 1.2 * half
     assert compared("answers", "relations").endswith("helps") and compared("dist", "dist, τ = 1").endswith("helps")
-    assert min(at_1.values()) > 8.7 and curves["dist"].mean(axis=0)[3] < 5
+    assert min(at_1.values()) > 8.5 and curves["dist"].mean(axis=0)[3] < 5
     at_8 = {name: runs[:, 0].mean() - runs[:, 3].mean() for name, runs in curves.items()}  # gain of T = 8 over T = 1
     assert at_8["dist"] > at_8["kd"] > at_8["dkd"] > 1
     assert gain["rkd"]["cost"] > 2 * gain["kd"]["cost"]
