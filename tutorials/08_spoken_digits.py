@@ -152,7 +152,7 @@ print(f"the lowest band is {points[2] - points[0]:.0f} Hz wide, the highest {poi
 print(f"by hand and minikd's `log_mel`: largest difference {np.abs(S - fsdd.log_mel(one.samples)).max():.0e}")
 
 # %% tags=["cover"]
-figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+figure = Figure(figsize=(5.6, 3.8), layout="constrained")
 (wave, spectrum), (filters, picture) = figure.subplots(2, 2)
 wave.plot(np.arange(len(s)) / RATE, s, color="#0072B2", lw=0.6)
 for start in starts[[4, 20]]:

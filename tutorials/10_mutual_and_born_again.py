@@ -136,16 +136,16 @@ def distil_without_labels(seed, frozen):
 frozen = np.array([distil_without_labels(seed, True) for seed in range(min(seeds, 5))])  # (seeds, 2, epochs + 1)
 trained = np.array([distil_without_labels(seed, False) for seed in range(min(seeds, 5))])
 curves = {
-    "trained teacher": trained[:, 0],
-    "its student": trained[:, 1],
-    "frozen teacher": frozen[:, 0],
-    "student of the frozen teacher": frozen[:, 1],
+    "trained: teacher": trained[:, 0],
+    "trained: student": trained[:, 1],
+    "frozen: teacher": frozen[:, 0],
+    "frozen: student": frozen[:, 1],
 }
 figure = plots.lines(np.arange(frozen.shape[2]), curves, xlabel="epoch of the student", ylabel="validation errors, %")
 figure.axes[0].set(title="Teacher frozen, or trained on its student's loss", yscale="log")
 plots.show(figure)
 for name, runs in curves.items():
-    print(f"{name:30} {runs[:, -1].mean():5.1f} % validation errors after the last epoch")
+    print(f"{name:17} {runs[:, -1].mean():5.1f} % validation errors after the last epoch")
 
 # %% [markdown]
 # **What to notice.** This teacher got no wrong target. It was only trained to agree with the student. The student is
@@ -362,7 +362,7 @@ for at, row in enumerate(rows):
 axes.axvline(0, color="black", lw=1)
 axes.set_yticks(range(len(rows)), [f"{row['method']}: {row['verdict']}" for row in rows])
 axes.set(xlabel="gain over the same network alone, points of test errors, 95 % interval", ylim=(len(rows), -1))
-axes.set_title(f"Gain from peers, parents and a teacher of {len(data.x_train)} images ({len(x)} shown)")
+axes.set_title(f"Gain from peers, parents, or a teacher of {len(data.x_train)} images")
 plots.show(figure)
 
 # %% [markdown]
