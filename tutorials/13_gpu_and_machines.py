@@ -203,7 +203,8 @@ if device == "cuda":
 # **What to notice.** A sample in a large batch costs a small fraction of a sample alone. A matrix product with one row
 # reads every weight from memory for one multiplication. With 256 rows each weight is used 256 times, and the Python
 # code of a step runs once for all rows. Then the curve flattens: the processor is fully used, and twice the samples
-# take twice as long. A GPU can do more at once, so expect its curve to flatten later. With a small batch a GPU may be
+# take twice as long. A very large batch can even cost more per sample, because its arrays no longer fit into the
+# processor's cache. A GPU can do more at once, so expect its curve to flatten later. With a small batch a GPU may be
 # slower than the CPU. So measure with *your* sizes.
 #
 # ## Many machines: share the batch
@@ -336,7 +337,9 @@ speedup = {
 }
 figure = plots.lines(M, speedup, xlabel="machines", ylabel="times faster than one machine")
 figure.set_size_inches(9, 4)
+figure.legends[0].remove()  # replaced by a legend within the axes
 axes = figure.axes[0]
+axes.legend(loc="upper left", fontsize=9)
 axes.plot(M, M, color="black", lw=0.8, ls=":")
 axes.text(10, 14, "M times faster", rotation=38, fontsize=9)
 axes.set(xscale="log", yscale="log", ylim=(0.5, 300), title="Calculated speed-up, with assumed constants")
