@@ -1,11 +1,11 @@
 # %% [markdown]
-# # 08 · Can a small network tell spoken digits, even from a stranger?
+# # 08 · Can a small network recognise spoken digits, even of a new speaker?
 #
 # **In short.** Yes, for a speaker from the training data. A few steps of arithmetic make a small picture of the sound,
-# and a student with 16 hidden units, a twentieth of the teacher's size, misreads about one in twenty. With 100 labelled
-# recordings instead of 2,400 a student misreads three in ten, and half as many if it learns from a teacher that was
-# trained on all of them. With a new speaker teacher and students misread one in three. In int8 the student takes 17 kB,
-# and misreads 3 more recordings of 1,500.
+# and a student with 16 hidden units, a twentieth of the teacher's size, misclassifies about one in twenty. With 100
+# labelled recordings instead of 2,400 a student misclassifies three in ten, and half as many if it learns from a
+# teacher that was trained on all of them. With a new speaker, teacher and students misclassify one in three. In int8
+# the student takes 17 kB, and misclassifies 4 more recordings of 1,500.
 #
 # - **What you will learn:** how sound becomes a log-mel picture, how speakers change a test, and what int8 costs
 # - **Prerequisites:** tutorial 04; complex numbers for the Fourier transform
@@ -13,7 +13,7 @@
 #
 # A microphone delivers thousands of numbers a second, and a single number means nothing. Here we turn them into a small
 # picture of the sound, step by step. Then a large network teaches a small one to read these pictures. In the end we
-# test both on a speaker whom they have never heard.
+# test both on a speaker who is not in the training data.
 
 # %%
 import os
@@ -45,7 +45,7 @@ parts = np.array([fsdd.part_of(r) for r in recordings])  # (N,): "train", "val" 
 seconds = np.array([len(r.samples) for r in recordings]) / 8000  # (N,)
 people = np.unique(speakers)
 print(f"{len(recordings):,} recordings of {len(people)} speakers: {', '.join(people)}")
-print(f"they last {seconds.min():.2f} to {seconds.max():.2f} seconds; half of them less than {np.median(seconds):.2f}")
+print(f"length {seconds.min():.2f} to {seconds.max():.2f} s, median {np.median(seconds):.2f} s")
 print({str(part): int((parts == part).sum()) for part in np.unique(parts)})
 
 # %% [markdown]
@@ -96,8 +96,8 @@ waves = np.exp(-2j * np.pi * n[:, None] * k / FFT)  # (FRAME, 129)
 power = np.abs((w * frames) @ waves) ** 2  # (FRAMES, 129)
 fast = np.abs(np.fft.rfft(w * frames, FFT)) ** 2  # (FRAMES, 129)
 f = k * RATE / FFT  # (129,) in Hz
-print(f"“six”, {len(s) / RATE:.2f} s; the strongest pitch in the middle frame: {f[power[FRAMES // 2].argmax()]:.0f} Hz")
-print(f"sum and FFT: largest difference {np.abs(power - fast).max():.0e}, of powers up to {power.max():.0f}")
+print(f"“six”, {len(s) / RATE:.2f} s; strongest frequency in the middle frame: {f[power[FRAMES // 2].argmax()]:.0f} Hz")
+print(f"sum and FFT: largest difference {np.abs(power - fast).max():.0e}, with powers up to {power.max():.0f}")
 
 # %% [markdown]
 # ## Step 4: the mel scale
@@ -148,11 +148,11 @@ def log_mel_by_hand(samples):
 
 S = np.log(M @ power.T + 1e-6)  # (MELS, FRAMES)
 print(f"1,000 Hz are {mel(1000):.2f} mel; 1000 / log10(1 + 1000/700) = {1000 / np.log10(1 + 1000 / 700):.0f}")
-print(f"bands {points[2] - points[0]:.0f} Hz wide at the bottom, {points[-1] - points[-3]:.0f} Hz at the top")
-print(f"this recording, by hand and minikd's: largest difference {np.abs(S - fsdd.log_mel(one.samples)).max():.0e}")
+print(f"the lowest band is {points[2] - points[0]:.0f} Hz wide, the highest {points[-1] - points[-3]:.0f} Hz")
+print(f"by hand and minikd's `log_mel`: largest difference {np.abs(S - fsdd.log_mel(one.samples)).max():.0e}")
 
 # %% tags=["cover"]
-figure = Figure(figsize=(6.2, 4.1), layout="constrained")
+figure = Figure(figsize=(5.6, 3.8), layout="constrained")
 (wave, spectrum), (filters, picture) = figure.subplots(2, 2)
 wave.plot(np.arange(len(s)) / RATE, s, color="#0072B2", lw=0.6)
 for start in starts[[4, 20]]:
@@ -167,7 +167,7 @@ for m in range(MELS):
 filters.set(title="32 bands of the mel scale", xlabel="frequency, Hz", ylabel="weight")
 picture.imshow(S, extent=(*middle, 0, MELS), **look)
 picture.set(title="Log-mel picture", xlabel="time, s", ylabel="mel band")
-figure.suptitle("“Six”, from air pressure to 32 × 32 numbers (bright is strong)")
+figure.suptitle("“Six”: from air pressure to 32 × 32 numbers (brighter: stronger)")
 plots.show(figure)
 
 # %% [markdown]
@@ -194,7 +194,7 @@ def standardised(learn):
 x, train, test = standardised(parts == "train"), parts == "train", parts == "test"  # (N, 1024), (N,), (N,)
 data = load_data("fsdd")
 difference = max(np.abs(x[train] - data.x_train).max(), np.abs(x[test] - data.x_test).max())
-print(f"{train.sum() + test.sum():,} recordings by hand and from load_data: largest difference {difference:.0e}")
+print(f"by hand and `load_data`, {train.sum() + test.sum():,} recordings: largest difference {difference:.0e}")
 
 # %% [markdown]
 # ## A student for a small device
@@ -211,12 +211,12 @@ sizes = {"teacher": (1024, *widths, 10), "student": (1024, *recipe["student"], 1
 for name, layers in sizes.items():
     products = sum(a * b for a, b in pairwise(layers))
     parameters = products + sum(layers[1:])
-    print(f"{name}: {parameters:>7,} parameters, {4 * parameters:>9,} bytes, {products:>7,} multiply-adds a word")
+    print(f"{name}: {parameters:>7,} parameters, {4 * parameters:>9,} bytes, {products:>7,} multiply-adds per word")
 per_frame = FRAME + 2 * FFT * np.log2(FFT) + np.count_nonzero(M)  # window, FFT, bands
-print(f"the log-mel picture: about {FRAMES * per_frame:,.0f} multiplications a word")
+print(f"log-mel picture: about {FRAMES * per_frame:,.0f} multiplications per word")
 
 # %% [markdown]
-# The student has a twentieth of the teacher's parameters, and costs less than the picture that it reads.
+# The student has a twentieth of the teacher's parameters, and costs less than the picture that it classifies.
 #
 # ## Five seeds
 #
@@ -261,8 +261,8 @@ def judged(gains, digits, unit=""):
 def test_table(runs):
     scores = {kind: [evaluate(run[kind], x[test], digits[test]) for run in runs] for kind in kinds}
     table = {name: {kind: np.array([s[name] for s in scores[kind]]) for kind in kinds} for name in ("errors", "nll")}
-    print(f"{test.sum()} test recordings of speakers who are known, {seeds} seeds: mean and 95 % interval\n")
-    print(f"{'':<11}{'errors':>12}{'NLL, nats':>17}   less than with labels alone, seed by seed")
+    print(f"{test.sum()} test recordings of known speakers, {seeds} seeds: mean and 95 % interval\n")
+    print(f"{'':<11}{'errors':>12}{'NLL, nats':>17}   reduction against labels alone, paired by seed")
     for kind in kinds:
         row = f"{kind:<11}{pm(table['errors'][kind], 1):>12}{pm(table['nll'][kind], 3):>17}"
         if kind in ("smoothed", "distilled"):
@@ -280,9 +280,9 @@ for seed in range(seeds):
 table = test_table(known)
 
 # %% [markdown]
-# All students misread about one in twenty. In errors, smoothing (+2.0 ± 4.6 fewer) and distillation (+0.4 ± 3.1) are
-# undecided: with 2,400 labels the student is nearly as good as its teacher, and a dozen misread recordings of 300 are
-# too few for a precise measurement. In NLL distillation is also undecided. The distilled students vary less: their
+# All students misclassify about one in twenty. In errors, smoothing (0.8 ± 4.1 fewer) and distillation (1.0 ± 2.6) are
+# undecided: with 2,400 labels the student is nearly as good as its teacher, and a dozen misclassified recordings of 300
+# are too few for a precise measurement. In NLL distillation is also undecided. The distilled students vary less: their
 # interval is much narrower than that of students on labels.
 #
 # ## A hundred recordings
@@ -302,31 +302,31 @@ for seed, run in enumerate(known):
 few_table = test_table(by_few)
 
 # %% [markdown]
-# **Distillation helps:** the student misreads 45 of 300 recordings instead of 94, 49 ± 8 fewer, and its NLL falls to
-# about a third. Label smoothing, which has no knowledge, is undecided in errors (+1.4 ± 4.7 fewer). So knowledge helps:
-# the teacher's answers to 100 recordings contain part of what it learned from 2,300 others.
+# **Distillation helps:** the student misclassifies 43 of 300 recordings instead of 94, 51 ± 10 fewer, and its NLL falls
+# to about a third. Label smoothing, which has no knowledge, is undecided in errors (1.4 ± 4.7 fewer). So knowledge
+# helps: the teacher's answers to 100 recordings contain part of what it learned from 2,300 others.
 #
-# ## Which digits sound alike?
+# ## Which digits sound similar?
 #
 # We take the mean of the teacher's softened answers to all test recordings of a digit,
 # $M_{kj} = \frac{1}{N_k} \sum_{i : y_i = k} q^T_{ij}$, at the temperature of the student's training.
 
 # %%
 q = np.mean([softmax(run["teacher"].predict(x[test]).astype(np.float64), T) for run in known], axis=0)  # (N, 10)
-heard = np.stack([q[digits[test] == d].mean(axis=0) for d in range(10)])  # (10, 10)
+mean_answers = np.stack([q[digits[test] == d].mean(axis=0) for d in range(10)])  # (10, 10)
 words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 figure = Figure(figsize=(4.8, 3.8), layout="constrained")
 axes = figure.subplots()
-image = axes.imshow(100 * np.where(np.eye(10, dtype=bool), np.nan, heard), cmap="Blues")
+image = axes.imshow(100 * np.where(np.eye(10, dtype=bool), np.nan, mean_answers), cmap="Blues")
 axes.set_xticks(range(10), words, rotation=45)
 axes.set_yticks(range(10), words)
-axes.set(xlabel="taken for", ylabel="what is said", title=f"What the teacher hears, T = {T:.0f}")
+axes.set(xlabel="answer", ylabel="spoken digit", title=f"Mean softened answers of the teacher, T = {T:.0f}")
 figure.colorbar(image, ax=axes, label="probability, %")
 plots.show(figure)
-both = heard + heard.T
-pairs = sorted(((both[a, b] / 2, words[a], words[b]) for a in range(10) for b in range(a)), reverse=True)
-print("most alike: ", ", ".join(f"{a}–{b} {100 * value:.1f} %" for value, a, b in pairs[:4]))
-print("least alike:", ", ".join(f"{a}–{b} {100 * value:.1f} %" for value, a, b in pairs[-4:]))
+symmetric = mean_answers + mean_answers.T
+pairs = sorted(((symmetric[a, b] / 2, words[a], words[b]) for a in range(10) for b in range(a)), reverse=True)
+print("most similar: ", ", ".join(f"{a}–{b} {100 * value:.1f} %" for value, a, b in pairs[:4]))
+print("least similar:", ", ".join(f"{a}–{b} {100 * value:.1f} %" for value, a, b in pairs[-4:]))
 
 # %% [markdown]
 # "Eight" is most similar to "six", and "six" to "eight": each has a vowel made at the front of the mouth, and then a
@@ -334,7 +334,7 @@ print("least alike:", ", ".join(f"{a}–{b} {100 * value:.1f} %" for value, a, b
 # "three". But "four" is hardly ever similar to "three". The labels contain none of this. The matrix is not symmetric:
 # an "eight" is taken for a "six" more often than a "six" for an "eight".
 #
-# ## A speaker never heard
+# ## A new speaker
 #
 # So far the six speakers of the test were also in the training data. A device must understand new speakers. So leave
 # one speaker out: train teacher and students on the other five, with means and deviations over these alone, and test on
@@ -342,42 +342,44 @@ print("least alike:", ", ".join(f"{a}–{b} {100 * value:.1f} %" for value, a, b
 # and the interval is now over speakers.
 
 # %%
-guests = people[:3] if FAST else people
-strangers = {}
-for seed, who in enumerate(guests):
+left_out = people[:3] if FAST else people
+results = {}
+for seed, who in enumerate(left_out):
     learn = train & (speakers != who)  # (N,)
-    x_without = standardised(learn)  # (N, 1024): nothing about the stranger in the means either
+    x_without = standardised(learn)  # (N, 1024): mean and deviation without this speaker
     rows = np.flatnonzero(learn)[:: 4 if FAST else 1]
     teacher = train_teacher(x_without[rows], digits[rows], seed)
     networks = with_students(teacher, x_without[rows], digits[rows], seed)
-    his = speakers == who  # (N,)
-    strangers[who] = {kind: evaluate(networks[kind], x_without[his], digits[his]) for kind in kinds}
-    strangers[who]["answers"] = {kind: networks[kind].predict(x_without[his]) for kind in kinds}  # (500, 10) each
+    of_speaker = speakers == who  # (N,)
+    results[who] = {kind: evaluate(networks[kind], x_without[of_speaker], digits[of_speaker]) for kind in kinds}
+    results[who]["logits"] = {kind: networks[kind].predict(x_without[of_speaker]) for kind in kinds}  # (500, 10) each
 
 # %%
-print("errors in %, of a stranger / of the same person when known (test takes)\n")
+print("errors in %: speaker left out of training / speaker included (test takes)\n")
 print(f"{'':<11}" + "".join(f"{kind:>16}" for kind in kinds))
-far = {kind: np.array([100 * (1 - strangers[who][kind].accuracy) for who in guests]) for kind in kinds}  # (speakers,)
-near = {kind: np.zeros(len(guests)) for kind in kinds}  # (speakers,)
-for i, who in enumerate(guests):
-    his = test & (speakers == who)  # (N,)
+unseen = {
+    kind: np.array([100 - 100 * results[who][kind].accuracy for who in left_out]) for kind in kinds
+}  # (speakers,)
+seen = {kind: np.zeros(len(left_out)) for kind in kinds}  # (speakers,)
+for i, who in enumerate(left_out):
+    of_speaker = test & (speakers == who)  # (N,)
     for kind in kinds:
-        near[kind][i] = 100 * np.mean(
-            [(run[kind].predict(x[his]).argmax(axis=1) != digits[his]).mean() for run in known]
+        seen[kind][i] = 100 * np.mean(
+            [(run[kind].predict(x[of_speaker]).argmax(axis=1) != digits[of_speaker]).mean() for run in known]
         )
-    print(f"{who:<11}" + "".join(f"{f'{far[kind][i]:.0f} / {near[kind][i]:.0f}':>16}" for kind in kinds))
-print(f"{'mean':<11}" + "".join(f"{f'{far[kind].mean():.0f} / {near[kind].mean():.0f}':>16}" for kind in kinds))
-nll = {kind: np.array([strangers[who][kind].nll for who in guests]) for kind in kinds}  # (speakers,)
-print("\nstrangers, less than with labels alone, speaker by speaker: mean and 95 % interval")
+    print(f"{who:<11}" + "".join(f"{f'{unseen[kind][i]:.0f} / {seen[kind][i]:.0f}':>16}" for kind in kinds))
+print(f"{'mean':<11}" + "".join(f"{f'{unseen[kind].mean():.0f} / {seen[kind].mean():.0f}':>16}" for kind in kinds))
+nll = {kind: np.array([results[who][kind].nll for who in left_out]) for kind in kinds}  # (speakers,)
+print("\nspeakers left out: reduction against labels alone, paired by speaker, mean and 95 % interval")
 for kind in ("smoothed", "distilled"):
-    fewer, lower = far["labels"] - far[kind], nll["labels"] - nll[kind]  # (speakers,) each
+    fewer, lower = unseen["labels"] - unseen[kind], nll["labels"] - nll[kind]  # (speakers,) each
     print(f"{kind:<11}errors {judged(fewer, 1, ' points')}; NLL {judged(lower, 2, ' nats')}")
-print(f"distilled, less than smoothed: NLL {judged(nll['smoothed'] - nll['distilled'], 2, ' nats')}")
-sure = {
-    kind: np.mean([softmax(strangers[who]["answers"][kind]).max(axis=1).mean() for who in guests]) for kind in kinds
+print(f"distilled against smoothed: NLL {judged(nll['smoothed'] - nll['distilled'], 2, ' nats')}")
+confidence = {
+    kind: np.mean([softmax(results[who]["logits"][kind]).max(axis=1).mean() for who in left_out]) for kind in kinds
 }
-print("\nstrangers: mean confidence, %: ", ", ".join(f"{kind} {100 * sure[kind]:.0f}" for kind in kinds))
-print("           mean accuracy, %:   ", ", ".join(f"{kind} {100 - far[kind].mean():.0f}" for kind in kinds))
+print("\nspeakers left out: mean confidence, %: ", ", ".join(f"{kind} {100 * confidence[kind]:.0f}" for kind in kinds))
+print("                   mean accuracy, %:   ", ", ".join(f"{kind} {100 - unseen[kind].mean():.0f}" for kind in kinds))
 
 # %%
 looks = {
@@ -388,38 +390,38 @@ looks = {
 }
 figure = Figure(figsize=(8, 3.5), layout="constrained")
 left, right = figure.subplots(1, 2)
-at = np.arange(len(guests))
+at = np.arange(len(left_out))
 for shift, kind in zip((-0.24, -0.08, 0.08, 0.24), kinds, strict=True):
     colour, marker = looks[kind]
-    left.vlines(at + shift, near[kind], far[kind], color=colour, lw=1)
-    left.plot(at + shift, near[kind], marker, color=colour, mfc="white", ms=5)
-    left.plot(at + shift, far[kind], marker, color=colour, ms=6, label=kind)
+    left.vlines(at + shift, seen[kind], unseen[kind], color=colour, lw=1)
+    left.plot(at + shift, seen[kind], marker, color=colour, mfc="white", ms=5)
+    left.plot(at + shift, unseen[kind], marker, color=colour, ms=6, label=kind)
     right.plot(at + shift, nll[kind], marker, color=colour, ms=6)
-left.set(ylabel="errors, %", title="Hollow: known; full: a stranger")
+left.set(ylabel="errors, %", title="Speaker included (hollow) or left out (full)")
 right.axhline(np.log(10), color="#777777", lw=1, ls="--")
 right.annotate(
-    "knows nothing", (0.98, np.log(10)), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9
+    "equal probabilities", (0.98, np.log(10)), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9
 )
-right.set(ylabel="NLL, nats", title="Strangers")
+right.set(ylabel="NLL, nats", title="Speaker left out")
 for axes in (left, right):
-    axes.set_xticks(at, guests)
-    axes.set_xlabel("speaker who was left out")
+    axes.set_xticks(at, left_out)
+    axes.set_xlabel("speaker")
 figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
 plots.show(figure)
 
 # %% [markdown]
 # **What to notice.** The test above did not show this. With a new speaker, errors rise from one in twenty to one in
-# three, and very unevenly: networks that have never heard theo understand nine in ten of his digits, but about half of
-# those of george, lucas and nicolas are misread. Five voices are too few to learn what is common to all voices, and a
-# test with known speakers cannot show it.
+# three, and very unevenly: networks that were trained without theo classify nine in ten of his digits correctly, but
+# about half of those of george, lucas and nicolas are misclassified. Five voices are too few to learn what is common to
+# all voices, and a test with known speakers cannot show it.
 #
-# Does distillation help with new speakers? It is undecided in errors, 2.0 ± 7.4 points fewer, and in NLL, 1.0 ± 1.0
-# nats lower. Smoothing, which has no knowledge, is also undecided, with 2.6 ± 6.5 points and 1.8 ± 1.9 nats. With
+# Does distillation help with new speakers? It is undecided in errors, 3.6 ± 6.1 points fewer, and in NLL, 1.1 ± 1.3
+# nats lower. Smoothing, which has no knowledge, is also undecided, with 2.7 ± 6.0 points and 1.9 ± 2.0 nats. With
 # labels alone, students are confident in their mistakes, and the NLL of some is worse than that of equal probabilities
-# ($\log 10 \approx 2.3$). This teacher has heard the same five speakers as its student, so it has little to add, unlike
-# the teacher of the hundred recordings. The teacher and its students are also overconfident. Only with smoothed labels
-# are the students well calibrated on average. (The six trainings share most of their speakers, so the six differences
-# are not independent, and the intervals are more likely too narrow than too wide.)
+# ($\log 10 \approx 2.3$). This teacher was trained on the same five speakers as its student, so it has little to add,
+# unlike the teacher of the hundred recordings. The teacher and its students are also overconfident. Only with smoothed
+# labels are the students well calibrated on average. (The six trainings share most of their speakers, so the six
+# differences are not independent, and the intervals are more likely too narrow than too wide.)
 #
 # ## int8 for a microcontroller
 #
@@ -441,26 +443,26 @@ plots.show(figure)
 
 # %%
 students = [run["distilled"] for run in known]
-whole = [quantise(student, x[train]) for student in students]  # int8 networks; ranges from training recordings
-print(text_table(precision_table(students[0], x[test], digits[test], whole[0]), gap="  "))
+in_int8 = [quantise(student, x[train]) for student in students]  # int8 networks; ranges from training recordings
+print(text_table(precision_table(students[0], x[test], digits[test], in_int8[0]), gap="  "))
 before, after = (
     [evaluate(network, x[test], digits[test]) for network in networks]
-    for networks in (students, [network.predict for network in whole])
+    for networks in (students, [network.predict for network in in_int8])
 )
-print("\nerrors of each seed, float32:", *(scores.errors for scores in before))
-print("errors of each seed, int8:   ", *(scores.errors for scores in after))
+print("\nerrors by seed, float32:", *(scores.errors for scores in before))
+print("errors by seed, int8:   ", *(scores.errors for scores in after))
 change = np.array([b.nll - a.nll for a, b in zip(before, after, strict=True)])  # (seeds,)
-print(f"NLL, int8 less float32: {change.min():+.4f} to {change.max():+.4f} nats\n")
+print(f"NLL, int8 minus float32: {change.min():+.4f} to {change.max():+.4f} nats\n")
 with TemporaryDirectory() as folder:
-    for name, network in {"float32": students[0], "int8": whole[0]}.items():
+    for name, network in {"float32": students[0], "int8": in_int8[0]}.items():
         print(f"{name}: {write_c(network, file := Path(folder) / 'student.c')}")
     source = file.read_text(encoding="utf-8")
 print("\n" + source[source.rindex("void student_forward(") : source.index("\n#ifdef")])
 
 # %% [markdown]
 # **What to notice.** The tables shrink from 66,280 to 16,778 bytes, to a quarter, and fit into 32 KiB of flash. Sample,
-# hidden units and logits take 1,050 bytes of RAM instead of 4,200. Over the five seeds int8 misreads 81 of 1,500
-# recordings, float32 78. The NLL changes by at most 0.004 nats. float16 halves the bytes and costs no additional error
+# hidden units and logits take 1,050 bytes of RAM instead of 4,200. Over the five seeds int8 misclassifies 73 of 1,500
+# recordings, float32 69. The NLL changes by at most 0.004 nats. float16 halves the bytes and costs no additional error
 # here, but a chip without a floating-point unit must compute each product in software.
 #
 # The C file contains the tables, this function, and two more that convert the sample and the logits. It needs no
@@ -498,8 +500,9 @@ print("\n" + source[source.rindex("void student_forward(") : source.index("\n#if
 # <details><summary>Answer</summary>
 #
 # Subtracting a constant from logarithms divides the powers by a constant, so the pictures no longer depend on loudness.
-# It does not help: 38 % of the new speakers' digits are misread instead of 37 %, and 70 % instead of 56 % for george.
-# Theo, the quietest, was understood best already. So the difference must come from the voices, accents and microphones.
+# It does not help: 38 % of the new speakers' digits are misclassified instead of 37 %, and 70 % instead of 56 % for
+# george. Theo, the quietest, was understood best already. So the difference must come from the voices, accents and
+# microphones.
 #
 # </details>
 #
@@ -523,10 +526,10 @@ assert np.abs(power - fast).max() < 1e-9 * power.max() and abs(mel(1000) - 1000)
 assert np.abs(hertz(mel(f)) - f).max() < 1e-9 and (M.sum(axis=1) > 0).all()
 assert np.abs(S - fsdd.log_mel(one.samples)).max() < 1e-5 and difference < 1e-4
 assert known[0]["distilled"].num_params == 1024 * 16 + 16 + 16 * 10 + 10
-assert whole[0].nbytes == 16_778 and all(abs(a.errors - b.errors) <= 3 for a, b in zip(before, after, strict=True))
+assert in_int8[0].nbytes == 16_778 and all(abs(a.errors - b.errors) <= 3 for a, b in zip(before, after, strict=True))
 assert np.abs(change).max() < 0.01
-assert all((far[kind] > near[kind]).mean() > 0.6 and far[kind].mean() > near[kind].mean() + 5 for kind in kinds)
-assert sure["smoothed"] < sure["labels"] and nll["smoothed"].mean() < nll["labels"].mean()
+assert all((unseen[kind] > seen[kind]).mean() > 0.6 and unseen[kind].mean() > seen[kind].mean() + 5 for kind in kinds)
+assert confidence["smoothed"] < confidence["labels"] and nll["smoothed"].mean() < nll["labels"].mean()
 fewer = {kind: few_table["errors"]["labels"] - few_table["errors"][kind] for kind in ("smoothed", "distilled")}
 assert fewer["distilled"].mean() > max(0, fewer["smoothed"].mean())
 if not FAST:
@@ -536,11 +539,11 @@ if not FAST:
     assert 2.5 < few_table["nll"]["labels"].mean() / few_table["nll"]["distilled"].mean() < 3.5
     for kind in ("smoothed", "distilled"):
         assert judged(table["errors"]["labels"] - table["errors"][kind], 1).endswith("undecided")
-        assert judged(far["labels"] - far[kind], 1).endswith("undecided")
+        assert judged(unseen["labels"] - unseen[kind], 1).endswith("undecided")
         mean, half = mean_interval(list(nll["labels"] - nll[kind]))
         assert 0 < mean < 1.15 * half
-    assert {pairs[0][1], pairs[0][2]} == {"six", "eight"} and heard[8, 6] > heard[6, 8]
-    assert 2 * table["nll"]["distilled"].std() < table["nll"]["labels"].std()  # more alike
-    assert all(far[kind].mean() > 25 for kind in kinds) and nll["labels"].max() > np.log(10)
-    surer = {kind: 100 * sure[kind] - (100 - far[kind].mean()) for kind in kinds}  # than right, in points
-    assert min(surer["teacher"], surer["labels"], surer["distilled"]) > 10 and abs(surer["smoothed"]) < 10
+    assert {pairs[0][1], pairs[0][2]} == {"six", "eight"} and mean_answers[8, 6] > mean_answers[6, 8]
+    assert 2 * table["nll"]["distilled"].std() < table["nll"]["labels"].std()  # distilled students vary less
+    assert all(unseen[kind].mean() > 25 for kind in kinds) and nll["labels"].max() > np.log(10)
+    excess = {kind: 100 * confidence[kind] - (100 - unseen[kind].mean()) for kind in kinds}  # excess confidence, points
+    assert min(excess["teacher"], excess["labels"], excess["distilled"]) > 10 and abs(excess["smoothed"]) < 10

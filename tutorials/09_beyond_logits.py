@@ -111,14 +111,14 @@ def decoupled_by_hand(z, y, v, T):
 
 
 rng = np.random.default_rng(0)
-z, T = 2 * rng.normal(size=(len(x), 10)), 4.0  # (N, K), a student that knows nothing yet
+z, T = 2 * rng.normal(size=(len(x), 10)), 4.0  # (N, K), random logits for a student
 v = teachers[0].predict(x).astype(np.float64)  # (N, K)
 tckd, nckd, dtckd, dnckd, others = decoupled_by_hand(z, y, v, T)
 kl = (softmax(v, T) * (log_softmax(v, T) - log_softmax(z, T))).sum(axis=1)  # (N,)
 print(f"KL = TCKD + (1 - q_t) NCKD, largest difference: {np.abs(tckd + others * nckd - kl).max():.0e}")
 _, dkl = kl_loss(z, None, v, temperature=T, soft_weight=1.0)  # T²/N KL
 sum_of_parts = T * T / len(x) * (dtckd + others[:, None] * dnckd)  # (N, K)
-print(f"and so are their gradients:                     {np.abs(sum_of_parts - dkl).max():.0e}")
+print(f"the same for their gradients:                   {np.abs(sum_of_parts - dkl).max():.0e}")
 ours, theirs = (tckd, nckd, dtckd, dnckd), decoupled(z, y, v, temperature=T)
 dkd_difference = max(np.abs(a - b).max() for a, b in zip(ours, theirs, strict=True))
 print(f"by hand and minikd's `decoupled`:               {dkd_difference:.0e}")
@@ -126,31 +126,31 @@ dkd_report = check_gradients(
     lambda z: sum(part.sum() for part in decoupled_by_hand(z, y[:8], v[:8], T)[:2]), z[:8].copy(), (dtckd + dnckd)[:8]
 )
 print(dkd_report)
-for heat in (1.0, 4.0):
-    weight = decoupled_by_hand(z, y, v, heat)[4]  # (N,)
-    print(f"weight 1 - q_t of the ranking at T = {heat:g}: median {np.median(weight):.1e}, largest {weight.max():.2f}")
+for temperature in (1.0, 4.0):
+    weight = decoupled_by_hand(z, y, v, temperature)[4]  # (N,)
+    print(f"weight 1 - q_t of NCKD at T = {temperature:g}: median {np.median(weight):.1e}, largest {weight.max():.2f}")
 
 # %% [markdown]
 # At temperature 1 a good teacher gives the ranking almost no weight on most images. A temperature of 4 gives it much
-# more. So temperature and decoupling correct the same weakness, and the comparison below measures both. Here are the
-# forces on the ten logits of one image. In it the student agrees with the teacher on the right class, and gives the
-# others equal probabilities.
+# more. So temperature and decoupling correct the same weakness, and the comparison below measures both. The next
+# picture shows the negative gradients at the ten logits of one image, the direction in which training moves them. There
+# the student agrees with the teacher on the right class, and gives the others equal probabilities.
 
 # %%
-i = int(np.argmin(np.abs(others - np.median(others))))  # an image about which the teacher is as sure as about most
+i = int(np.argmin(np.abs(others - np.median(others))))  # the image whose 1 - q_t is closest to the median
 q = softmax(v[i : i + 1], T)  # (1, K)
-guess = np.full((1, 10), np.log(others[i] / 9))  # (1, K): all others alike
+guess = np.full((1, 10), np.log(others[i] / 9))  # (1, K): log probabilities, equal for the other classes
 guess[0, y[i]] = np.log(1 - others[i])
 _, _, d_right, d_rank, weight = decoupled_by_hand(T * guess, y[i : i + 1], v[i : i + 1], T)
 figure = plots.bars(
     {
-        "right or not: −dTCKD/dz": -T * d_right[0],
-        "the others, as in soft targets: −(1 − q_t) dNCKD/dz": -T * weight[0] * d_rank[0],
-        "the others, decoupled: −dNCKD/dz": -T * d_rank[0],
+        "TCKD, the right class or not: −dTCKD/dz": -T * d_right[0],
+        "NCKD, weighted as in soft targets: −(1 − q_t) dNCKD/dz": -T * weight[0] * d_rank[0],
+        "NCKD, decoupled: −dNCKD/dz": -T * d_rank[0],
     },
     data.class_names,
-    ylabel="push on the logit, times T",
-    title=f"What the teacher asks of a student's logits, for a {y[i]}",
+    ylabel="negative gradient, times T",
+    title=f"DKD: negative gradients at a student's logits, image of a {y[i]}",
     truth=int(y[i]),
 )
 plots.show(figure)
@@ -188,8 +188,8 @@ a = xb @ W1 + b1  # (B, W)
 h = np.maximum(a, 0)  # (B, W)
 _, dz = cross_entropy(h @ W2 + b2, yb)  # (B, K)
 dr = (h @ R - t) / len(xb)  # (B, W')
-dh_hint = dr @ R.T  # (B, W), the second way
-dh = dz @ W2.T + dh_hint  # (B, W), and it adds up
+dh_hint = dr @ R.T  # (B, W), through the hint's own loss
+dh = dz @ W2.T + dh_hint  # (B, W), the sum of both
 da = dh * (a > 0)  # (B, W)
 dW1, db1 = xb.T @ da, da.sum(axis=0)  # (D, W), (W,)
 
@@ -276,7 +276,7 @@ for name, (by_hand, of_minikd) in relations.items():
     relation_differences.append(max(abs(value - value_of_minikd), np.abs(df - df_of_minikd).max()))
     how_many = {"n_coordinates": 40 if FAST else None}
     relation_reports.append(check_gradients(lambda f, loss=by_hand: loss(f, t)[0], f.copy(), df, **how_many))
-    print(f"{name}: by hand and minikd, largest difference {relation_differences[-1]:.0e}; slopes:")
+    print(f"{name}: by hand and minikd, largest difference {relation_differences[-1]:.0e}; gradient check:")
     print(relation_reports[-1])
 
 # %% [markdown]
@@ -287,7 +287,7 @@ for name, (by_hand, of_minikd) in relations.items():
 
 
 # %%
-def turned(f, degrees):
+def rotated(f, degrees):
     Q, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(16, 16)))  # (W, W), some orthonormal axes
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turn = np.eye(16)  # (W, W)
@@ -301,7 +301,7 @@ losses = {
     "RKD, distances": lambda f: rkd_by_hand(f, t)[0],
     "SP": lambda f: sp_by_hand(f, t)[0],
 }
-f = h + 0.1 * rng.random(h.shape)  # (B, W), features of a student that has not learned yet
+f = h + 0.1 * rng.random(h.shape)  # (B, W), features of an untrained student
 fitted, *_ = np.linalg.lstsq(f, t, rcond=None)  # (W, W'), the best regressor for these features
 degrees, factors = np.linspace(0, 180, 25), np.geomspace(1 / 4, 4, 25)
 looks = {"hint": ("#D55E00", "--", 2), "RKD, distances": ("#0072B2", "-", 4), "SP": ("#000000", ":", 2)}
@@ -309,16 +309,16 @@ figure = Figure(figsize=(9, 3.4), layout="constrained")
 panels = figure.subplots(1, 2, sharey=True)
 changes = {}
 for name, loss in losses.items():
-    by_turn = np.array([loss(turned(f, angle)) for angle in degrees]) / loss(f)  # (25,)
+    by_angle = np.array([loss(rotated(f, angle)) for angle in degrees]) / loss(f)  # (25,)
     by_size = np.array([loss(factor * f) for factor in factors]) / loss(f)  # (25,)
-    changes[name] = np.abs(by_turn - 1).max(), np.abs(by_size - 1).max()
+    changes[name] = np.abs(by_angle - 1).max(), np.abs(by_size - 1).max()
     colour, line, width = looks[name]
-    panels[0].plot(degrees, by_turn, color=colour, ls=line, lw=width, label=name)
+    panels[0].plot(degrees, by_angle, color=colour, ls=line, lw=width, label=name)
     panels[1].plot(factors, by_size, color=colour, ls=line, lw=width)
 panels[0].set(
-    xlabel="all features turned by, degrees", ylabel="loss, over the loss before", title="Turned", yscale="log"
+    xlabel="angle, degrees", ylabel="loss, relative to the unchanged features", title="Features rotated", yscale="log"
 )
-panels[1].set(xlabel="all features multiplied by", title="Scaled", xscale="log")
+panels[1].set(xlabel="factor", title="Features scaled", xscale="log")
 panels[0].set_yticks([1, 4, 16, 64], ["1", "4", "16", "64"])
 panels[0].minorticks_off()
 panels[1].set_xticks([0.25, 0.5, 1, 2, 4], ["1/4", "1/2", "1", "2", "4"])
@@ -326,7 +326,7 @@ panels[1].minorticks_off()
 panels[0].legend(frameon=False)
 plots.show(figure)
 for name, (turn, size) in changes.items():
-    print(f"{name:15} changes by at most {turn:8.1e} of itself when turned, {size:8.1e} when scaled")
+    print(f"{name:15} largest relative change: rotated {turn:8.1e}, scaled {size:8.1e}")
 
 # %% [markdown]
 # **What to notice.** RKD and SP ignore rotations and scales. RKD also ignores a shift of all features (SP does not:
@@ -342,9 +342,9 @@ for name, (turn, size) in changes.items():
 p, q = softmax(z), softmax(v)  # (N, K)
 scale, shift = rng.uniform(0.1, 5, size=(len(x), 1)), rng.normal(size=(len(x), 1))  # (N, 1)
 before, after = correlation_loss(p, q)[0], correlation_loss(p, scale * q + shift)[0]
-print(f"DIST, by rows: {before:.6f}; with each row of the teacher's scaled and shifted: {after:.6f}")
+print(f"DIST, by rows: {before:.6f}; with each row of the teacher's probabilities scaled and shifted: {after:.6f}")
 plain, doubled = (kl_loss(z, None, logits, temperature=1.0, soft_weight=1.0)[0] for logits in (v, 2 * v))
-print(f"KL, which notices when the teacher's logits are only doubled: {plain:.3f}, then {doubled:.3f}")
+print(f"KL: {plain:.3f}; with the teacher's logits doubled: {doubled:.3f}")
 
 # %% [markdown]
 # ## A fair comparison
@@ -387,12 +387,12 @@ def train_student(method, seed, lr=3e-2, **options):
 
 def trial(method, **options):
     students, seconds = zip(*(train_student(method, seed, **options) for seed in range(seeds)), strict=True)
-    in_val = np.array([errors(student, data.x_val, data.y_val) for student in students])  # (seeds,)
-    return {"options": options, "students": students, "seconds": sum(seconds), "in_val": in_val}
+    val_errors = np.array([errors(student, data.x_val, data.y_val) for student in students])  # (seeds,)
+    return {"options": options, "students": students, "seconds": sum(seconds), "val_errors": val_errors}
 
 
 def best_of(trials):
-    return min(trials, key=lambda one: one["in_val"].mean())
+    return min(trials, key=lambda one: one["val_errors"].mean())
 
 
 def tune(method, **fixed):
@@ -407,36 +407,37 @@ trials = {"labels": [trial("labels", lr=0.01 * s**0.5) for s in strengths]}  # 0
 trials |= {name: tune(name) for name in names + controls}
 trials["dist, τ = 1"] = tune("dist", temperature=1.0)
 chosen = {name: best_of(some) for name, some in trials.items()}
-in_test = {
+test_errors = {
     name: np.array([errors(student, data.x_test, data.y_test) for student in one["students"]])  # (seeds,)
     for name, one in chosen.items()
 }
 rows = []
 for name, one in chosen.items():
-    gain, half = mean_interval(list(in_test["labels"] - in_test[name]))
+    gain, half = mean_interval(list(test_errors["labels"] - test_errors[name]))
     row = {"method": name, "gain": gain, "gain_half": half, "verdict": verdict(gain, half)}
     rows.append({**row, "cost": one["seconds"] / chosen["labels"]["seconds"]})
 rows.sort(key=lambda row: -row["gain"])
-print(f"{'':<16}{'errors, %':>12}{'fewer than labels':>20}{'':<11}{'time':>6}   chosen")
+print("test errors, gain over labels alone in points, training time relative to labels alone, chosen setting\n")
+print(f"{'':<16}{'errors, %':>12}{'gain':>14}{'':<17}{'time':>6}   setting")
 for row in rows:
     name = row["method"]
     setting = ", ".join(f"{key} {value:g}" for key, value in chosen[name]["options"].items())
-    error, half = mean_interval(list(in_test[name]))
+    error, half = mean_interval(list(test_errors[name]))
     gain = "" if name == "labels" else f"{row['gain']:+.2f} ± {row['gain_half']:.2f}  {row['verdict']:<9}"
     print(f"{name:<16}{f'{error:.2f} ± {half:.2f}':>12}{gain:>31}{row['cost']:>6.1f}   {setting}")
 
 # %% tags=["cover"]
 rows = [row for row in rows if row["method"] != "labels"]
 figure = plots.comparison(rows)
-figure.axes[0].set_title(f"What a teacher's help is worth: {len(x)} of {len(data.x_train)} digits shown")
+figure.axes[0].set_title(f"Gain of each method; student shown {len(x)} of {len(data.x_train)} digits")
 plots.show(figure)
 
 # %% [markdown]
 # **What to notice.**
 #
 # - **Answers help most.** Soft targets, logits, DKD, DIST, standardised logits and FitNets, which ends in soft targets,
-#   err on 5.3 to 6.1 % of the test images. Labels alone err on 11.2 %, the teachers on 3.1 %.
-# - **Relations help less.** RKD, SP and PKT err on 8.0 to 9.8 %. They do not say which class an image belongs to, so
+#   err on 5.4 to 6.1 % of the test images. Labels alone err on 11.2 %, the teachers on 3.1 %.
+# - **Relations help less.** RKD, SP and PKT err on 7.9 to 9.8 %. They do not say which class an image belongs to, so
 #   the classes still come from 100 labels.
 # - **Controls gain little.** Label smoothing (+0.6 ± 1.3 points) and the virtual teacher (+0.4 ± 1.6) are undecided. So
 #   knowledge helps here, not regularisation: the teacher has learned from 799 more images.
@@ -448,26 +449,27 @@ plots.show(figure)
 
 # %%
 def compared(one, other):
-    gain, half = mean_interval(list(in_test[other] - in_test[one]))
+    gain, half = mean_interval(list(test_errors[other] - test_errors[one]))
     return f"{gain:+.2f} ± {half:.2f} {verdict(gain, half)}"
 
 
 best = rows[0]["method"]
-print(f"what {best}, which has the fewest errors, gains over the others, in points:")
+print(f"gain of {best}, which has the fewest errors, over each other method, in points:")
 for name in names:
     if name != best:
         print(f"{name:<16}{compared(best, name)}")
 groups = {"answers": ["kd", "logits", "dkd", "dist", "standardised"], "relations": ["rkd", "sp", "pkt"]}
 for group, members in groups.items():
-    in_test[group] = np.mean([in_test[name] for name in members if name in names], axis=0)  # (seeds,)
-print(f"what answers gain over relations, means of both groups: {compared('answers', 'relations')}")
+    test_errors[group] = np.mean([test_errors[name] for name in members if name in names], axis=0)  # (seeds,)
+print(f"gain of answers over relations, means of both groups: {compared('answers', 'relations')}")
 
 # %% [markdown]
-# **How often would luck look like this?** A 95 % interval misses the true value in one of twenty cases. If none of the
-# twelve had an effect, almost every second such comparison would still show at least one apparent effect. PKT, with a
-# gain of 1.4 ± 1.2, could be such a case. The six methods that use answers gain 1.7 to 2.6 times the half-width of
-# their interval. "The best" is not a verdict: one method always comes first, and among equally good methods chance
-# decides which. DIST is first here, but against standardised logits, DKD and logits it is undecided.
+# **How often would chance alone look like this?** A 95 % interval misses the true value in one of twenty cases. If none
+# of the twelve had an effect, almost every second such comparison would still show at least one apparent effect. PKT,
+# with a gain of 1.4 ± 1.2, could be such a case. The six methods that use answers gain 1.8 to 2.6 times the half-width
+# of their interval. "The best" is not a verdict: one method always comes first, and among equally good methods chance
+# decides which. DIST is first here, but against standardised logits and logits it is undecided, and against DKD the
+# interval barely excludes 0 (0.71 ± 0.70 points).
 #
 # ## DIST and its temperature
 #
@@ -477,17 +479,17 @@ print(f"what answers gain over relations, means of both groups: {compared('answe
 
 # %%
 one_hot = np.eye(10)[y]  # (N, K)
-like_labels = {T: 1 - correlation_loss(softmax(v, T), one_hot)[0] for T in temperatures}
+label_correlation = {T: 1 - correlation_loss(softmax(v, T), one_hot)[0] for T in temperatures}
 print("correlation of the teacher's probabilities with the label:")
-print(", ".join(f"{value:.4f} at T = {T:g}" for T, value in like_labels.items()))
-at_1 = {one["options"]["strength"]: one["in_val"].mean() for one in trials["dist, τ = 1"]}
+print(", ".join(f"{value:.4f} at T = {T:g}" for T, value in label_correlation.items()))
+at_1 = {one["options"]["strength"]: one["val_errors"].mean() for one in trials["dist, τ = 1"]}
 print("DIST at τ = 1, validation errors in % by strength:")
 print(", ".join(f"{value:.1f} at {strength:.3g}" for strength, value in at_1.items()))
-print(f"what the chosen temperature gains over τ = 1, test images: {compared('dist', 'dist, τ = 1')}")
-heated = {name: trials[name][: len(temperatures)] for name in ("kd", "dkd", "dist")}  # at the default strength
-curves = {name: np.stack([one["in_val"] for one in some], axis=1) for name, some in heated.items()}  # (seeds, T)
+print(f"gain of the chosen temperature over τ = 1, test images: {compared('dist', 'dist, τ = 1')}")
+by_T = {name: trials[name][: len(temperatures)] for name in ("kd", "dkd", "dist")}  # at the default strength
+curves = {name: np.stack([one["val_errors"] for one in some], axis=1) for name, some in by_T.items()}  # (seeds, T)
 figure = plots.lines(np.array(temperatures), curves, xlabel="temperature", ylabel="validation errors, %")
-axes, alone = figure.axes[0], chosen["labels"]["in_val"].mean()
+axes, alone = figure.axes[0], chosen["labels"]["val_errors"].mean()
 axes.axhline(alone, color="#777777", ls=":")
 axes.annotate("labels alone", (0.5, alone), xycoords=("axes fraction", "data"), ha="center", va="bottom", fontsize=9)
 axes.set(title="Three losses on answers, by temperature", xscale="log", ylim=(None, 1.08 * alone))
@@ -496,11 +498,13 @@ axes.minorticks_off()
 plots.show(figure)
 
 # %% [markdown]
-# **What to notice.** At τ = 1 DIST errs on 8.8 % of the validation images or more, at each of nine strengths. At τ = 8
-# it errs on 4.9 %, at the default strength. On test images the chosen temperature gains 3.6 ± 1.3 points over τ = 1. It
-# moves DIST from *undecided* against labels to first place. Soft targets also need a higher temperature: 7.6 % at T =
-# 1, 4.8 % at T = 8. DKD, which sets the weight of the other classes itself, depends on it least: 6.0 and 4.9 %. A
-# comparison of defaults would have measured the default and not the method.
+# **What to notice.** At τ = 1 DIST errs on 8.7 % of the validation images or more, at each of nine strengths. At τ = 8
+# it errs on 4.9 %, at the default strength. On test images the chosen temperature gains 3.3 ± 1.4 points over τ = 1.
+# The gain over labels alone rises from 2.5 ± 2.4 points, last among the methods that use answers, to 5.8 ± 2.8. (With
+# other rounding, the gain at τ = 1 is *undecided*: we ran the same code without minikd's compiled kernels.) Soft
+# targets also need a higher temperature: 7.6 % at T = 1, 4.8 % at T = 8. DKD, which sets the weight of the other
+# classes itself, depends on it least: 6.0 and 4.9 %. A comparison of defaults would have measured the default and not
+# the method.
 #
 # This is one task. `minikd compare` tunes and compares the whole gallery in the same way, on any of the data sets, and
 # `minikd sweep --images 50,100,200,400,all` shows how the gain shrinks when the student is shown more.
@@ -560,7 +564,7 @@ for checked in (dkd_report, hint_report, *relation_reports):
     checked.assert_ok(1e-6)
 assert np.abs(tckd + others * nckd - kl).max() < 1e-12 and np.abs(sum_of_parts - dkl).max() < 1e-12
 assert dkd_difference < 1e-10 and hint_difference < 1e-12 and max(relation_differences) < 1e-12
-assert np.abs(dtckd).max() > 1e-3 and np.abs(dW1).max() > 1e-3  # what agrees is not zero
+assert np.abs(dtckd).max() > 1e-3 and np.abs(dW1).max() > 1e-3  # the compared gradients are not zero
 assert max(changes["RKD, distances"] + changes["SP"]) < 1e-9 and min(changes["hint"]) > 1
 assert np.abs(before - after) < 1e-9 < abs(plain - doubled)
 f_shift = h + 1.0  # exercise 2
@@ -570,20 +574,24 @@ _, df = rkd_by_hand(f, t)  # exercise 3
 assert np.abs(df.sum(axis=0)).max() < 1e-12 and abs((f * df).sum()) < 1e-12 < np.abs(df).max()
 gain = {row["method"]: row for row in rows}
 assert gain["kd"]["gain"] > max(0, gain["label-smoothing"]["gain"])
-assert like_labels[1] > like_labels[4] and curves["dist"][:, 0].mean() > curves["dist"][:, 1].mean()
+assert label_correlation[1] > label_correlation[4] and curves["dist"][:, 0].mean() > curves["dist"][:, 1].mean()
 if not FAST:
-    error = {name: runs.mean() for name, runs in in_test.items()}
+    error = {name: runs.mean() for name, runs in test_errors.items()}
     answers, relations = (*groups["answers"], "fitnets"), groups["relations"]
     assert all(gain[name]["verdict"] == "helps" for name in names)
-    assert all(gain[name]["verdict"] == "undecided" for name in (*controls, "dist, τ = 1"))
+    assert all(gain[name]["verdict"] == "undecided" for name in controls)
+    default = gain["dist, τ = 1"]  # its verdict depends on the rounding
+    assert default["gain"] < min(1.3 * default["gain_half"], 0.6 * min(gain[name]["gain"] for name in answers))
     assert all(5.2 < error[name] < 6.2 for name in answers) and all(7.9 < error[name] < 9.9 for name in relations)
     assert 11 < error["labels"] < 11.3 and 3 < teacher_errors.mean() < 3.2
     assert all(0.3 < gain[name]["gain"] < 0.7 for name in controls)
     assert all(1.65 < gain[name]["gain"] / gain[name]["gain_half"] < 2.65 for name in answers)
     assert gain["pkt"]["gain"] < 1.2 * gain["pkt"]["gain_half"] and best == "dist"
-    assert all(compared("dist", name).endswith("undecided") for name in ("dkd", "logits", "standardised"))
+    assert all(compared("dist", name).endswith("undecided") for name in ("logits", "standardised"))
+    lead, half = mean_interval(list(test_errors["dkd"] - test_errors["dist"]))
+    assert 0 < lead < 1.2 * half
     assert compared("answers", "relations").endswith("helps") and compared("dist", "dist, τ = 1").endswith("helps")
-    assert min(at_1.values()) > 8.7 and curves["dist"].mean(axis=0)[3] < 5
-    at_8 = {name: runs[:, 0].mean() - runs[:, 3].mean() for name, runs in curves.items()}  # what temperature 8 is worth
+    assert min(at_1.values()) > 8.5 and curves["dist"].mean(axis=0)[3] < 5
+    at_8 = {name: runs[:, 0].mean() - runs[:, 3].mean() for name, runs in curves.items()}  # gain of T = 8 over T = 1
     assert at_8["dist"] > at_8["kd"] > at_8["dkd"] > 1
     assert gain["rkd"]["cost"] > 2 * gain["kd"]["cost"]

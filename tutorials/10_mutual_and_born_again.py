@@ -31,7 +31,7 @@ from minikd.report import plots
 FAST = bool(os.environ.get("MINIKD_FAST"))
 seeds, epochs = (2, 8) if FAST else (10, 60)
 data = load_data("digits")
-x, y = data.x_train[:300], data.y_train[:300]  # (N, D), (N,): few, so that there is something to be learnt elsewhere
+x, y = data.x_train[:300], data.y_train[:300]  # (N, D), (N,): few, so that a teacher can know more
 SMALL, LARGE = (64, 16, 10), (64, 128, 128, 10)
 how = {"epochs": epochs, "batch_size": 32, "schedule": cosine(), "progress": False}
 
@@ -114,7 +114,7 @@ print(report)
 
 
 # %%
-def follow(seed, frozen):
+def distil_without_labels(seed, frozen):
     teacher, student = MLP(LARGE, seed=seed), network(SMALL, seed)
     fit(teacher, x, y, loss=cross_entropy, optimizer=Adam(teacher, 2e-3), seed=seed, **how)
     of_teacher, of_student = Adam(teacher, 2e-3), make(student)
@@ -133,19 +133,19 @@ def follow(seed, frozen):
     return np.array(curve).T  # (2, epochs + 1): teacher, student
 
 
-fixed = np.array([follow(seed, True) for seed in range(min(seeds, 5))])  # (seeds, 2, epochs + 1)
-moved = np.array([follow(seed, False) for seed in range(min(seeds, 5))])
+frozen = np.array([distil_without_labels(seed, True) for seed in range(min(seeds, 5))])  # (seeds, 2, epochs + 1)
+trained = np.array([distil_without_labels(seed, False) for seed in range(min(seeds, 5))])
 curves = {
-    "moved teacher": moved[:, 0],
-    "its student": moved[:, 1],
-    "constant teacher": fixed[:, 0],
-    "the student of that": fixed[:, 1],
+    "trained: teacher": trained[:, 0],
+    "trained: student": trained[:, 1],
+    "frozen: teacher": frozen[:, 0],
+    "frozen: student": frozen[:, 1],
 }
-figure = plots.lines(np.arange(fixed.shape[2]), curves, xlabel="epoch of the student", ylabel="validation errors, %")
-figure.axes[0].set(title="A teacher that gives way", yscale="log")
+figure = plots.lines(np.arange(frozen.shape[2]), curves, xlabel="epoch of the student", ylabel="validation errors, %")
+figure.axes[0].set(title="Teacher frozen, or trained on its student's loss", yscale="log")
 plots.show(figure)
 for name, runs in curves.items():
-    print(f"{name:20} {runs[:, -1].mean():5.1f} % at the end")
+    print(f"{name:17} {runs[:, -1].mean():5.1f} % validation errors after the last epoch")
 
 # %% [markdown]
 # **What to notice.** This teacher got no wrong target. It was only trained to agree with the student. The student is
@@ -176,7 +176,7 @@ theirs = [MLP(SMALL, seed=seed, dtype="float64") for seed in (1, 2)]
 together_by_hand(*ours, epochs=5, seed=0)
 mutual.learn_together(*theirs, x, y, optimizer=make, epochs=5, batch_size=32, seed=0, progress=False)
 loop_difference = max(np.abs(a.theta - b.theta).max() for a, b in zip(ours, theirs, strict=True))
-print(f"our loop and `learn_together`, largest difference of a weight in both networks: {loop_difference:.0e}")
+print(f"our loop and `learn_together`, largest difference of a weight: {loop_difference:.0e}")
 
 # %% [markdown]
 # ## Does it help? Does the large network learn from the small one?
@@ -197,7 +197,7 @@ def alone(sizes, seed):
 
 def with_peer(sizes, peer_sizes, seed):
     one, two = network(sizes, seed), network(peer_sizes, 500 + seed)
-    update = make(one)  # the peer's rate follows the schedule of the first, in proportion
+    update = make(one)  # `fit` scales the peer's learning rate in the same proportion
     mutual.learn_together(one, two, x, y, optimizer=lambda m: update if m is one else make(m), seed=seed, **how)
     return errors(one), errors(two)
 
@@ -211,7 +211,7 @@ pairs = {
 }
 for sizes, runs in single.items():
     mean, half = mean_interval(list(runs))
-    print(f"{'-'.join(map(str, sizes)):14} alone          {mean:5.2f} ± {half:.2f} % wrong")
+    print(f"{'-'.join(map(str, sizes)):14} alone: {mean:5.2f} ± {half:.2f} % errors")
 
 
 def gains(results):
@@ -219,7 +219,7 @@ def gains(results):
     for name, (sizes, runs) in results.items():
         gain, half = mean_interval(list(single[sizes] - np.array(runs)))
         rows.append({"method": name, "gain": gain, "gain_half": half, "verdict": verdict(gain, half)})
-        words = f"{np.mean(runs):5.2f} % wrong, {gain:+.2f} ± {half:.2f} fewer than alone"
+        words = f"{np.mean(runs):5.2f} % errors, gain over alone {gain:+.2f} ± {half:.2f} points"
         print(f"{name:28} {words}: {rows[-1]['verdict']}")
     return rows
 
@@ -269,7 +269,7 @@ half_half = partial(distillation_loss, temperature=1.0, soft_weight=0.5)
 checks = {
     "born again": np.abs(born_again_by_hand(z1, y[:32], z2) - half_half(z1, y[:32], z2)[1]).max(),
     "CWTM": np.abs(cwtm_by_hand(z1, y[:32], z2) - born_again.cwtm_loss(z1, y[:32], z2)[1]).max(),
-    "DKPP, first and sorted rest": np.abs(np.sort(dkpp_by_hand(z2, 0)) - np.sort(born_again.permuted(z2))).max(),
+    "DKPP, sorted logits": np.abs(np.sort(dkpp_by_hand(z2, 0)) - np.sort(born_again.permuted(z2))).max(),
 }
 for name, difference in checks.items():
     print(f"{name:28} by hand and minikd, largest difference {difference:.0e}")
@@ -278,7 +278,7 @@ for name, difference in checks.items():
 def generations(seed, loss, control="none", count=3):
     family = []
     for g in range(count + 1):
-        model = network(SMALL, 100 * (count - g) + seed)  # each from other weights; the last from those of `single`
+        model = network(SMALL, 100 * (count - g) + seed)  # other initial weights each; the last has those of `single`
         if g == 0:
             fit(model, x, y, loss=cross_entropy, optimizer=make(model), seed=seed, **how)
         else:
@@ -289,12 +289,12 @@ def generations(seed, loss, control="none", count=3):
     return [errors(model) for model in family]
 
 
-# `born_again.train` is one round of this; its parent starts from a seed of its own.
+# `born_again.train` trains one generation. Its parent has another seed.
 parent, ours, theirs = MLP(SMALL, seed=7919), network(SMALL, 0), network(SMALL, 0)
 fit(parent, x, y, loss=cross_entropy, optimizer=make(parent), seed=0, **how)
 fit(ours, x, (y, parent.predict(x)), loss=half_half, optimizer=make(ours), seed=0, **how)
 born_again.train(theirs, None, x, y, optimizer=make, seed=0, **how)
-print(f"{'a whole round':28} by hand and minikd, largest difference {np.abs(ours.theta - theirs.theta).max():.0e}")
+print(f"{'one generation':28} by hand and minikd, largest difference {np.abs(ours.theta - theirs.theta).max():.0e}")
 
 # %%
 kinds = {"born again": (half_half, "none"), "CWTM": (born_again.cwtm_loss, "cwtm"), "DKPP": (half_half, "dkpp")}
@@ -333,7 +333,7 @@ def averaged(seed, weight):
 
 tried = {w: np.array([averaged(seed, w) for seed in range(seeds)]) for w in (1.0, 10.0)}  # (seeds, 2)
 weight = min(tried, key=lambda w: tried[w][:, 0].mean())
-own_row = gains({f"mean teacher, w = {weight:g}": (SMALL, tried[weight][:, 1])})
+mean_teacher_row = gains({f"mean teacher, w = {weight:g}": (SMALL, tried[weight][:, 1])})
 
 # %% [markdown]
 # ## A teacher with more data
@@ -353,7 +353,7 @@ def taught(seed):
 taught_row = gains({"small, teacher of 899": (SMALL, [taught(seed) for seed in range(seeds)])})
 
 # %% tags=["cover"]
-rows = taught_row + peer_rows + family_rows + own_row
+rows = taught_row + peer_rows + family_rows + mean_teacher_row
 figure = Figure(figsize=(8, 4), layout="constrained")
 axes = figure.subplots()
 for at, row in enumerate(rows):
@@ -361,8 +361,8 @@ for at, row in enumerate(rows):
     axes.errorbar(row["gain"], at, xerr=row["gain_half"], fmt="o", color=colour, lw=2, capsize=4)
 axes.axvline(0, color="black", lw=1)
 axes.set_yticks(range(len(rows)), [f"{row['method']}: {row['verdict']}" for row in rows])
-axes.set(xlabel="points fewer test errors than the same network alone, 95 % interval", ylim=(len(rows), -1))
-axes.set_title(f"Peers, parents, and a teacher of {len(data.x_train)} images: {len(x)} shown")
+axes.set(xlabel="gain over the same network alone, points of test errors, 95 % interval", ylim=(len(rows), -1))
+axes.set_title(f"Gain from peers, parents, or a teacher of {len(data.x_train)} images")
 plots.show(figure)
 
 # %% [markdown]
@@ -425,8 +425,8 @@ plots.show(figure)
 # ## Sources
 #
 # - Zhang, Xiang, Hospedales, Lu (2018): *Deep Mutual Learning*. arXiv 1706.00384 (peers, equal and unequal).
-# - Furlanello, Lipton, Tschannen, Itti, Anandkumar (2018): *Born-Again Neural Networks*. arXiv 1805.04770
-#   (generations, CWTM, DKPP).
+# - Furlanello, Lipton, Tschannen, Itti, Anandkumar (2018): *Born-Again Neural Networks*. arXiv 1805.04770 (generations,
+#   CWTM, DKPP).
 # - Tarvainen, Valpola (2017): *Mean teachers are better role models*. arXiv 1703.01780 (the average of past weights).
 #
 # Next: `11_without_data_or_labels`, when the data are gone or have no labels.
@@ -438,8 +438,8 @@ assert loss_difference < 1e-12 and loop_difference < 1e-9 and max(checks.values(
 assert np.abs(ours.theta - theirs.theta).max() < 1e-6 < np.abs(ours.theta - parent.theta).max()
 assert np.abs((mutual_by_hand(z1, z2, y[:32])[1] + mutual_by_hand(z2, z1, y[:32])[1]).sum(axis=1)).max() < 1e-12
 assert (dkpp_by_hand(z2, 0).argmax(axis=1) == z2.argmax(axis=1)).all() and (dkpp_by_hand(z2, 0) != z2).any()
-assert (moved[:, 0, -1] > 50).all() and (fixed[:, 0] == fixed[:, 0, :1]).all()  # it forgets; a frozen one cannot
-assert (fixed[:, 1, -1] < fixed[:, 1, 0] / 2).all()
+assert (trained[:, 0, -1] > 50).all() and (frozen[:, 0] == frozen[:, 0, :1]).all()  # only the trained one forgets
+assert (frozen[:, 1, -1] < frozen[:, 1, 0] / 2).all()
 uniform = np.zeros((32, 10))  # exercise 3
 assert np.abs(cwtm_by_hand(z1, y[:32], uniform) - cross_entropy(z1, y[:32])[1]).max() < 1e-12
 pair = network(SMALL, 1), network(SMALL, 2)  # exercise 1
@@ -451,6 +451,6 @@ for model, other, step in steps * 100:
 assert min(errors(model) for model in pair) > 60
 if not FAST:
     assert single[LARGE].mean() < single[SMALL].mean()
-    undecided = peer_rows + family_rows + own_row
+    undecided = peer_rows + family_rows + mean_teacher_row
     assert all(row["verdict"] == "undecided" and abs(row["gain"]) + row["gain_half"] < 1 for row in undecided)
     assert taught_row[0]["verdict"] == "helps" and 0.2 < taught_row[0]["gain"] / single[SMALL].mean() < 0.3

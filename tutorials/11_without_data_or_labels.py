@@ -60,7 +60,7 @@ def train_teacher(seed):
 
 
 teachers = [train_teacher(seed) for seed in range(seeds)]
-print("teachers, test images read rightly, %:", np.round([accuracy(teacher) for teacher in teachers], 1))
+print("teachers, accuracy on test images, %:", np.round([accuracy(teacher) for teacher in teachers], 1))
 
 # %% [markdown]
 # ## Without data: samples from a generator
@@ -74,8 +74,8 @@ print("teachers, test images read rightly, %:", np.round([accuracy(teacher) for 
 #     the student's step:    v is a constant; z moves towards v (soft targets, no labels)
 #     the generator's step:  both networks are frozen; the gradient goes back through them to s and to the generator
 #
-# Which samples are worth asking about? The first three terms are from Chen et al. 2019, the last is from Fang et
-# al. 2019. With $q = \mathrm{softmax}(v)$, $\bar q$ its mean over the batch, and $o$ the one-hot of the class that the
+# Which samples are worth asking about? The first three terms are from Chen et al. (2019), the last is from Fang et al.
+# (2019). With $q = \mathrm{softmax}(v)$, $\bar q$ its mean over the batch, and $o$ the one-hot of the class that the
 # teacher chooses,
 #
 # $$ L_G = a\, CE(o, q) + b \sum_k \bar q_k \log \bar q_k - c\, \mathrm{mean}\, |h| - d\, \mathrm{mean}\, |v - z| . $$
@@ -169,7 +169,7 @@ def without_data(seed, rows):
 
 
 given_images, given_zeros = without_data(0, x), without_data(0, np.zeros_like(x))
-print("the same weights, to the bit:", np.array_equal(given_images.theta, given_zeros.theta))
+print("weights identical bit for bit:", np.array_equal(given_images.theta, given_zeros.theta))
 
 # %% [markdown]
 # Now we build the same from its parts, to keep the generator and see its samples. In `fit`, a generator is an `augment`
@@ -188,16 +188,16 @@ def soft_targets_alone(logits, teacher_logits):
 zeros, optimizer = np.zeros_like(x), Adam(student, 3e-3)
 fit(student, zeros, generator.teacher.forward, loss=soft_targets_alone, augment=generator, optimizer=optimizer, **how)
 parts_difference = np.abs(student.theta - given_zeros.theta).max()
-print(f"from its parts and `data_free.train`, largest difference of a weight: {parts_difference:.0e}")
-print(f"the student reads {accuracy(student):.1f} % of the test images, and has never seen an image")
+print(f"built from its parts and `data_free.train`, largest difference of a weight: {parts_difference:.0e}")
+print(f"accuracy of this student, which has never seen an image: {accuracy(student):.1f} % of the test images")
 
 # %% tags=["cover"]
 made = generator(np.zeros((400, 64), "float32"), np.random.default_rng(5))  # (400, D)
 answers = softmax(teachers[0].predict(made))  # (400, K)
-per_class = [int(answers[:, k].argmax()) for k in range(10)]  # of each class, the sample of which the teacher is surest
-captions = [f"{answers[i, k]:.0%} a {k}" for k, i in enumerate(per_class)]
+per_class = [int(answers[:, k].argmax()) for k in range(10)]  # for each class, the sample with its highest probability
+captions = [f"{k}: {answers[i, k]:.0%}" for k, i in enumerate(per_class)]
 figure = plots.image_grid(made[per_class], data.image_shape, captions, columns=5)
-figure.suptitle("Made-up samples, and what the teacher takes them for")
+figure.suptitle("Generated samples: the teacher's class and its probability")
 plots.show(figure)
 
 # %% [markdown]
@@ -258,7 +258,7 @@ for name, runs in samples.items():
 
 def compared(one, other, results):
     gain, half = mean_interval(list(np.array(results[one]) - np.array(results[other])))
-    print(f"{one}, over {other}: {gain:+.1f} ± {half:.1f} points: {verdict(gain, half)}")
+    print(f"{one} against {other}: {gain:+.1f} ± {half:.1f} points: {verdict(gain, half)}")
     return gain, half
 
 
@@ -282,9 +282,9 @@ over_statistics = compared("generator", "noise with the data's statistics", samp
 # Now there are images but no labels. Soft targets also work without labels (the last row above), but they need a
 # teacher of exactly these classes. Suppose that the teacher has other classes or none, and only gives **embeddings**: a
 # vector for each image, for example its last hidden layer. In **SEED** (Fang et al. 2021) the student learns to have
-# the same neighbours. Let $u = e/|e|$ be a student's embedding at length 1, $w$ the same of the teacher, and $A$
-# ($M \times W$) the teacher's embeddings of $M$ images, the **anchors**, also at length 1. The similarities of an image
-# to each anchor, and to its own teacher's embedding, are
+# the same neighbours. Let $u = e/|e|$ be a student's embedding at length 1, $w$ the same of the teacher, and $A$ ($M
+# \times W$) the teacher's embeddings of $M$ images, the **anchors**, also at length 1. The similarities of an image to
+# each anchor, and to its own teacher's embedding, are
 #
 # $$ s = (A u,\ w \cdot u)/\tau, \qquad r = (A w,\ w \cdot w)/\tau_T, $$
 #
@@ -356,7 +356,7 @@ def probes(seed):
         "teacher without labels": represented(without_labels(seed), seed),
         "random features": MLP(STUDENT, seed=1000 + seed),
     }
-    rows = np.random.default_rng(seed).permutation(len(x))  # the first so many of these have a label
+    rows = np.random.default_rng(seed).permutation(len(x))  # the first `count` of these have a label
     options = {"epochs": 20 if FAST else 100, "batch_size": 25, "seed": seed, "progress": False}
     found = {name: [] for name in (*features, "raw pixels", "whole network")}
     for count in counts:
@@ -373,7 +373,7 @@ def probes(seed):
 
 by_seed = [probes(seed) for seed in range(seeds)]
 curves = {name: np.array([found[name] for found in by_seed]) for name in by_seed[0]}  # (seeds, 3)
-figure = plots.lines(np.array(counts), curves, xlabel="labels", ylabel="test images read rightly, %")
+figure = plots.lines(np.array(counts), curves, xlabel="labels", ylabel="accuracy on test images, %")
 figure.axes[0].set(title="A linear probe on frozen features", xscale="log")
 figure.axes[0].set_xticks(counts, counts)
 figure.axes[0].minorticks_off()
@@ -437,21 +437,21 @@ def auxiliary_loss(logits, probabilities):
     return of_columns(logits, slice(10, None), lambda z: soft_cross_entropy(z, probabilities))
 
 
-def beginner(m, seed):
+def new_network(m, seed):
     model = MLP((64, 128, 128, 10 + m), seed=seed)
     model.theta /= np.sqrt(2)  # N(0, 1/inputs), as in the paper; MLP draws N(0, 2/inputs)
     return model
 
 
 def centred(images):
-    return 2 * images - 1  # pixels from -1 to 1: then noise resembles an image a little more
+    return 2 * images - 1  # pixels from -1 to 1, which makes noise a little closer to images
 
 
 def centred_noise(rows, rng):
     return centred(rng.random(rows.shape, "float32"))
 
 
-def reads(model):
+def class_accuracy(model):
     return 100 * np.mean(model.predict(centred(data.x_test))[:, :10].argmax(axis=1) == data.y_test)
 
 
@@ -471,16 +471,16 @@ def imitate(teacher, student, seed):
 
 widths, subliminal = (3, 20), {}
 for m in widths:
-    pupils = {"before": [], "same initial weights": [], "other initial weights": [], "teacher": []}
+    accuracies = {"before training": [], "same initial weights": [], "other initial weights": [], "teacher": []}
     for seed in range(seeds):
-        teacher = trained(beginner(m, seed), y, class_loss, seed)
-        pupils["teacher"].append(reads(teacher))
-        pupils["before"].append(reads(beginner(m, seed)))
-        pupils["same initial weights"].append(reads(imitate(teacher, beginner(m, seed), seed)))
-        pupils["other initial weights"].append(reads(imitate(teacher, beginner(m, 1000 + seed), seed)))
-    for name, runs in pupils.items():
+        teacher = trained(new_network(m, seed), y, class_loss, seed)
+        accuracies["teacher"].append(class_accuracy(teacher))
+        accuracies["before training"].append(class_accuracy(new_network(m, seed)))
+        accuracies["same initial weights"].append(class_accuracy(imitate(teacher, new_network(m, seed), seed)))
+        accuracies["other initial weights"].append(class_accuracy(imitate(teacher, new_network(m, 1000 + seed), seed)))
+    for name, runs in accuracies.items():
         print(f"{m:2} auxiliary logits, {name:22} {mean_interval(runs)[0]:5.1f} ± {mean_interval(runs)[1]:.1f} %")
-    subliminal[m] = pupils, compared("same initial weights", "other initial weights", pupils)
+    subliminal[m] = accuracies, compared("same initial weights", "other initial weights", accuracies)
 
 # %% [markdown]
 # We check the argument in numbers, with the first gradient of the squared error, on noise, in float64. Here the teacher
@@ -489,13 +489,13 @@ for m in widths:
 
 # %%
 def cosine_with_teacher(m, seed, start):
-    teacher, student = in_float64(trained(beginner(m, seed), y, class_loss, seed)), in_float64(beginner(m, start))
+    teacher, student = in_float64(trained(new_network(m, seed), y, class_loss, seed)), in_float64(new_network(m, start))
     noise = centred(np.random.default_rng(seed).random((500, 64)))  # (B, D)
     dlogits = np.zeros((500, 10 + m))
     dlogits[:, 10:] = student.forward(noise, train=True)[:, 10:] - teacher.predict(noise)[:, 10:]
     student.backward(dlogits)
-    step, way = -student.grad, teacher.theta - student.theta  # (P,), (P,): downhill, and to the teacher
-    return step @ way / np.linalg.norm(step) / np.linalg.norm(way)
+    step, direction = -student.grad, teacher.theta - student.theta  # (P,), (P,): downhill, and to the teacher
+    return step @ direction / np.linalg.norm(step) / np.linalg.norm(direction)
 
 
 cosines = {
@@ -504,15 +504,15 @@ cosines = {
 }
 for name, values in cosines.items():
     mean, half = mean_interval(values)
-    print(f"{name}: cosine between the student's first step and the way to its teacher {mean:+.3f} ± {half:.3f}")
+    print(f"{name}: cosine between the first step and the direction to the teacher {mean:+.3f} ± {half:.3f}")
 
 # %% [markdown]
-# **What to notice.** With 20 auxiliary logits the student reads 82 ± 10 % of the test images. It has seen neither an
-# image nor a label, and no loss was applied to its class logits. It reads with its initial class weights, because its
-# hidden layers have become similar to its teacher's. With three auxiliary logits it reads 27 ± 6 %, where chance is 10
-# %. From other initial weights it learns nothing in either case, although it imitates the same logits on the same
-# noise. With the same initial weights the first step points more than twice as much towards the teacher (cosine 0.073
-# against 0.028), and over many steps this is enough.
+# **What to notice.** With 20 auxiliary logits the student's accuracy is 82 ± 10 %. It has seen neither an image nor a
+# label, and no loss was applied to its class logits. Its initial class weights work because its hidden layers have
+# become similar to its teacher's. With three auxiliary logits the accuracy is 27 ± 6 %, where chance is 10 %. From
+# other initial weights it learns nothing in either case, although it imitates the same logits on the same noise. With
+# the same initial weights the first step points more than twice as much towards the teacher (cosine 0.073 against
+# 0.028), and over many steps this is enough.
 #
 # So distillation passes on more than the outputs show. This helps data-free distillation. It also means that a filter
 # on the samples may not keep a teacher's faults from its student.
@@ -557,8 +557,7 @@ for name, values in cosines.items():
 #
 # - Chen et al. (2019): *Data-Free Learning of Student Networks*. arXiv 1904.01186 (one-hot, information, activation).
 # - Fang et al. (2019): *Data-Free Adversarial Distillation*. arXiv 1912.11006 (disagreement).
-# - Fang et al. (2021): *SEED: Self-supervised Distillation for Visual Representation*. arXiv 2101.04731
-#   (similarities).
+# - Fang et al. (2021): *SEED: Self-supervised Distillation for Visual Representation*. arXiv 2101.04731 (similarities).
 # - Cloud et al. (2025): *Subliminal Learning: Language Models Transmit Behavioral Traits via Hidden Signals in Data*.
 #   arXiv 2507.14805, section 6.2 (digits from noise). Brockers et al. (2026): arXiv 2605.23645 (shared heads).
 # - Vincent, Larochelle, Bengio, Manzagol (2008): *Extracting and Composing Robust Features with Denoising
@@ -573,20 +572,20 @@ similarity_report.assert_ok(1e-6)
 assert input_difference < 1e-12 and similarity_difference < 1e-12 and np.abs(ds).max() > 1e-4
 assert np.array_equal(given_images.theta, given_zeros.theta) and parts_difference == 0
 assert (generator.teacher.theta == teachers[0].theta).all()  # frozen
-order = np.random.default_rng(0).permutation(64)  # shuffled pixels, shuffled rows: the same network
+order = np.random.default_rng(0).permutation(64)  # pixels and rows of W shuffled in the same order: equal outputs
 shuffled = in_float64(teachers[0])
 shuffled.weights[0][...] = exact_teacher.weights[0][order]
 assert np.abs(shuffled.predict(s[:, order]) - exact_teacher.predict(s)).max() < 1e-10
 assert answers[per_class, np.arange(10)].min() > (0.1 if FAST else 0.5)
-own = similarity_by_hand(e, t, A, tau_teacher=1e-4)[0]  # exercise 3: only one's own embedding is left
+own = similarity_by_hand(e, t, A, tau_teacher=1e-4)[0]  # exercise 3: only the sample's own embedding is left
 u, w = (m / np.linalg.norm(m, axis=1, keepdims=True) for m in (e, t))  # (B, W)
 p = softmax(np.hstack([u @ A.T, (u * w).sum(axis=1, keepdims=True)]) / 0.2)  # (B, M + 1)
 assert abs(own + np.log(p[:, -1]).mean()) < 1e-6
 assert min(cosines["same initial weights"]) > 0.05 > max(cosines["other initial weights"])
 for m, at_least in ((3, 15), (20, 50)):
-    pupils, (gain, half) = subliminal[m]
+    accuracies, (gain, half) = subliminal[m]
     assert gain > half or FAST
-    assert np.mean(pupils["same initial weights"]) > at_least and np.mean(pupils["other initial weights"]) < 20
+    assert np.mean(accuracies["same initial weights"]) > at_least and np.mean(accuracies["other initial weights"]) < 20
 assert over_uniform[0] > 0 and np.mean(samples["generator"]) > (70 if FAST else 90)
 if not FAST:
     assert abs(over_kind[0]) < over_kind[1] and abs(over_uniform[0]) < over_uniform[1]  # undecided

@@ -112,23 +112,23 @@ results = {
 if device == "cuda":
     results["relu, float32 on the GPU"] = pairs_of_runs("relu", "cuda")
 
-shown = np.unique(np.geomspace(1, STEPS, 60).astype(int)) - 1  # (n,): equally dense on a logarithmic axis
+shown = np.unique(np.geomspace(1, STEPS, 60).astype(int)) - 1  # (n,): equally spaced on a logarithmic axis
 figure = plots.lines(
     shown + 1,
     {name: result[0][shown] for name, result in results.items()},
     xlabel="training step",
     ylabel="relative difference from float64",
 )
-figure.axes[0].set(xscale="log", yscale="log", title="Rounding grows slowly, until a relu flips")
+figure.axes[0].set(xscale="log", yscale="log", title="Difference of the weights between float32 and float64")
 plots.show(figure)
 for name, (differences, flips, (exact, rounded)) in results.items():
     print(f"{name}: {differences[0]:.0e} after one step, {differences[-1]:.0e} after {STEPS}")
-    if flips[-1] and "relu" in name:  # tanh's outputs change their sign, too, but nothing follows from it
+    if flips[-1] and "relu" in name:  # tanh's outputs also change sign, but tanh has no kink there
         k = int((flips > 0).argmax())
         print(f"    first flip in step {k + 1}: from {differences[k - 1]:.0e} to {differences[k]:.0e}")
     other = int((exact.argmax(axis=1) != rounded.argmax(axis=1)).sum())
     largest = np.abs(softmax(exact) - softmax(rounded)).max()
-    print(f"    test images answered otherwise: {other}; largest difference of a probability {largest:.0e}")
+    print(f"    test images classified differently: {other}; largest difference of a probability {largest:.0e}")
 
 # %% [markdown]
 # **What to notice.** After one step the runs differ by less than the rounding of one number. For hundreds of steps the
@@ -180,22 +180,22 @@ def time_per_step(device, sizes, rounds=3 if FAST else 9):
         runs.append(partial(step, model, optimizer, x, y))
     for run in runs:
         seconds_of(run, 3, device)  # warm-up
-    repeats = [4 + 100 // B for B in sizes]  # more of the short ones
+    repeats = [4 + 100 // B for B in sizes]  # small batches are fast, so they are repeated more often
     times = [[seconds_of(run, n, device) for run, n in zip(runs, repeats, strict=True)] for _ in range(rounds)]
-    return np.median(times, axis=0)  # (n,), of (rounds, n): all sizes in turn, again and again
+    return np.median(times, axis=0)  # (n,), of (rounds, n): each round measures all sizes
 
 
 batches = np.array([1, 4, 16, 64, 256, 1024])
 seconds = {name: time_per_step(name, batches) for name in dict.fromkeys(["cpu", device])}
 per_sample = {name: s / batches / s[0] for name, s in seconds.items()}  # (n,): relative to a batch of 1 on that device
-figure = plots.lines(batches, per_sample, xlabel="batch size", ylabel="time per sample, batch of 1 = 1")
-figure.axes[0].set(xscale="log", yscale="log", title="Together is cheaper")
+figure = plots.lines(batches, per_sample, xlabel="batch size", ylabel="time per sample, relative to a batch of 1")
+figure.axes[0].set(xscale="log", yscale="log", title="Time per sample by batch size")
 figure.axes[0].set_xticks(batches, batches)
 figure.axes[0].set_xticks([], minor=True)
 plots.show(figure)
-print("time of a sample by the size of its batch; alone = 1")
+print("time per sample, relative to a batch of 1")
 for name, ratio in per_sample.items():
-    print(f"{name}, in a batch of", ", ".join(f"{B}: {r:.2g}" for B, r in zip(batches, ratio, strict=True)))
+    print(f"{name}, by batch size:", ", ".join(f"{B}: {r:.2g}" for B, r in zip(batches, ratio, strict=True)))
 if device == "cuda":
     print("time of a step, CPU / GPU:", (seconds["cpu"] / seconds["cuda"]).round(2), "for batches of", batches)
 
@@ -203,14 +203,14 @@ if device == "cuda":
 # **What to notice.** A sample in a large batch costs a small fraction of a sample alone. A matrix product with one row
 # reads every weight from memory for one multiplication. With 256 rows each weight is used 256 times, and the Python
 # code of a step runs once for all rows. Then the curve flattens: the processor is fully used, and twice the samples
-# take twice as long. A GPU can do more at once, so expect its curve to flatten later. With a small batch a GPU may be
+# take twice as long. A very large batch can even cost more per sample, because its arrays no longer fit into the
+# processor's cache. A GPU can do more at once, so expect its curve to flatten later. With a small batch a GPU may be
 # slower than the CPU. So measure with *your* sizes.
 #
 # ## Many machines: share the batch
 #
-# A batch of $N$ samples is cut into parts of $n_1, \ldots, n_M$ samples, one for each machine. Every machine has a
-# copy of the network and computes the mean loss of its part, $L_m$, and its gradient $g_m$. The loss of the whole
-# batch is
+# A batch of $N$ samples is cut into parts of $n_1, \ldots, n_M$ samples, one for each machine. Every machine has a copy
+# of the network and computes the mean loss of its part, $L_m$, and its gradient $g_m$. The loss of the whole batch is
 #
 # $$ L = \frac1N \sum_i L_i = \sum_m \frac{n_m}{N} L_m, \qquad g = \frac{dL}{d\theta} = \sum_m \frac{n_m}{N} g_m . $$
 #
@@ -235,7 +235,7 @@ def gradient(model, x, y):
 
 
 def sum_of_parts(machines, parts, x, y):
-    """What a sum over all machines gives each of them: sum_m n_m / N g_m, (P,)."""
+    """The gradient that every machine receives, the sum over m of n_m / N g_m: (P,)."""
     gradients = list(pool.map(lambda model, rows: gradient(model, x[rows], y[rows]), machines, parts))
     N = sum(len(rows) for rows in parts)
     return sum(len(rows) / N * g for rows, g in zip(parts, gradients, strict=True))
@@ -247,7 +247,7 @@ weighted, unweighted = [], []
 for name, ends in ways.items():
     parts = np.split(np.arange(128), ends)  # 4 arrays of row numbers
     weighted.append(np.linalg.norm(sum_of_parts(machines, parts, x, y) - whole) / np.linalg.norm(whole))
-    plain = np.mean([machine.grad for machine in machines], axis=0)  # (P,): the mistake
+    plain = np.mean([machine.grad for machine in machines], axis=0)  # (P,): the mistake, a mean without weights
     unweighted.append(np.linalg.norm(plain - whole) / np.linalg.norm(whole))
     print(f"{name}: relative error {weighted[-1]:.0e}; without weights {unweighted[-1]:.0e}")
 
@@ -276,12 +276,13 @@ def train(copies, dtype, steps=20):
     return machines
 
 
-apart, alike = {}, {}  # one machine and four; the four among themselves
+distance, identical = {}, {}  # from four machines to one; whether the four copies are identical
 for dtype in ("float64", "float32"):
     (alone,), four = train(1, dtype), train(4, dtype)
-    apart[dtype] = np.abs(four[0].theta - alone.theta).max()
-    alike[dtype] = all(np.array_equal(four[0].theta, machine.theta) for machine in four)
-    print(f"{dtype}: weights within {apart[dtype]:.0e} of one machine's; the four alike to the bit: {alike[dtype]}")
+    distance[dtype] = np.abs(four[0].theta - alone.theta).max()
+    identical[dtype] = all(np.array_equal(four[0].theta, machine.theta) for machine in four)
+    print(f"{dtype}: four machines and one, largest difference of a weight {distance[dtype]:.0e}")
+    print(f"    the four copies identical bit for bit: {identical[dtype]}")
 
 # %% [markdown]
 # ## With real machines
@@ -336,10 +337,12 @@ speedup = {
 }
 figure = plots.lines(M, speedup, xlabel="machines", ylabel="times faster than one machine")
 figure.set_size_inches(9, 4)
+figure.legends[0].remove()  # replaced by a legend within the axes
 axes = figure.axes[0]
+axes.legend(loc="upper left", fontsize=9)
 axes.plot(M, M, color="black", lw=0.8, ls=":")
 axes.text(10, 14, "M times faster", rotation=38, fontsize=9)
-axes.set(xscale="log", yscale="log", ylim=(0.5, 300), title="On paper, with assumed constants")
+axes.set(xscale="log", yscale="log", ylim=(0.5, 300), title="Calculated speed-up, with assumed constants")
 axes.set_xticks(M, [f"{m:.0f}" for m in M])
 axes.set_xticks([], minor=True)
 axes.set_yticks([1, 2, 5, 10, 20, 50, 100, 200], ["1", "2", "5", "10", "20", "50", "100", "200"])
@@ -415,7 +418,7 @@ for name, (differences, flips, (exact, rounded)) in results.items():
     assert "tanh" in name or flips[-1] == 0 or differences[-1] > 2 * before[-1]
 assert all(ratio[-1] < 0.5 for ratio in per_sample.values())
 assert max(weighted) < 1e-13 and unweighted[0] < 1e-13 and unweighted[2] > unweighted[1] > 1e-3
-assert apart["float64"] < 1e-9 and apart["float32"] < 1e-3 and all(alike.values())
+assert distance["float64"] < 1e-9 and distance["float32"] < 1e-3 and all(identical.values())
 assert small == MLP((64, 256, 256, 10)).num_params and large == 2_395_210
 slow, *others = speedup.values()
 assert slow[-1] < slow.max() and max(slow.max(), others[0].max()) < 6 * 128 * bandwidth / (4 * F)
