@@ -10,6 +10,8 @@ some size, a larger teacher makes a worse student. A student of an assistant is 
 What we do differently: everything. We use multilayer perceptrons with two hidden layers on 20,000 images of MNIST, so
 that a seed takes a few minutes, and one temperature for all. So this study asks whether the claim also holds there, and
 an undecided result is also an answer. Assistants are trained like students, on labels and teacher.
+
+What was tried because the claim misses here: T = 1, a smaller student and fewer images (docs/reproduce.md).
 """
 
 from __future__ import annotations
