@@ -43,10 +43,10 @@ print(f"{N} training images, {len(data.x_val)} validation images, {len(data.x_te
 # %% [markdown]
 # ## Step 1: train a teacher
 #
-# The teacher is a wide MLP, trained on labels, as in tutorial 01. Two things are new. **Dropout** sets each hidden unit
-# to zero with probability one half, anew in each step, and doubles the others. So the teacher cannot rely on any single
-# unit, and its answers stay uncertain where the image is ambiguous. Second, the learning rate falls along half a
-# cosine, from its full value to zero.
+# The teacher is a wide MLP, trained on labels, as in tutorial 01. Two things are new. First, **dropout** sets each
+# hidden unit to zero with probability one half, anew in each step, and doubles the others. So the teacher cannot rely
+# on any single unit, and its answers stay uncertain where the image is ambiguous. Second, the learning rate falls along
+# half a cosine, from its full value to zero.
 
 
 # %%
