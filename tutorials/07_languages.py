@@ -208,7 +208,7 @@ example = np.flatnonzero(of_danish)[np.abs(p.max(axis=1)[of_danish] - 0.9).argmi
 answers = {f"T = {t}": softmax(logits["teacher"][0][example : example + 1], t)[0] for t in (1, 4)}  # (K,) each
 title = f"Teacher's probabilities for “{texts[example].strip()}”"
 figure = plots.bars(answers, names, title=title, truth=data.y_test[example])
-figure.set_size_inches(7.2, 3.4)
+figure.set_size_inches(7.5, 3.6)
 plots.show(figure)
 
 # %% [markdown]
@@ -320,7 +320,7 @@ def draw_tree(axes, merges):
 
 # %% tags=["cover"]
 order = members[-1]  # the leaves of the tree from top to bottom
-figure = Figure(figsize=(8.8, 5.2), layout="constrained")
+figure = Figure(figsize=(9.2, 5.5), layout="constrained")
 tree, heat = figure.subplots(1, 2, width_ratios=(1, 1.15))
 draw_tree(tree, merges)
 for f, colour in COLOURS.items():
@@ -470,7 +470,7 @@ print(f"distilled minus labels: pairs {pm(pair_correlation['distilled'] - pair_c
 print(f"   in the tree {pm(tree_correlation['distilled'] - tree_correlation['labels'], 2, '+')}")
 
 # %%
-figure = Figure(figsize=(7.8, 3.1), layout="constrained")
+figure = Figure(figsize=(7, 2.8), layout="constrained")
 for axes, kind in zip(figure.subplots(1, 3, sharex=True, sharey=True), kinds[1:], strict=True):
     teacher_d, student_d = -np.log(tables["teacher"][0][pairs]), -np.log(tables[kind][0][pairs])  # (325,) each
     same = family[pairs[0]] == family[pairs[1]]  # (325,)
