@@ -219,8 +219,8 @@ plots.show(figure)
 # %% [markdown]
 # **What to notice.** Each panel sums to 0: what one logit gains, the others lose. The label pushes the right class up
 # and every other class down, in proportion to the student's probability for it. The teacher pushes some of the other
-# classes down and some *up*. In this image it finds the 5 likely and pushes it up, although the label pushes the 5 down
-# more than any other class. A label never pushes a wrong class up.
+# classes down and some *up*. In this image it gives the 5 more probability than the student does, so it pushes the 5
+# up, although the label pushes the 5 down more than any other class. A label never pushes a wrong class up.
 #
 # ## The limit of high temperatures: logit matching
 #
