@@ -40,13 +40,13 @@ plots.show(plots.image_grid(data.x_train[:10], data.image_shape, [f"label {y}" f
 # ## Forward: from an image to ten numbers
 #
 # A **layer** multiplies by a matrix of weights $W$ and adds a vector of biases $b$. Between two layers there must be a
-# nonlinear function, because two linear layers in a row are one linear layer. We take the positive part, called
+# nonlinear function, because two linear layers in a row are equivalent to one. We take the positive part, called
 # **relu**:
 #
 # $$ h = \max(x W_1 + b_1,\ 0), \qquad z = h W_2 + b_2 . $$
 #
 # $h$ holds the **hidden units**. The ten numbers $z$ of an image are called **logits**: the larger $z_k$, the more
-# likely the network finds class $k$. Such a network is a **multilayer perceptron**, MLP for short.
+# likely class $k$ is, according to the network. Such a network is a **multilayer perceptron**, MLP for short.
 
 
 # %%
@@ -92,14 +92,14 @@ print("logits of the first image:", z[0].round(2))
 
 # %%
 def softmax(z):
-    e = np.exp(z - z.max(axis=1, keepdims=True))  # (B, K); softmax does not notice the shift, and exp cannot overflow
+    e = np.exp(z - z.max(axis=1, keepdims=True))  # (B, K): the shift leaves softmax unchanged and keeps exp finite
     return e / e.sum(axis=1, keepdims=True)  # (B, K)
 
 
 B = len(x)
 p = softmax(z)  # (B, K)
 loss = -np.log(p[np.arange(B), y]).mean()
-print(f"loss {loss:.3f}; of a network that knows nothing: {np.log(K):.3f}")
+print(f"loss {loss:.3f}; with equal probabilities for all classes, log K = {np.log(K):.3f}")
 
 # %% [markdown]
 # ## Backward: how does each number change the loss?
@@ -154,7 +154,7 @@ dh, dW2, db2 = linear_backward(dz, h, W2)
 da = relu_backward(dh, a)
 dx, dW1, db1 = linear_backward(da, x, W1)
 for name, gradient in {"dW1": dW1, "db1": db1, "dW2": dW2, "db2": db2}.items():
-    print(f"{name} {gradient.shape!s:>9}, largest entry {np.abs(gradient).max():.4f}")
+    print(f"{name} {gradient.shape!s:>9}, largest absolute entry {np.abs(gradient).max():.4f}")
 
 # %% [markdown]
 # ## Is the gradient right? Measure the slope
@@ -184,10 +184,10 @@ steps = 10.0 ** np.arange(-13, 0.1, 0.5)
 measured = np.array([(loss_with(W2[3, 7] + e) - loss_with(W2[3, 7] - e)) / (2 * e) for e in steps])
 errors = np.abs(measured - dW2[3, 7]) / abs(dW2[3, 7])  # relative, one for each step
 
-figure = plots.lines(steps, {"one weight": errors}, xlabel="step ε", ylabel="relative error of the measured slope")
+figure = plots.lines(steps, {"weight of W2": errors}, xlabel="step ε", ylabel="relative error of the measured slope")
 figure.axes[0].set(xscale="log", yscale="log")
 plots.show(figure)
-print(f"smallest error {errors.min():.0e}, at a step of {steps[errors.argmin()]:.0e}")
+print(f"smallest relative error {errors.min():.0e}, at step {steps[errors.argmin()]:.0e}")
 
 # %% [markdown]
 # The two slopes meet in a V. This picture tells a right gradient from a wrong one: with a wrong formula the curve
@@ -224,8 +224,8 @@ value, dlogits = cross_entropy(logits, y)  # L, (B, K)
 model.backward(dlogits)
 
 ours = np.concatenate([part.ravel() for part in (dW1, dW2, db1, db2)])  # weights first, then biases: (P,)
-print(f"{model.num_params:,} parameters; largest difference of a gradient: {np.abs(model.grad - ours).max():.0e}")
-model_of_step_one = model.grad.copy()
+print(f"{model.num_params:,} parameters; largest difference of the gradients {np.abs(model.grad - ours).max():.0e}")
+grad_by_minikd = model.grad.copy()
 
 # %% [markdown]
 # ## Training: five lines in a loop
@@ -253,25 +253,25 @@ for epoch in range(epochs):
         (errors_in_train, data.x_train, data.y_train),
         (errors_in_val, data.x_val, data.y_val),
     ):
-        wrong = model.predict(images).argmax(axis=1) != labels  # (N,): the largest logit is the answer
+        wrong = model.predict(images).argmax(axis=1) != labels  # (N,): the class with the largest logit is chosen
         errors_in.append(100 * wrong.mean())
-print(f"after {epochs} epochs: {errors_in_val[-1]:.1f} % of the validation images read wrongly")
+print(f"after {epochs} epochs: {errors_in_val[-1]:.1f} % of the validation images misclassified")
 
 # %% tags=["cover"]
 figure = plots.lines(
     np.arange(1, epochs + 1),
-    {"images it learns from": errors_in_train, "validation images": errors_in_val},
+    {"training images": errors_in_train, "validation images": errors_in_val},
     xlabel="epoch",
-    ylabel="images read wrongly, %",
+    ylabel="errors, %",
 )
-figure.axes[0].set(title="An MLP learns to read", ylim=(0, 15))
+figure.axes[0].set(title="Errors on training and validation images", ylim=(0, 15))
 plots.show(figure)
 
 # %% [markdown]
 # **What to notice.** Guessing is wrong nine times in ten. After a few epochs the network is wrong a few times in a
-# hundred. In the end it misreads at most one of the 899 images that it learns from. **Validation images** are other
-# images, kept aside to show how the network reads digits that it has not seen. On these the errors level out. From then
-# on the network learns properties of its own 899 images, and no longer of digits in general. A third part, the **test
+# hundred. In the end it misclassifies at most one of its 899 training images. **Validation images** are other images,
+# kept aside to measure the errors on digits that the network has not seen. On these the errors level out. From then on
+# the network learns properties of its own 899 images, and no longer of digits in general. A third part, the **test
 # images**, is used once, at the end.
 #
 # `fit` is the same loop with checks, checkpoints, schedules and a history, which a long run needs. It draws its batches
@@ -289,9 +289,9 @@ fit(
     batch_size=31,
     progress=False,
 )
-print(f"largest difference of a weight between our loop and fit: {np.abs(same.theta - model.theta).max():.0e}")
+print(f"largest difference between a weight of our loop and of fit: {np.abs(same.theta - model.theta).max():.0e}")
 scores = evaluate(model, data.x_test, data.y_test)
-print(f"test images: {scores.errors} of {len(data.y_test)} wrong, loss (NLL) {scores.nll:.3f} nats")
+print(f"test images: {scores.errors} of {len(data.y_test)} misclassified, loss (NLL) {scores.nll:.3f} nats")
 
 # %% [markdown]
 # ## Exercises
@@ -340,7 +340,7 @@ print(f"test images: {scores.errors} of {len(data.y_test)} wrong, loss (NLL) {sc
 report.assert_ok(1e-6)
 assert errors.min() < 1e-8 and errors[0] > 1e-4 and errors[-1] > 1e-4  # the V
 assert abs(db2.sum()) < 1e-12  # exercise 1
-assert np.abs(ours).max() > 0.01 and np.abs(model_of_step_one - ours).max() < 1e-12
+assert np.abs(ours).max() > 0.01 and np.abs(grad_by_minikd - ours).max() < 1e-12
 assert np.array_equal(same.theta, model.theta)
 assert errors_in_val[0] > 2 * errors_in_val[-1] and errors_in_val[-1] < 6
 assert FAST or errors_in_train[-1] < 0.2

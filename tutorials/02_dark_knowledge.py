@@ -2,11 +2,10 @@
 # # 02 · What does a teacher know that labels do not?
 #
 # **In short.** A label names one class. A trained network also says how similar the image is to each other class. At
-# first these numbers are too small to see, and dividing the logits by a temperature makes them visible. We measure that
-# they are knowledge and not noise: the order in which they put the pairs of digits is close to the order by visual
-# similarity.
+# first these numbers are too small to see, and dividing the logits by a temperature makes them visible. We check that
+# they are knowledge and not noise: they rank the pairs of digits almost as visual similarity ranks them.
 #
-# - **What you will learn:** what soft targets tell, how a temperature shows it, and how to handle extreme logits
+# - **What you will learn:** what soft targets contain, how a temperature reveals it, and how to handle extreme logits
 # - **Prerequisites:** tutorial 01
 # - **Hours:** 1.5
 #
@@ -50,8 +49,8 @@ def train_teacher(seed):
 teachers = [train_teacher(seed) for seed in range(2 if FAST else 5)]
 teacher = teachers[0]
 v = teacher.predict(data.x_test).astype(np.float64)  # (N, K): its logits for the test images
-print("test images read wrongly:", [evaluate(t, data.x_test, data.y_test).errors for t in teachers], "of", len(v))
-print(f"probability of the likeliest class, median over the test images: {np.median(softmax(v).max(axis=1)):.4f}")
+print(f"misclassified test images of {len(v)}:", [evaluate(t, data.x_test, data.y_test).errors for t in teachers])
+print(f"probability of the most likely class, median over the test images: {np.median(softmax(v).max(axis=1)):.4f}")
 
 # %% [markdown]
 # For half of the images the first teacher gives more than that to one class. The other nine classes share the little
@@ -63,9 +62,10 @@ print(f"probability of the likeliest class, median over the test images: {np.med
 #
 # $$ p_k^T = \frac{e^{z_k/T}}{\sum_j e^{z_j/T}} . $$
 #
-# $T$ is called **temperature** after the same formula in physics. With energies in place of $-z$, it says how often a
-# body takes each of its states at that temperature. $T = 1$ is the softmax of tutorial 01. The order of the classes
-# never changes, because $z/T$ is in the same order as $z$. Only the distances change: the ratio of two probabilities is
+# $T$ is called **temperature** after the same formula in physics. With energies in place of $-z$, it gives the
+# probability of each state of a physical system at that temperature. $T = 1$ is the softmax of tutorial 01. The order
+# of the classes never changes, because $z/T$ is in the same order as $z$. Only the distances change: the ratio of two
+# probabilities is
 #
 # $$ \frac{p_k^T}{p_j^T} = e^{(z_k - z_j)/T} = \left( \frac{p_k}{p_j} \right)^{1/T} , $$
 #
@@ -91,7 +91,7 @@ print(f"probability of the likeliest class, median over the test images: {np.med
 # %%
 def softmax_by_hand(z, T=1.0):
     z = z / T  # (B, K)
-    e = np.exp(z - z.max(axis=1, keepdims=True))  # (B, K): why the maximum goes off is the last section's subject
+    e = np.exp(z - z.max(axis=1, keepdims=True))  # (B, K): the last section says why the maximum is subtracted
     return e / e.sum(axis=1, keepdims=True)  # (B, K)
 
 
@@ -118,7 +118,7 @@ for T in (10, 100, 1000, 10_000):
 
 # %%
 def entropy(p):
-    terms = np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0)  # (B, K): 0 log 0 counts as its limit, 0
+    terms = np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0)  # (B, K): 0 log 0 is taken as its limit, 0
     return -terms.sum(axis=1)  # (B,)
 
 
@@ -126,18 +126,18 @@ temperatures = 2.0 ** np.arange(-3, 8.1)
 entropies = np.array([entropy(softmax_by_hand(v, T)) for T in temperatures])  # (n, N)
 sure, unsure = entropies[temperatures == 1][0].argmin(), entropies[temperatures == 1][0].argmax()
 curves = {
-    "the image it is least sure of": entropies[:, unsure],
+    "least certain image": entropies[:, unsure],
     "mean over the test images": entropies.mean(axis=1),
-    "the image it is surest of": entropies[:, sure],
+    "most certain image": entropies[:, sure],
 }
 figure = plots.lines(temperatures, curves, xlabel="temperature T", ylabel="entropy, nats")
 figure.axes[0].axhline(np.log(K), color="black", lw=0.8, ls=":")
-figure.axes[0].text(temperatures[0], np.log(K) - 0.13, "log K: all classes alike")
+figure.axes[0].text(temperatures[0], np.log(K) - 0.13, "log K: all classes equally likely")
 figure.axes[0].set_xscale("log")
 figure.axes[0].set_xticks(temperatures[::2], ["1/8", "1/2", "2", "8", "32", "128"])
 figure.axes[0].set_xticks([], minor=True)
 figure.set_size_inches(6, 3.4)
-figure.axes[0].set_title("The higher the temperature, the more is left open")
+figure.axes[0].set_title("Entropy of the teacher's answers by temperature")
 plots.show(figure)
 
 # %% [markdown]
@@ -147,13 +147,13 @@ plots.show(figure)
 # ## Dark knowledge
 #
 # A teacher's probabilities, softened by a temperature, are called **soft targets** or **soft labels** if a student
-# learns from them. Here are some for three test images that the teacher reads rightly, with a probability of about 90
-# %. The number is the height of the highest bar.
+# learns from them. Here are some for three test images that the teacher classifies correctly, with a probability of
+# about 90 %. The number is the height of the highest bar.
 
 # %% tags=["cover"]
 soft = {T: softmax_by_hand(v, T) for T in (1, 2, 4, 8)}  # (N, K) each
 right = v.argmax(axis=1) == data.y_test  # (N,)
-order = np.argsort(np.abs(soft[1].max(axis=1) - 0.9) + ~right, kind="stable")  # nearest to 90 % first, wrong ones last
+order = np.argsort(np.abs(soft[1].max(axis=1) - 0.9) + ~right, kind="stable")  # nearest to 90 % first, errors last
 chosen = [order[0]]
 for i in order:
     if len(chosen) < 3 and data.y_test[i] not in data.y_test[chosen]:
@@ -172,7 +172,7 @@ for row, i in zip(panels, chosen, strict=True):
 for axes, T in zip(panels[0, 1:], soft, strict=True):
     axes.set_title(f"T = {T}")
 figure.suptitle("Dark knowledge: the teacher's probabilities at rising temperature")
-figure.supxlabel("class (blue: the right one); bars: probability, each panel to its own scale", fontsize=10)
+figure.supxlabel("class (blue: the correct one); bars: probability, on a separate scale in each panel", fontsize=10)
 plots.show(figure)
 
 # %% [markdown]
@@ -184,8 +184,8 @@ plots.show(figure)
 # ## Is it knowledge or noise?
 #
 # Three images prove nothing. So take all test images of a class and average the teacher's softened probabilities: row
-# $i$ of a table says what the teacher sees in images of class $i$. We compare it with a quantity that involves no
-# network, the distance between the mean images of two classes:
+# $i$ of a table holds the means over the images of class $i$. We compare it with a quantity that involves no network,
+# the distance between the mean images of two classes:
 #
 # $$ d_{ij} = \Big\lVert\, \frac{1}{N_i} \sum_{y_n = i} x_n - \frac{1}{N_j} \sum_{y_n = j} x_n \Big\rVert . $$
 #
@@ -194,7 +194,7 @@ plots.show(figure)
 
 
 # %%
-def seen_in_classes(z, T):
+def mean_by_class(z, T):
     p = softmax_by_hand(z, T)  # (N, K)
     return np.stack([p[data.y_test == k].mean(axis=0) for k in range(K)])  # (K, K): row = class of the image
 
@@ -205,16 +205,16 @@ distances = np.linalg.norm(means[:, None] - means[None], axis=2)  # (K, K)
 figure = Figure(figsize=(8.6, 3.6), layout="constrained")
 panels = figure.subplots(1, 2)
 tables = {
-    "teacher: mean probability at T = 4, %": (100 * seen_in_classes(v, 4), "Blues"),
-    "pixels: distance of the mean images": (distances, "Oranges_r"),  # the nearer, the darker
+    "teacher: mean probability at T = 4, %": (100 * mean_by_class(v, 4), "Blues"),
+    "pixels: distance between the mean images": (distances, "Oranges_r"),  # darker is nearer
 }
 for axes, (title, (table, colours)) in zip(panels, tables.items(), strict=True):
-    shown = np.where(np.eye(K, dtype=bool), np.nan, table)  # (K, K): the right classes would outshine the others
+    shown = np.where(np.eye(K, dtype=bool), np.nan, table)  # (K, K): the diagonal would dominate the colours
     figure.colorbar(axes.imshow(shown, cmap=colours), ax=axes, format="%.1f")
     axes.set_facecolor("0.85")  # the diagonal is left out
     axes.set(xlabel="other class", ylabel="class of the image", xticks=range(K), yticks=range(K))
     axes.set_title(title, fontsize=11)
-figure.suptitle("Which classes are alike?")
+figure.suptitle("Similarity of classes, by the teacher and by pixels")
 plots.show(figure)
 
 # %% [markdown]
@@ -232,51 +232,49 @@ def ranks(a):
     return a.argsort().argsort()  # (n,): 0 for the smallest
 
 
-def agreement(table, distances):
+def rank_correlation(table, distances):
     similar = (table + table.T)[pairs]  # (45,)
     return np.corrcoef(ranks(similar), ranks(-distances[pairs]))[0, 1]
 
 
-some = np.array([0.25, 0.5, 1, 2, 4, 8, 16, 32])
+grid = np.array([0.25, 0.5, 1, 2, 4, 8, 16, 32])
 untrained = [MLP(teacher.sizes, seed=seed) for seed in range(len(teachers))]
 logits = {
     "teachers": [t.predict(data.x_test).astype(np.float64) for t in teachers],
     "before training": [t.predict(data.x_test).astype(np.float64) for t in untrained],
 }
 curves = {
-    name: np.array([[agreement(seen_in_classes(z, T), distances) for T in some] for z in runs])  # (seeds, n)
+    name: np.array([[rank_correlation(mean_by_class(z, T), distances) for T in grid] for z in runs])  # (seeds, n)
     for name, runs in logits.items()
 }
-figure = plots.lines(some, curves, xlabel="temperature T", ylabel="rank correlation with the pixels")
+figure = plots.lines(grid, curves, xlabel="temperature T", ylabel="rank correlation with pixels")
 figure.axes[0].set_xscale("log")
-figure.axes[0].set_xticks(some, [f"{T:g}" for T in some])
+figure.axes[0].set_xticks(grid, [f"{T:g}" for T in grid])
 figure.axes[0].set_xticks([], minor=True)
 figure.set_size_inches(6, 3.6)
-figure.axes[0].set(title="Soft targets rank classes by likeness", ylim=(-0.6, 1))
+figure.axes[0].set(title="Similarity of classes: networks against pixels", ylim=(-0.6, 1))
 figure.axes[0].axhline(0, color="black", lw=0.8)
 plots.show(figure)
 
-at_4 = curves["teachers"][:, some == 4].ravel()  # (seeds,)
+at_4 = curves["teachers"][:, grid == 4].ravel()  # (seeds,)
 rng = np.random.default_rng(0)
-table = seen_in_classes(v, 4)  # (K, K)
+table = mean_by_class(v, 4)  # (K, K)
 shuffles = [rng.permutation(K) for _ in range(1000)]
-shuffled = np.array([agreement(table, distances[np.ix_(s, s)]) for s in shuffles])  # (1000,)
+shuffled = np.array([rank_correlation(table, distances[np.ix_(s, s)]) for s in shuffles])  # (1000,)
 print("T = 4, each teacher:", at_4.round(2), f" mean {at_4.mean():.2f}")
-print(
-    f"class names shuffled 1000 times: 95 % below {np.quantile(shuffled, 0.95):.2f}, the largest {shuffled.max():.2f}"
-)
+print(f"class names shuffled 1000 times: 95 % below {np.quantile(shuffled, 0.95):.2f}, largest {shuffled.max():.2f}")
 share = {}
 for T in (0.25, 1, 4):
-    wrong = np.sort(1 - softmax_by_hand(v, T)[np.arange(len(v)), data.y_test])[::-1]  # (N,): what the wrong classes got
+    wrong = np.sort(1 - softmax_by_hand(v, T)[np.arange(len(v)), data.y_test])[::-1]  # (N,): of the wrong classes
     share[T] = wrong[: len(v) // 20].sum() / wrong.sum()
-    print(f"T = {T}: of all that wrong classes got, {share[T]:.0%} was in one image of twenty")
+    print(f"T = {T}: 5 % of the images hold {share[T]:.0%} of the probability of wrong classes")
 
 # %% [markdown]
-# **What to notice.** All teachers rank the 45 pairs much as the pixels do. No shuffling of the names comes near, and
-# networks before training have no such order. So the small numbers are knowledge about digits. The agreement is weaker
-# at low temperature. There a few images hold nearly all of the probability that wrong classes get, so these images
-# decide the whole table. The correlation need not be 1, and a higher one would not make a better teacher: pixels are a
-# crude measure of similarity, and a network may well have a finer one. This does not yet show that a student profits.
+# **What to notice.** All teachers rank the 45 pairs much as the pixels do. No shuffled table comes close, and networks
+# before training have no such order. So the small numbers are knowledge about digits. The agreement is weaker at low
+# temperature. There a few images hold nearly all of the probability that wrong classes get, so these images decide the
+# whole table. The correlation need not be 1, and a higher one would not make a better teacher: pixels are a crude
+# measure of similarity, and a network may well have a finer one. This does not yet show that a student profits.
 # Tutorial 04 shows that.
 #
 # ## Cross-entropy, entropy and KL divergence
@@ -319,11 +317,11 @@ print(f"largest difference {np.abs(CE - entropy(q) - KL).max():.0e}; smallest KL
 
 # %%
 extreme = np.array([[1e4, 9999.0, 0.0, -1e4]])  # (1, 4)
-with np.errstate(all="ignore"):  # NumPy would warn, rightly
+with np.errstate(all="ignore"):  # NumPy would warn of the overflow
     naive = np.exp(extreme) / np.exp(extreme).sum(axis=1, keepdims=True)  # (1, 4)
     log_of_softmax = np.log(softmax_by_hand(extreme))  # (1, 4)
 print("exp, then divide:      ", naive[0])
-print("the maximum off first: ", softmax_by_hand(extreme)[0])
+print("maximum subtracted:    ", softmax_by_hand(extreme)[0])
 print("log(softmax(z)):       ", log_of_softmax[0])
 
 # %% [markdown]
@@ -420,7 +418,7 @@ assert (np.diff(entropies, axis=0) > -1e-12).all() and entropies[-1].min() > 0.9
 assert entropies[0].mean() < 0.02 and entropies[temperatures == 1].mean() < 0.4
 assert at_4.min() > 0.6 and at_4.min() > np.quantile(shuffled, 0.99)
 assert FAST or (at_4.mean() > 0.75 and at_4.mean() > shuffled.max())
-assert abs(curves["before training"].mean()) < 0.4 < at_4.mean() - abs(curves["before training"][:, some == 4].mean())
+assert abs(curves["before training"].mean()) < 0.4 < at_4.mean() - abs(curves["before training"][:, grid == 4].mean())
 assert (at_4 > curves["teachers"][:, 0]).all() and at_4.mean() > curves["teachers"][:, -1].mean()
 assert np.abs(CE - entropy(q) - KL).max() < 1e-12 and KL.min() > 0
 assert np.isnan(naive).any() and np.isneginf(log_of_softmax).any()

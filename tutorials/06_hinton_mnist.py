@@ -33,7 +33,7 @@ SEEDS, N = (2, 1000) if FAST else (5, 5000)
 data = load_data("mnist")
 x, y = data.x_train[:N], data.y_train[:N]  # (N, D), (N,)
 K, shape = len(data.class_names), data.image_shape
-print(f"{N:,} images to learn from, {len(data.x_val):,} to choose settings by, {len(data.x_test):,} test images")
+print(f"{N:,} training images, {len(data.x_val):,} validation images, {len(data.x_test):,} test images")
 
 # %% [markdown]
 # ## The teacher sees moved images
@@ -89,7 +89,7 @@ rng = np.random.default_rng(0)
 z_try, v_try = 5 * rng.normal(size=(2, 64, K))  # (B, K) each
 _, dz = distillation_loss(z_try, None, v_try, temperature=20, soft_weight=1.0)
 gradient_difference = float(np.abs(dz - soft_gradient(z_try, v_try, 20)).max())
-print(f"largest difference of a gradient from distillation_loss: {gradient_difference:.0e}")
+print(f"largest difference between this gradient and distillation_loss: {gradient_difference:.0e}")
 
 # %% [markdown]
 # Student and teacher are trained with the same optimizer, Adam with a rate that falls to 0 along a cosine. All students
@@ -108,27 +108,27 @@ def train_teacher(seed):
     return teacher
 
 
-def train_student(seed, knowledge=None, T=1, kept=slice(None), lr=3e-3):
-    # On labels, or, where there is knowledge (N, K), on what the teacher says of the images that are kept.
+def train_student(seed, logits=None, T=1, kept=slice(None), lr=3e-3):
+    # On the images kept: with the labels, or with the teacher's logits (N, K) where they are given.
     student = MLP((784, 200, 200, K), seed=1000 + seed)
     settings = options(student, seed, 5 if FAST else 20, lr)
-    if knowledge is None:
+    if logits is None:
         fit(student, x[kept], y[kept], loss=cross_entropy, **settings)
     else:
-        distill(student, knowledge[kept], x[kept], None, temperature=T, soft_weight=1.0, **settings)
+        distill(student, logits[kept], x[kept], None, temperature=T, soft_weight=1.0, **settings)
     return student
 
 
 teachers = [train_teacher(seed) for seed in range(SEEDS)]
-knowledge = [teacher.predict(x) for teacher in teachers]  # (N, K) each: its logits for every image, not moved
+teacher_logits = [teacher.predict(x) for teacher in teachers]  # (N, K) each: for the images that are not moved
 for lr in (3e-3,) if FAST else (1e-3, 3e-3, 1e-2):
-    alone, taught = train_student(0, lr=lr), train_student(0, knowledge[0], T=20, lr=lr)
-    wrong = [evaluate(model, data.x_val, data.y_val).errors for model in (alone, taught)]
-    print(f"learning rate {lr:<5g}: {wrong[0]} validation errors on labels alone, {wrong[1]} taught at T = 20")
+    alone, distilled = train_student(0, lr=lr), train_student(0, teacher_logits[0], T=20, lr=lr)
+    wrong = [evaluate(model, data.x_val, data.y_val).errors for model in (alone, distilled)]
+    print(f"learning rate {lr:<5g}: {wrong[0]} validation errors on labels alone, {wrong[1]} distilled at T = 20")
 
 # %% [markdown]
 # A method looks weak with an unsuitable learning rate, so we try three rates on validation images for each. On labels
-# alone 0.003 is the best; for the taught student 0.003 and 0.01 are close. From here on all students use 0.003. From
+# alone 0.003 is the best; for the distilled student 0.003 and 0.01 are close. From here on all students use 0.003. From
 # now on we use the test images, but choose nothing by them.
 #
 # ## First question: labels, or soft targets?
@@ -136,17 +136,17 @@ for lr in (3e-3,) if FAST else (1e-3, 3e-3, 1e-2):
 # %%
 students = {"labels alone": [train_student(seed) for seed in range(SEEDS)]}
 for T in (20,) if FAST else (1, 4, 20):
-    students[f"taught, T = {T}"] = [train_student(seed, knowledge[seed], T) for seed in range(SEEDS)]
+    students[f"distilled, T = {T}"] = [train_student(seed, teacher_logits[seed], T) for seed in range(SEEDS)]
 errors = {
     name: np.array([evaluate(model, data.x_test, data.y_test).errors for model in models])  # (seeds,)
     for name, models in {"teacher": teachers, **students}.items()
 }
-print(f"test errors of {len(data.y_test):,}, {SEEDS} seeds: mean, and fewer than labels alone (paired)")
+print(f"errors on {len(data.y_test):,} test images, {SEEDS} seeds: mean, and reduction against labels alone (paired)")
 for name, e in errors.items():
     mean, half = mean_interval(e)
     fewer, half_fewer = mean_interval(errors["labels alone"] - e)
     gain = "" if name == "labels alone" else f"{fewer:10.0f} ± {half_fewer:.0f}"
-    print(f"{name:<16}{mean:6.0f} ± {half:.0f}{gain}")
+    print(f"{name:<18}{mean:6.0f} ± {half:.0f}{gain}")
 
 # %%
 figure = Figure(figsize=(7, 3.4), layout="constrained")
@@ -156,15 +156,15 @@ for at, e in enumerate(errors.values()):
     axes.errorbar(at, mean, yerr=half, fmt="o", color="#0072B2", capsize=4, zorder=3)
     axes.plot(np.full(SEEDS, at) + 0.15, e, ".", color="#999999")
 axes.set_xticks(range(len(errors)), errors)
-axes.set(ylabel=f"test errors of {len(data.y_test):,}", title="No student has seen a moved digit", ylim=(0, None))
+axes.set(ylabel=f"errors on {len(data.y_test):,} test images", title="Errors of teacher and students", ylim=(0, None))
 axes.grid(True, axis="y", alpha=0.3)
 plots.show(figure)
 
 # %% [markdown]
 # **What to notice.** Blue shows the mean over seeds and its 95 % interval, and grey shows single seeds. The students
-# start from the same weights and take the same number of steps on the same images. Those taught at T = 4 and at T = 20
-# make about 80 errors fewer than the one on labels alone, of some 480, and the interval of the difference is far
-# from 0. This is about half of the way to the teacher. They have learned part of what it learned from moved images,
+# start from the same weights and take the same number of steps on the same images. At T = 4 and T = 20 the distilled
+# students make about 80 errors fewer than the one on labels alone, of some 480, and the interval of the difference is
+# far from 0. This is about half of the way to the teacher. They have learned part of what it learned from moved images,
 # although they have seen none. At T = 1, where the answers look almost like labels, the gain is less than half as
 # large. The paper's T = 20 does as well as 4 here: a student with a few hundred units can use all ten numbers, although
 # they are small. (The paper found that all T above 8 do about as well for students of 300 units a layer or more, and
@@ -180,12 +180,12 @@ plots.show(figure)
 # %% tags=["cover"]
 T = 20
 not_3 = y != 3  # (N,): what stays in the transfer set
-q = softmax(knowledge[0].astype(np.float64), T)  # (N, K)
-most = np.argsort(-np.where(not_3, q[:, 3], 0), kind="stable")[:20]  # (20,)
-figure = plots.image_grid(x[most], shape, [f"a {y[i]}: {100 * q[i, 3]:.0f} %" for i in most])
-figure.suptitle("No 3 among them, and how much of class 3 the teacher sees in each")
+q = softmax(teacher_logits[0].astype(np.float64), T)  # (N, K)
+similar = np.argsort(-np.where(not_3, q[:, 3], 0), kind="stable")[:20]  # (20,): most similar to a 3
+figure = plots.image_grid(x[similar], shape, [f"a {y[i]}: {100 * q[i, 3]:.0f} %" for i in similar])
+figure.suptitle("Images of other digits, with the teacher's probability of class 3 at T = 20")
 plots.show(figure)
-print(f"mean over all pictures that are not a 3: {100 * q[not_3, 3].mean():.1f} %")
+print(f"mean probability of class 3 over all images of other digits: {100 * q[not_3, 3].mean():.1f} %")
 
 # %% [markdown]
 # At T = 20 the answers are flat: a class without evidence for or against it gets about a tenth. Only the difference
@@ -194,23 +194,23 @@ print(f"mean over all pictures that are not a 3: {100 * q[not_3, 3].mean():.1f} 
 # say what does *not* look like a 3. What can students learn from them?
 
 # %%
-no_3 = [train_student(seed, knowledge[seed], T, kept=not_3) for seed in range(SEEDS)]
+no_3 = [train_student(seed, teacher_logits[seed], T, kept=not_3) for seed in range(SEEDS)]
 z_test = [model.predict(data.x_test).astype(np.float64) for model in no_3]  # (N_test, K) each
 is_3 = data.y_test == 3  # (N_test,)
 
 
-def misread(z, offset=0.0):
-    # Errors on 3s, and on the other digits, with a number added to the logit of class 3.
+def errors_on(z, offset=0.0):
+    # Errors on 3s and on the other digits, with an offset added to the logit of class 3.
     shifted = z + offset * (np.arange(K) == 3)  # (N_test, K)
     wrong = shifted.argmax(axis=1) != data.y_test  # (N_test,)
     return np.array([wrong[is_3].sum(), wrong[~is_3].sum()])  # (2,)
 
 
-plain = np.array([misread(z) for z in z_test])  # (seeds, 2)
-share_read = 100 * (1 - plain[:, 0] / is_3.sum())  # (seeds,)
-mean, half = mean_interval(share_read)
-print(f"of {is_3.sum():,} test 3s the student, who never saw one, reads {mean:.1f} ± {half:.1f} %")
-print("3s that it misses, seed by seed:", plain[:, 0])
+plain = np.array([errors_on(z) for z in z_test])  # (seeds, 2)
+recall = 100 * (1 - plain[:, 0] / is_3.sum())  # (seeds,)
+mean, half = mean_interval(recall)
+print(f"students trained without 3s classify {mean:.1f} ± {half:.1f} % of {is_3.sum():,} test 3s correctly")
+print("misclassified 3s, seed by seed:", plain[:, 0])
 
 # %% [markdown]
 # ## The error is a bias
@@ -229,7 +229,7 @@ print("3s that it misses, seed by seed:", plain[:, 0])
 # %%
 for name, some in (("transfer set, no 3s", not_3), ("all images", slice(None))):
     student_mean = softmax(no_3[0].predict(x[some]), T)[:, 3].mean()
-    print(f"mean of class 3 at T = 20, {name:<20} student {student_mean:.3f}, teacher {q[some, 3].mean():.3f}")
+    print(f"mean of class 3 at T = 20, {name:<19}: student {student_mean:.3f}, teacher {q[some, 3].mean():.3f}")
 
 # %% [markdown]
 # How can we correct it? Suppose that the probabilities of a network are right for data in which class $k$ has the share
@@ -260,8 +260,8 @@ def log_odds(p):
 
 
 def offset_by_odds(student):
-    believed = softmax(student.predict(x[not_3]).astype(np.float64))[:, 3].mean()
-    return log_odds(share) - log_odds(believed)
+    student_share = softmax(student.predict(x[not_3]).astype(np.float64))[:, 3].mean()
+    return log_odds(share) - log_odds(student_share)
 
 
 by_odds = np.array([offset_by_odds(student) for student in no_3])  # (seeds,)
@@ -284,7 +284,7 @@ def offset_by_count(z, share):
     others = np.delete(z, 3, axis=1)  # (N, K - 1)
     margins = np.sort(others.max(axis=1) - z[:, 3])  # (N,)
     n = round(share * len(z))
-    return (margins[n - 1] + margins[n]) / 2  # between two neighbours
+    return (margins[n - 1] + margins[n]) / 2  # halfway between two margins
 
 
 by_count = np.array([offset_by_count(model.predict(x), share) for model in no_3])  # (seeds,)
@@ -299,19 +299,19 @@ print(f"largest difference from minikd's offset_to_share: {np.abs(by_count - the
 
 # %%
 deltas = np.linspace(-2, 8, 101)  # (101,)
-curves = np.array([[misread(z, d) for d in deltas] for z in z_test])  # (seeds, 101, 2)
+curves = np.array([[errors_on(z, d) for d in deltas] for z in z_test])  # (seeds, 101, 2)
 total = curves.sum(axis=2)  # (seeds, 101)
-tuned = deltas[total.argmin(axis=1)]  # (seeds,): by test labels!
+tuned = deltas[total.argmin(axis=1)]  # (seeds,): chosen by test labels
 figure = plots.lines(
     deltas,
     {"errors on 3s": curves[:, :, 0], "errors on the other digits": curves[:, :, 1], "all errors": total},
     xlabel="δ, added to the logit of class 3",
-    ylabel=f"test errors of {len(data.y_test):,}",
+    ylabel=f"errors on {len(data.y_test):,} test images",
 )
 axes = figure.axes[0]
 axes.set(
     ylim=(0, 2.2 * total[:, deltas >= 0].mean(axis=0).min()),
-    title="A student that never saw a 3, by its bias of class 3",
+    title="Students trained without 3s: errors by the offset δ",
 )
 for name, d, look in (("log odds", by_odds, "--"), ("count", by_count, "-"), ("test labels", tuned, ":")):
     axes.axvline(d.mean(), color="black", ls=look, lw=1.2, label=f"δ by {name}")
@@ -320,20 +320,20 @@ plots.show(figure)
 
 # %%
 corrected = {
-    "no 3s shown": plain,
-    "  δ by log odds": np.array([misread(z, d) for z, d in zip(z_test, by_odds, strict=True)]),  # (seeds, 2)
-    "  δ by counting": np.array([misread(z, d) for z, d in zip(z_test, by_count, strict=True)]),  # (seeds, 2)
+    "trained without 3s": plain,
+    "  δ by log odds": np.array([errors_on(z, d) for z, d in zip(z_test, by_odds, strict=True)]),  # (seeds, 2)
+    "  δ by counting": np.array([errors_on(z, d) for z, d in zip(z_test, by_count, strict=True)]),  # (seeds, 2)
     "  δ by test labels (as the paper did)": np.array(
-        [misread(z, d) for z, d in zip(z_test, tuned, strict=True)]
+        [errors_on(z, d) for z, d in zip(z_test, tuned, strict=True)]
     ),  # (seeds, 2)
 }
-with_3s = np.array([misread(model.predict(data.x_test)) for model in students["taught, T = 20"]])  # (seeds, 2)
+with_3s = np.array([errors_on(model.predict(data.x_test)) for model in students["distilled, T = 20"]])  # (seeds, 2)
 print(f"{'mean over ' + str(SEEDS) + ' seeds, test errors':<38}{'on 3s':>12}{'on others':>14}{'all':>14}")
-for name, e in {"3s shown": with_3s, **corrected}.items():
+for name, e in {"trained with 3s": with_3s, **corrected}.items():
     cells = [mean_interval(values) for values in (e[:, 0], e[:, 1], e.sum(axis=1))]
     print(f"{name:<38}" + "".join(f"{mean:>8.0f} ± {half:<3.0f}" for mean, half in cells))
 fewer = (plain - corrected["  δ by counting"]).sum(axis=1)  # (seeds,)
-print("fewer errors in all by counting, paired: {:.0f} ± {:.0f}".format(*mean_interval(fewer)))
+print("reduction of all errors by counting (paired): {:.0f} ± {:.0f}".format(*mean_interval(fewer)))
 
 # %% [markdown]
 # **What to notice.** A student that was never shown a 3 reads four in five. Without correction it misses about four
@@ -425,14 +425,14 @@ for row in [row for row in study.rows[:17] if row.paper]:
 assert jitter_difference == 0
 assert gradient_difference < 1e-15
 assert np.abs(by_count - theirs).max() < 1e-6
-assert share_read.mean() > (40 if FAST else 75)  # 3s that were read by students who never saw one
-assert q[most, 3].min() > (1.05 if FAST else 1.3) * q[not_3, 3].mean()
-counted, by_hand = corrected["  δ by counting"], corrected["  δ by log odds"]  # (seeds, 2) each
-assert counted[:, 0].mean() < plain[:, 0].mean() and by_hand[:, 0].mean() < counted[:, 0].mean()
+assert recall.mean() > (40 if FAST else 75)  # of 3s, by students trained without them
+assert q[similar, 3].min() > (1.05 if FAST else 1.3) * q[not_3, 3].mean()
+counted, odds = corrected["  δ by counting"], corrected["  δ by log odds"]  # (seeds, 2) each
+assert counted[:, 0].mean() < plain[:, 0].mean() and odds[:, 0].mean() < counted[:, 0].mean()
 beyond_best = counted.sum() - corrected["  δ by test labels (as the paper did)"].sum()  # errors, over all seeds
 assert beyond_best / SEEDS < (100 if FAST else 25)
 assert FAST or 3 < plain[:, 0].mean() / with_3s[:, 0].mean() < 5
-assert by_hand.sum() > counted.sum() > with_3s.sum()
+assert odds.sum() > counted.sum() > with_3s.sum()
 gains = {name: mean_interval(errors["labels alone"] - e) for name, e in errors.items()}
 assert FAST or all(mean > half for name, (mean, half) in gains.items() if name != "labels alone")
 assert FAST or mean_interval(fewer)[0] > mean_interval(fewer)[1]
