@@ -203,8 +203,7 @@ if device == "cuda":
 # **What to notice.** A sample in a large batch costs a small fraction of a sample alone. A matrix product with one row
 # reads every weight from memory for one multiplication. With 256 rows each weight is used 256 times, and the Python
 # code of a step runs once for all rows. Then the curve flattens: the processor is fully used, and twice the samples
-# take twice as long. A very large batch can even cost more per sample, because its arrays no longer fit into the
-# processor's cache. A GPU can do more at once, so expect its curve to flatten later. With a small batch a GPU may be
+# take twice as long. A GPU can do more at once, so expect its curve to flatten later. With a small batch a GPU may be
 # slower than the CPU. So measure with *your* sizes.
 #
 # ## Many machines: share the batch
