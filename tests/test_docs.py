@@ -182,7 +182,7 @@ def commands_in(texts: Sequence[str]) -> list[str]:
 
 def shell(page: str) -> list[str]:
     """Commands to copy: those in blocks of shell."""
-    lines = [found.text.splitlines() for found in blocks(page) if found.language in ("sh", "bat")]
+    lines = [found.text.replace("\\\n", "").splitlines() for found in blocks(page) if found.language in ("sh", "bat")]
     return commands_in([line for text in lines for line in text])
 
 
