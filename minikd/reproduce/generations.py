@@ -117,7 +117,7 @@ STUDY = Study(
         Row("  gain over labels alone", "labels alone less mutual", ABOVE_0, " %", 2),
     ),
     full=Protocol(),
-    quick=Protocol(epochs=20),
+    quick=Protocol(epochs=10),
     run=run,
     draw=draw,
 )

@@ -24,6 +24,7 @@ from typing import Any
 SIZE, RANK = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 HERE, HERE_RANK = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE"), ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK")
 GRACE = 1.0  # seconds in which the first process may print an error, before the others print it again
+FORWARDING = 0.3  # seconds in which mpiexec may pass on what was printed, before an abort ends it also
 
 
 def from_environment(names: tuple[str, ...], default: int) -> int:
@@ -112,4 +113,5 @@ def _end(comm: Any, code: int) -> None:
     rank, size = comm.Get_rank(), comm.Get_size()
     print(f"minikd: process {rank} of {size} has failed, so all processes end", file=sys.stderr, flush=True)
     sys.stdout.flush()
+    time.sleep(FORWARDING)
     comm.Abort(code)
