@@ -68,7 +68,7 @@ def _costs(model: MLP, data: Data, name: str) -> str:
     """The table of precisions on test samples, with int8 if the network can be quantised."""
     try:
         int8 = quantise(model, data.x_train)
-    except ValueError:  # another activation than relu, or a layer too wide
+    except ValueError:  # another activation than relu, a layer too wide, or activations too large
         int8 = None
     table = precision_table(model, data.x_test, data.y_test, int8)
     return f"\non the {len(data.y_test):,} test samples of {name}:\n{text_table(table, gap='  ')}"
